@@ -1,0 +1,1 @@
+"""Baseline networks, for rnnsearch."""

@@ -1,0 +1,1 @@
+"""Handwritten digits as sequences, for rnnsearch."""

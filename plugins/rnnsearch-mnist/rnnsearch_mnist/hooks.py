@@ -1,0 +1,15 @@
+"""What this plugin adds to rnnsearch."""
+
+from __future__ import annotations
+
+from rnnsearch import hookimpl
+
+
+@hookimpl
+def rnnsearch_tasks() -> dict[str, str]:
+    """The handwritten digits."""
+    return {
+        "spatial_mnist": "rnnsearch_mnist.spatial:SpatialMNIST",
+        "temporal_mnist": "rnnsearch_mnist.temporal:TemporalMNIST",
+        "digits": "rnnsearch_mnist.digits:Digits",
+    }

@@ -1,0 +1,1 @@
+"""Nested cells, for rnnsearch."""

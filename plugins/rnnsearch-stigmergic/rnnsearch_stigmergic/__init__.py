@@ -1,0 +1,1 @@
+"""Networks with a stigmergic memory, for rnnsearch."""

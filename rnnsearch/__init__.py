@@ -1,0 +1,143 @@
+"""rnnsearch: at the same number of parameters, which recurrent cell is best on a task?
+
+The public names, for users (`load_study`) and for authors of plugins (`RecurrentCell`,
+`SequenceModel`, `Task`, `hookimpl`, ...). Importing this package imports neither torch nor any
+other large library: names load when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnsearch.budget import Budget, BudgetSolution, solve
+    from rnnsearch.cell import RecurrentCell, State
+    from rnnsearch.data import (
+        DataFile,
+        Dataset,
+        Location,
+        MissingDataError,
+        data_folder,
+        locate,
+        sha256_of,
+    )
+    from rnnsearch.errors import (
+        BudgetError,
+        CapabilityError,
+        DataError,
+        DivergedError,
+        PluginError,
+        RnnsearchError,
+        StoreError,
+        StudyFileError,
+        TrackingError,
+        TrialsFailedError,
+    )
+    from rnnsearch.hookspecs import hookimpl
+    from rnnsearch.model import (
+        Complexity,
+        ModelSpec,
+        build_model,
+        count_parameters,
+        measure_complexity,
+    )
+    from rnnsearch.parameters import Choice, FloatRange, IntRange, Value
+    from rnnsearch.registry import load_registry
+    from rnnsearch.sequence_model import SequenceModel, SequenceShape
+    from rnnsearch.study import Study, StudyResult, load_study
+    from rnnsearch.task import DataSource, Examples, Task
+    from rnnsearch.vision import import_torchvision
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "budget": ("Budget", "BudgetSolution", "solve"),
+    "cell": ("RecurrentCell", "State"),
+    "data": (
+        "DataFile",
+        "Dataset",
+        "Location",
+        "MissingDataError",
+        "data_folder",
+        "locate",
+        "sha256_of",
+    ),
+    "errors": (
+        "BudgetError",
+        "CapabilityError",
+        "DataError",
+        "DivergedError",
+        "PluginError",
+        "RnnsearchError",
+        "StoreError",
+        "StudyFileError",
+        "TrackingError",
+        "TrialsFailedError",
+    ),
+    "hookspecs": ("hookimpl",),
+    "model": ("Complexity", "ModelSpec", "build_model", "count_parameters", "measure_complexity"),
+    "parameters": ("Choice", "FloatRange", "IntRange", "Value"),
+    "registry": ("load_registry",),
+    "sequence_model": ("SequenceModel", "SequenceShape"),
+    "study": ("Study", "StudyResult", "load_study"),
+    "task": ("DataSource", "Examples", "Task"),
+    "vision": ("import_torchvision",),
+}
+_HOME_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "Budget",
+    "BudgetError",
+    "BudgetSolution",
+    "CapabilityError",
+    "Choice",
+    "Complexity",
+    "DataError",
+    "DataFile",
+    "DataSource",
+    "Dataset",
+    "DivergedError",
+    "Examples",
+    "FloatRange",
+    "IntRange",
+    "Location",
+    "MissingDataError",
+    "ModelSpec",
+    "PluginError",
+    "RecurrentCell",
+    "RnnsearchError",
+    "SequenceModel",
+    "SequenceShape",
+    "State",
+    "StoreError",
+    "Study",
+    "StudyFileError",
+    "StudyResult",
+    "Task",
+    "TrackingError",
+    "TrialsFailedError",
+    "Value",
+    "build_model",
+    "count_parameters",
+    "data_folder",
+    "hookimpl",
+    "import_torchvision",
+    "load_registry",
+    "load_study",
+    "locate",
+    "measure_complexity",
+    "sha256_of",
+    "solve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        msg = f"module 'rnnsearch' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"rnnsearch.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

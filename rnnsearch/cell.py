@@ -1,0 +1,110 @@
+"""The contract of a step cell: what a recurrent architecture has to provide, and no more."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, TypeAlias
+
+from torch import Tensor, nn
+
+from rnnsearch.parameters import Parameters, Value
+
+State: TypeAlias = tuple[Tensor, ...]
+
+
+class RecurrentCell(nn.Module, ABC):
+    """One time step of a recurrent network: a pure function `(inputs, state) -> (output, state)`.
+
+    Subclass it, give the equations in `forward`, the count in `parameter_count`, and register the
+    class in the `rnnsearch_architectures` hook. Unrolling over time, stacking, running in both
+    directions, a learned initial state and the head are added from outside.
+
+    What a cell promises (`rnnsearch.testing.CellConformance` checks it):
+
+    * the state is a tuple of tensors, each with the batch as its first axis; nothing is remembered
+      on the module between steps, not even a counter;
+    * samples of a batch do not see each other, and a step does not see later inputs;
+    * no branch depends on the value of a tensor (use `torch.where`), and nothing is drawn at random
+      inside the step;
+    * `parameter_count` equals what the constructor builds and grows strictly with `hidden_size`.
+
+    Shapes:
+        inputs: `(batch, input_size)`
+        state: a tuple of tensors `(batch, ...)`
+        output: `(batch, output_size)`
+
+    Args:
+        input_size: features per time step, at least 1.
+        hidden_size: units; the size that the budget solver turns.
+
+    Attributes:
+        structure: declared choices that change the parameter count; keyword arguments of the
+            constructor and of the counting class methods.
+        hyperparameters: declared choices that do not change the count; keyword arguments of the
+            constructor only.
+        head: the head put on the cell where the study names none: `linear`, `mlp` or `prelu`.
+        readout: `None` to read as the task says (last step, masked step, every step), or
+            `all_steps` to give the head the outputs of all steps at once (fixed lengths only).
+    """
+
+    structure: ClassVar[Parameters] = {}
+    hyperparameters: ClassVar[Parameters] = {}
+    head: ClassVar[str] = "linear"
+    readout: ClassVar[str | None] = None
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+
+    @classmethod
+    @abstractmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        """Trainable scalars that the constructor builds, each counted once."""
+
+    @classmethod
+    def redundant_biases(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        """Bias scalars beyond one per affine map, such as the second bias vector of `nn.LSTM`.
+
+        The papers count one bias per affine map: `parameter_count` minus this.
+        """
+        return 0
+
+    @classmethod
+    def frozen_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        """Scalars that are kept but not trained (a reservoir's weights); shown apart."""
+        return 0
+
+    @classmethod
+    def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        """Scalars of state per sample."""
+        return hidden_size
+
+    @classmethod
+    def output_size(cls, hidden_size: int, **structure: Value) -> int:
+        """Width of the output, that is of the input of a next layer or a head."""
+        return hidden_size
+
+    @abstractmethod
+    def initial_state(self, batch_size: int) -> State:
+        """State before the first step, on the parameters' device and dtype.
+
+        `self.zeros(batch_size, n)` makes one tensor of it.
+        """
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step: `(batch, input_size)` and the state to `(batch, output_size)` and the next."""
+
+    def as_torch(self) -> nn.RNNBase | None:
+        """The `torch.nn` layer that computes the same function with the same parameters, if any.
+
+        A single-layer, sequence-first `nn.LSTM`, `nn.GRU` or `nn.RNN` that this cell holds. The
+        library then runs whole sequences through it instead of stepping; the conformance suite
+        checks that both agree.
+        """
+        return None
+
+    def zeros(self, batch_size: int, *sizes: int) -> Tensor:
+        """Zeros of shape `(batch_size, *sizes)` on the parameters' device and dtype."""
+        return next(self.parameters()).new_zeros(batch_size, *sizes)

@@ -1,0 +1,200 @@
+"""`rnnsearch architecture`: what can be compared, and how large it is."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnsearch.cli.output import first_line, json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from rnnsearch.parameters import Value
+
+
+@click.group()
+def architecture() -> None:
+    """Architectures."""
+
+
+def _describe(name: str) -> dict[str, Any]:
+    from rnnsearch.registry import load_registry
+    from rnnsearch.sequence_model import SequenceModel
+
+    registry = load_registry()
+    found = registry.architecture(name)
+    plugin = registry.plugin_of("architecture", name)
+    return {
+        "architecture": name,
+        "kind": "sequence model" if issubclass(found, SequenceModel) else "step cell",
+        "summary": first_line(found.__doc__),
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "structure": {k: asdict(p) for k, p in found.structure.items()},
+        "hyperparameters": {k: asdict(p) for k, p in found.hyperparameters.items()},
+    }
+
+
+@architecture.command("list")
+@json_option
+def list_architectures(as_json: bool) -> None:
+    """List architectures."""
+    from rnnsearch.registry import load_registry
+
+    described = [_describe(name) for name in load_registry().architectures]
+    if as_json:
+        print_json(described)
+        return
+    rows = [[d["architecture"], d["kind"], d["distribution"], d["summary"]] for d in described]
+    print_table(dict.fromkeys(("architecture", "kind", "distribution", "what it is"), "left"), rows)
+
+
+@architecture.command("show")
+@click.argument("name")
+@json_option
+def show_architecture(name: str, as_json: bool) -> None:
+    """Show an architecture: equations, source, options."""
+    described = _describe(name)
+    if as_json:
+        print_json(described)
+        return
+    from rnnsearch.cli.task import _option
+    from rnnsearch.registry import load_registry
+
+    click.echo(inspect.cleandoc(load_registry().architecture(name).__doc__ or "") + "\n")
+    rows = [["kind", described["kind"]]]
+    rows += [["brought by", f"{described['distribution']} {described['version']}"]]
+    for group in ("structure", "hyperparameters"):
+        for key, option in described[group].items():
+            searched = ", searched" if option["searched"] else ""
+            rows.append([f"option {key}", f"{_option(option)}{searched}"])
+    print_table({"": "left", " ": "left"}, rows)
+
+
+@architecture.command("size")
+@click.argument("name")
+@click.option("--input-size", type=click.IntRange(1), required=True, help="Features per step.")
+@click.option("--output-size", type=click.IntRange(1), required=True, help="Outputs.")
+@click.option("--parameters", type=click.IntRange(1), required=True, help="The budget.")
+@click.option("--tolerance", default="2%", show_default=True, help="Largest relative residual.")
+@click.option(
+    "--counting",
+    type=click.Choice(["trainable", "one_bias"]),
+    default="trainable",
+    show_default=True,
+    help="Every trainable scalar, or one bias per affine map.",
+)
+@click.option("--length", type=click.IntRange(1), help="Steps of a sequence, if they are fixed.")
+@click.option("--num-layers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--bidirectional", is_flag=True)
+@click.option("--learned-initial-state", is_flag=True)
+@click.option("--head", type=click.Choice(["linear", "mlp", "prelu"]), help="Instead of its own.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A declared option.")
+@json_option
+def size_architecture(
+    name: str,
+    input_size: int,
+    output_size: int,
+    parameters: int,
+    tolerance: str,
+    counting: str,
+    length: int | None,
+    num_layers: int,
+    bidirectional: bool,
+    learned_initial_state: bool,
+    head: str | None,
+    options: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Solve the widths of an architecture for a parameter budget."""
+    from rnnsearch.budget import Budget, solve
+    from rnnsearch.errors import CapabilityError
+    from rnnsearch.model import ModelSpec, measure_complexity, refusal
+    from rnnsearch.parameters import defaults
+    from rnnsearch.registry import load_registry
+    from rnnsearch.sequence_model import SequenceModel, SequenceShape
+
+    found = load_registry().architecture(name)
+    shape = SequenceShape(input_size, output_size, length, "last_step")
+    if reason := refusal(found, shape):
+        hint = "" if length else " Give the length of the sequences with --length."
+        msg = f"architecture `{name}` cannot take such sequences: {reason}.{hint}"
+        raise CapabilityError(msg)
+    declared = {**found.structure, **found.hyperparameters}
+    chosen = {**defaults(declared), **_read_options(options, declared)}
+    recurrent = not issubclass(found, SequenceModel)
+    solution = solve(
+        found,
+        ModelSpec(
+            name,
+            shape,
+            1,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            learned_initial_state=learned_initial_state,
+            head=(head or found.head) if not issubclass(found, SequenceModel) else "",
+            options=chosen,
+        ),
+        Budget(parameters, _fraction(tolerance), counting),  # type: ignore[arg-type]
+        may_add_head=head is None,
+    )
+    spec, cost = solution.spec, measure_complexity(found, solution.spec)
+    result = {
+        "architecture": name,
+        "hidden_size": spec.hidden_size,
+        "last_hidden_size": spec.widths[-1] if recurrent else None,
+        "num_layers": spec.num_layers,
+        "head": spec.head or None,
+        "head_hidden_size": spec.head_hidden_size or None,
+        "parameters": solution.parameters,
+        "budget": parameters,
+        "counting": counting,
+        "residual": solution.residual,
+        "closed_by": solution.closed_by or None,
+        "trainable": cost.trainable,
+        "one_bias": cost.one_bias,
+        "frozen": cost.frozen,
+        "state_size": cost.state_size,
+        "flops_per_step": cost.flops_per_step,
+        "options": dict(spec.options),
+    }
+    if as_json:
+        print_json(result)
+        return
+    shown = {**result, "residual": f"{100 * solution.residual:+.2f}%"}
+    shown["options"] = ", ".join(f"{k}={v}" for k, v in spec.options.items())
+    print_table(
+        {"": "left", " ": "left"}, [[k, str(v)] for k, v in shown.items() if v not in (None, "")]
+    )
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        msg = f"expected a fraction or a percentage such as 2%, got {text!r}"
+        raise click.BadParameter(msg, param_hint="--tolerance")
+    return value
+
+
+def _read_options(pairs: tuple[str, ...], declared: Any) -> dict[str, Value]:
+    import yaml
+
+    from rnnsearch.errors import did_you_mean
+
+    options: dict[str, Value] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or key not in declared:
+            known = ", ".join(declared) or "none"
+            msg = f"unknown option `{key}`.{did_you_mean(key, declared)} Known: {known}."
+            raise click.BadParameter(msg, param_hint="--option")
+        value = yaml.safe_load(text)
+        if problem := declared[key].problem_with(value):
+            raise click.BadParameter(f"{key}: {problem}", param_hint="--option")
+        options[key] = value
+    return options

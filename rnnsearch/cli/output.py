@@ -1,0 +1,48 @@
+"""How commands print: tables and JSON on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def print_json(content: Any) -> None:
+    """Print plain values as JSON."""
+    click.echo(json.dumps(content, indent=2, allow_nan=False))
+
+
+def stdout() -> Console:
+    """A console for results; as wide as it takes when nobody looks."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 240)
+
+
+def stderr() -> Console:
+    """A console for everything that is not a result."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> None:
+    """Print a table; `columns` maps headings to `left` or `right`."""
+    from rich.markup import escape
+
+    from rnnsearch.terminal import table_of
+
+    stdout().print(table_of(columns, [[escape(cell) for cell in row] for row in rows], title))
+
+
+def first_line(text: str | None) -> str:
+    """First line of a docstring."""
+    return (text or "").strip().partition("\n")[0]

@@ -1,0 +1,304 @@
+"""`rnnsearch study`: plan, start, list, show and compare studies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
+
+if TYPE_CHECKING:
+    from rnnsearch.comparison import Comparison
+    from rnnsearch.plan import StudyPlan
+    from rnnsearch.task import DataSource
+
+
+@click.group()
+def study() -> None:
+    """Studies."""
+
+
+@study.command()
+@click.argument("file", type=click.Path())
+@click.option("--name", help="Start it under another name.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
+def start(file: str, name: str | None, quiet: bool) -> None:
+    """Run the study in FILE: search, confirm, compare."""
+    console = stderr()
+    from rnnsearch.study import load_study
+    from rnnsearch.terminal import study_view
+
+    loaded = load_study(file)
+    if name is not None:
+        loaded = loaded.renamed(name)
+    with study_view(console, quiet=quiet) as views:
+        result = loaded.run(views)
+    _print_comparison(result.comparison)
+    click.echo("")
+    for path in result.files:
+        click.echo(f"written   {path}")
+    click.echo(f"recorded  {result.tracking_uri}")
+    click.echo(f"next      rnnsearch ui {loaded.config.name}")
+    _require_confirmed(result.comparison)
+
+
+def _require_confirmed(comparison: Comparison) -> None:
+    from rnnsearch.errors import TrialsFailedError
+
+    short = [row.name for row in comparison.rows if row.place is None or row.failed_seeds]
+    if short:
+        msg = (
+            f"not every confirmation ran to its end: {', '.join(short)}. "
+            f"`rnnsearch study show {comparison.study}` gives the reasons"
+        )
+        raise TrialsFailedError(msg)
+
+
+@study.command()
+@click.argument("file", type=click.Path())
+@json_option
+def plan(file: str, as_json: bool) -> None:
+    """Show what the study in FILE would do: widths, residuals, trials, data, estimated time."""
+    from rnnsearch.study import load_study
+
+    planned = load_study(file).plan()
+    if as_json:
+        print_json(planned.to_dict())
+        return
+    _print_plan(planned)
+
+
+def _print_plan(planned: StudyPlan) -> None:
+    config = planned.config
+    click.echo(f"Study {config.name}. {config.question}".rstrip())
+    click.echo(
+        f"Task  {config.task.name} ({planned.task.metric}, no skill {planned.task.no_skill:g})"
+    )
+    _print_source(planned.source)
+    budget = config.budget
+    click.echo(
+        f"Budget {budget.parameters:,} parameters within {100 * budget.tolerance:g}% "
+        f"(counting: {budget.counting})\n"
+    )
+    headings = {"row": "left", "width": "right", "head": "left", "trainable": "right"}
+    headings |= {"one bias": "right", "residual": "right", "state": "right", "FLOPs/step": "right"}
+    headings |= {"ms/update": "right", "engine": "left", "searched": "left"}
+    rows = []
+    for row in planned.rows:
+        model, low, high = row.typical.model, *row.widths
+        head = model.head + (f" {model.head_hidden_size}" if model.head_hidden_size else "")
+        if row.typical.closed_by == "head_hidden_size":
+            head += " *"
+        mark = "" if row.space.matched else " unmatched"
+        rows.append(
+            [
+                row.space.label,
+                f"{model.hidden_size}" + (f" ({low}-{high})" if low != high else ""),
+                head,
+                f"{row.complexity.trainable:,}",
+                f"{row.complexity.one_bias:,}",
+                f"{100 * row.typical.residual:+.2f}%{mark}",
+                f"{row.complexity.state_size:,}",
+                f"{row.complexity.flops_per_step:,.0f}",
+                f"{row.step_ms:.1f}",
+                row.engine,
+                ", ".join(key.removeprefix("options.") for key in sorted(row.space.free)),
+            ]
+        )
+    print_table(headings, rows)
+    if any(row.typical.closed_by for row in planned.rows):
+        click.echo("* the hidden width of the head was set to meet the budget")
+    click.echo(
+        f"\nSearch        {planned.trials} trials "
+        f"({config.search.sampler}, {config.search.scheduler})\n"
+        f"Confirmation  {planned.confirmations} runs on fresh seeds\n"
+        f"Estimated     {_duration(planned.seconds)} with {planned.workers} trials at a time"
+    )
+
+
+def _print_source(source: DataSource) -> None:
+    sizes = ", ".join(f"{split} {size:,}" for split, size in source.sizes.items())
+    click.echo(f"Data  {source.dataset} from {source.origin} ({sizes})")
+    click.echo(f"      {source.location}")
+    click.echo(f"      sha256 {source.sha256}")
+    if source.caveat:
+        click.echo(f"      CAVEAT: {source.caveat}")
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 1:
+        return "under a minute"
+    return f"about {minutes:.0f} minutes" if minutes < 90 else f"about {minutes / 60:.1f} hours"
+
+
+@study.command("list")
+@json_option
+def list_studies(as_json: bool) -> None:
+    """List studies."""
+    from rnnsearch.store import list_stores
+
+    rows = []
+    for store in list_stores():
+        info = store.info
+        rows.append(
+            {
+                "study": store.name,
+                "state": info.get("state", "never started"),
+                "started": info.get("started", ""),
+                "data": info.get("data", {}).get("dataset", ""),
+                "folder": str(store.folder),
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    headings = dict.fromkeys(("study", "state", "started", "data", "folder"), "left")
+    print_table(headings, [list(row.values()) for row in rows])
+
+
+@study.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show a study: its state, its data, and what became of its trials."""
+    from rnnsearch.store import StudyStore
+    from rnnsearch.task import DataSource
+
+    store = StudyStore.open(name)
+    info, records = store.info, list(store.records())
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for record in records:
+        counts.setdefault((record.phase, record.label), Counter())[record.state] += 1
+    failures = [
+        {"trial": f"{r.phase}/{r.label}/{r.number}", "reason": r.reason}
+        for r in records
+        if r.state == "FAIL"
+    ]
+    if as_json:
+        trials: list[dict[str, Any]] = [
+            {"phase": phase, "label": label, **states} for (phase, label), states in counts.items()
+        ]
+        print_json({**info, "folder": str(store.folder), "trials": trials, "failures": failures})
+        return
+    click.echo(f"Study {name}: {info.get('state', 'never started')}")
+    click.echo(f"Folder {store.folder}")
+    if data := info.get("data"):
+        _print_source(DataSource(**data))
+    states = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
+    print_table(
+        {"phase": "left", "row": "left", **dict.fromkeys(states, "right")},
+        [
+            [phase, label, *(str(found[state]) for state in states)]
+            for (phase, label), found in counts.items()
+        ],
+    )
+    for failure in failures:
+        click.echo(f"failed  {failure['trial']}: {failure['reason']}")
+
+
+@study.command()
+@click.argument("name")
+@json_option
+def compare(name: str, as_json: bool) -> None:
+    """Compare what a study has confirmed; writes the table and the plot, and logs them."""
+    from rnnsearch.store import StudyStore
+    from rnnsearch.study import compare_study, stored_config, write_comparison
+    from rnnsearch.tracking import log_files, resolve_uri
+
+    store = StudyStore.open(name)
+    comparison = compare_study(store)
+    files = write_comparison(store, comparison)
+    if as_json:
+        print_json(comparison.to_dict())
+    else:
+        _print_comparison(comparison)
+    for path in files:
+        click.echo(f"written   {path}", err=as_json)
+    log_files(resolve_uri(stored_config(store)[0].tracking.uri), store.info["run_id"], files)
+
+
+@study.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write it to a file.")
+def schema(output: Path | None) -> None:
+    """Print the JSON Schema of study files, for editors that check YAML."""
+    import json
+
+    from rnnsearch.config import json_schema
+
+    text = json.dumps(json_schema(), indent=2) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    from rich.markup import escape
+
+    console = stdout()
+    metric = comparison.metric
+    click.echo(
+        f"\n{comparison.study}: test {metric} at {comparison.budget_parameters:,} parameters "
+        f"(no skill {comparison.no_skill:g})"
+    )
+    headings = {"": "right", "row": "left", f"mean {metric}": "right", "95% interval": "left"}
+    headings |= {"seeds": "right", "against the best": "left", "p (Holm)": "right"}
+    headings |= {
+        "effect": "right",
+        "parameters": "right",
+        "residual": "right",
+        "ms/update": "right",
+    }
+    rows = []
+    for row in comparison.rows:
+        paired = row.against_winner
+        rows.append(
+            [
+                str(row.place or "-"),
+                row.name + ("" if row.matched else " (unmatched)"),
+                _decimal(row.mean),
+                f"{row.low:.4f} to {row.high:.4f}" if row.low is not None else row.reason,
+                str(row.n),
+                row.verdict or "",
+                _decimal(paired.p_holm if paired else None, 3),
+                _decimal(paired.effect_size if paired else None, 2),
+                f"{row.parameters:,}" if row.parameters is not None else "",
+                f"{100 * row.residual:+.2f}%" if row.residual is not None else "",
+                _decimal(row.step_ms, 2),
+            ]
+        )
+    print_table(headings, [[str(cell) for cell in cells] for cells in rows])
+    click.echo("\nEffort")
+    headings = {"row": "left", "search trials": "right", "pruned": "right", "failed": "right"}
+    headings |= {"search epochs": "right", "search s": "right"}
+    headings |= {"confirmed": "right", "epochs": "right", "s": "right"}
+    print_table(
+        headings,
+        [
+            [
+                effort.label,
+                str(effort.search.complete + effort.search.pruned + effort.search.failed),
+                str(effort.search.pruned),
+                str(effort.search.failed),
+                str(effort.search.epochs),
+                f"{effort.search.seconds:.0f}",
+                str(effort.confirmation.complete),
+                str(effort.confirmation.epochs),
+                f"{effort.confirmation.seconds:.0f}",
+            ]
+            for effort in comparison.ledger
+        ],
+    )
+    click.echo("")
+    console.print(escape(comparison.headline), soft_wrap=True)
+    _print_source(comparison.source)
+    for caveat in comparison.caveats:
+        console.print(escape(f"note  {caveat}"), soft_wrap=True)
+
+
+def _decimal(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

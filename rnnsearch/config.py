@@ -1,0 +1,437 @@
+"""The study's configuration: what may stand in a study file, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from rnnsearch.errors import did_you_mean
+from rnnsearch.parameters import Choice, FloatRange, IntRange, Parameter, Value
+from rnnsearch.study_file import KeyPath, StudyFile, read_study_file
+
+SCHEMA_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _problem(text: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{text}", {"text": text})
+
+
+def _number(raw: Any) -> Any:
+    # YAML 1.1 reads `1e-3` (no dot) as a string.
+    if isinstance(raw, str):
+        try:
+            return int(raw)
+        except ValueError:
+            try:
+                return float(raw)
+            except ValueError:
+                return raw
+    return raw
+
+
+def _setting(raw: Any) -> Value | Parameter:
+    """A scalar is fixed, a list is a choice, `{low, high, log}` is searched."""
+    if isinstance(raw, Choice | IntRange | FloatRange):
+        return raw
+    if isinstance(raw, list):
+        options = tuple(_number(option) for option in raw)
+        if not options or not all(isinstance(o, bool | int | float | str) for o in options):
+            raise _problem("expected a list of plain values to choose from")
+        if len(set(map(str, options))) < len(options):
+            raise _problem("expected a list without repetitions")
+        return Choice(options, default=options[0])
+    if isinstance(raw, Mapping):
+        unknown = set(raw) - {"low", "high", "log"}
+        if unknown or not {"low", "high"} <= set(raw):
+            raise _problem(
+                f"expected a range {{low, high, log}}, found {{{', '.join(map(str, raw))}}}"
+            )
+        low, high, log = _number(raw["low"]), _number(raw["high"]), raw.get("log", False)
+        if not isinstance(log, bool):
+            raise _problem(f"expected `log` to be true or false, found {log!r}")
+        numbers = (int, float)
+        if (
+            isinstance(low, bool)
+            or isinstance(high, bool)
+            or not (isinstance(low, numbers) and isinstance(high, numbers))
+        ):
+            raise _problem(f"expected numbers for `low` and `high`, found {low!r} and {high!r}")
+        if not low < high or (log and low <= 0):
+            rule = "0 < low < high" if log else "low < high"
+            raise _problem(f"expected {rule}, found low {low} and high {high}")
+        if isinstance(low, int) and isinstance(high, int):
+            return IntRange(low, high, default=low, log=log)
+        return FloatRange(float(low), float(high), default=float(low), log=log)
+    value = _number(raw)
+    if not isinstance(value, bool | int | float | str):
+        raise _problem(f"expected a value, a list or a range {{low, high}}, found {raw!r}")
+    return value
+
+
+def _every_value(setting: Value | Parameter) -> tuple[Value, ...]:
+    if isinstance(setting, Choice):
+        return setting.options
+    if isinstance(setting, IntRange | FloatRange):
+        return (setting.low, setting.high)
+    return (setting,)
+
+
+def _checked(rule: Parameter) -> BeforeValidator:
+    def check(raw: Any) -> Any:
+        setting = _setting(raw)
+        for value in _every_value(setting):
+            if problem := rule.problem_with(value):
+                raise _problem(problem)
+        if isinstance(rule, FloatRange) and isinstance(setting, IntRange):
+            return FloatRange(setting.low, setting.high, default=setting.low, log=setting.log)
+        return setting
+
+    return BeforeValidator(check)
+
+
+def _schema(scalar: str, **limits: Any) -> WithJsonSchema:
+    one = {"type": scalar, **limits}
+    bound = {"type": scalar if scalar == "integer" else "number"}
+    ranged = {
+        "type": "object",
+        "properties": {"low": bound, "high": bound, "log": {"type": "boolean"}},
+        "required": ["low", "high"],
+        "additionalProperties": False,
+    }
+    many = {"type": "array", "items": one, "minItems": 1}
+    forms = [one, many, *([ranged] if scalar in ("integer", "number") else [])]
+    return WithJsonSchema({"anyOf": forms})
+
+
+_BIG = 1 << 30
+Setting: TypeAlias = Any  # a Value, or a Parameter to be searched; checked by its validator
+IntSetting = Annotated[Setting, _checked(IntRange(1, _BIG, 1)), _schema("integer", minimum=1)]
+RateSetting = Annotated[
+    Setting, _checked(FloatRange(1e-12, 1e6, 1.0)), _schema("number", exclusiveMinimum=0)
+]
+AmountSetting = Annotated[
+    Setting, _checked(FloatRange(0.0, 1e6, 0.0)), _schema("number", minimum=0)
+]
+BoolSetting = Annotated[Setting, _checked(Choice((True, False), False)), _schema("boolean")]
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
+OptimizerSetting = Annotated[
+    Setting, _checked(Choice(OPTIMIZERS, "adam")), _schema("string", enum=list(OPTIMIZERS))
+]
+OptionSetting = Annotated[
+    Setting,
+    BeforeValidator(_setting),
+    WithJsonSchema({"type": ["boolean", "number", "string", "array", "object"]}),
+]
+
+
+def _percent(raw: Any) -> Any:
+    if isinstance(raw, str) and raw.strip().endswith("%"):
+        try:
+            return float(raw.strip()[:-1]) / 100
+        except ValueError:
+            raise _problem(
+                f"expected a fraction or a percentage such as 2%, found {raw!r}"
+            ) from None
+    return _number(raw)
+
+
+def _named(raw: Any) -> Any:
+    return {"name": raw} if isinstance(raw, str) else raw
+
+
+class TaskConfig(_Strict):
+    """The task, by name, with its options."""
+
+    name: str = Field(description="Registered name; `rnnsearch task list` shows them.")
+    options: dict[str, Annotated[Any, BeforeValidator(_number)]] = Field(
+        default={}, description="Options of the task; `rnnsearch task show NAME` shows them."
+    )
+
+
+class HeadConfig(_Strict):
+    """The head, by name."""
+
+    name: Literal["linear", "mlp", "prelu"]
+    hidden_size: int | None = Field(default=None, ge=1, description="Hidden width; free if absent.")
+    options: dict[str, Any] = Field(default={}, description="Options of the head.")
+
+
+NamedHead = Annotated[HeadConfig, BeforeValidator(_named)]
+_head_json = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string", "enum": ["linear", "mlp", "prelu"]},
+            HeadConfig.model_json_schema(),
+        ]
+    }
+)
+Head = Annotated[NamedHead, _head_json]
+
+
+class ModelSettings(_Strict):
+    """What surrounds the cell."""
+
+    num_layers: IntSetting = Field(default=1, description="Stacked layers.")
+    bidirectional: BoolSetting = Field(
+        default=False, description="Run each layer in both directions."
+    )
+    learned_initial_state: BoolSetting = Field(
+        default=False, description="Train the initial state."
+    )
+    head: Head | None = Field(
+        default=None,
+        description="The same head for every architecture; each brings its own if absent.",
+    )
+
+
+class TrainingSettings(_Strict):
+    """How every model is trained."""
+
+    epochs: int = Field(ge=1, le=100_000, description="Passes over the training split.")
+    batch_size: IntSetting = Field(default=64, description="Samples per update.")
+    learning_rate: RateSetting = Field(
+        default=FloatRange(1e-4, 3e-2, default=1e-3, log=True),
+        description="Step size; searched if absent.",
+    )
+    optimizer: OptimizerSetting = Field(default="adam", description="adam, adamw, rmsprop or sgd.")
+    weight_decay: AmountSetting = Field(default=0.0, description="The optimizer's weight decay.")
+    gradient_clip: AmountSetting = Field(
+        default=0.0, description="Largest norm of the gradient; 0 for none."
+    )
+
+
+class TrainingOverrides(_Strict):
+    """Training settings of one architecture; what is absent is as for all."""
+
+    epochs: int | None = Field(default=None, ge=1, le=100_000)
+    batch_size: IntSetting | None = None
+    learning_rate: RateSetting | None = None
+    optimizer: OptimizerSetting | None = None
+    weight_decay: AmountSetting | None = None
+    gradient_clip: AmountSetting | None = None
+
+
+class ArchitectureConfig(_Strict):
+    """An architecture, by name, with what this study fixes or searches in it."""
+
+    name: str = Field(description="Registered name; `rnnsearch architecture list` shows them.")
+    label: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$",
+        description="Name of its row, if the architecture stands in the study more than once.",
+    )
+    options: dict[str, OptionSetting] = Field(
+        default={}, description="Its structure and hyperparameters."
+    )
+    hidden_size: int | None = Field(
+        default=None, ge=1, description="Fix the width instead of solving for it."
+    )
+    num_layers: IntSetting | None = None
+    bidirectional: BoolSetting | None = None
+    learned_initial_state: BoolSetting | None = None
+    head: Head | None = None
+    training: TrainingOverrides = TrainingOverrides()
+    matched: bool = Field(
+        default=True,
+        description="false shows a model with a fixed width that is not held to the budget.",
+    )
+
+
+class BudgetConfig(_Strict):
+    """The parameter budget."""
+
+    parameters: int = Field(ge=1, le=10**12, description="Parameters of the whole model.")
+    tolerance: Annotated[
+        float,
+        BeforeValidator(_percent),
+        Field(gt=0, lt=1),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+                    {"type": "string", "pattern": r"^\s*[0-9.]+\s*%\s*$"},
+                ]
+            }
+        ),
+    ] = Field(default=0.02, description="Largest relative residual, such as 2%.")
+    counting: Literal["trainable", "one_bias"] = Field(
+        default="trainable",
+        description="trainable: every scalar that training changes; one_bias: as papers count.",
+    )
+
+
+class SearchConfig(_Strict):
+    """The search, the same effort for every architecture."""
+
+    trials: int = Field(
+        default=8, ge=0, le=1_000_000, description="Trials per architecture; 0 for none."
+    )
+    sampler: Literal["tpe", "random"] = Field(default="tpe", description="Optuna's sampler.")
+    scheduler: Literal["asha", "none"] = Field(
+        default="asha", description="Stop weak trials early (per architecture), or never."
+    )
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Epochs of a search trial; as in training if absent.",
+    )
+    grace_epochs: int = Field(default=1, ge=1, description="Epochs before a trial may be stopped.")
+    reduction_factor: int = Field(default=3, ge=2, description="ASHA keeps the best 1 in so many.")
+
+
+class ConfirmationConfig(_Strict):
+    """The confirmation on fresh seeds and on the test split."""
+
+    seeds: int = Field(default=5, ge=1, le=10_000, description="Fresh seeds per configuration.")
+    best: int = Field(default=1, ge=1, description="Configurations confirmed per architecture.")
+    epochs: int | None = Field(
+        default=None, ge=1, le=100_000, description="Epochs; as in training if absent."
+    )
+    train_on: Literal["train", "train+validation"] = Field(
+        default="train", description="Splits to train on once nothing is left to choose."
+    )
+
+
+class ResourcesConfig(_Strict):
+    """What Ray may use."""
+
+    workers: int | None = Field(
+        default=None, ge=1, description="Trials at a time; as many as the cluster holds if absent."
+    )
+    cpus_per_trial: float = Field(default=1.0, gt=0)
+    gpus_per_trial: float = Field(default=0.0, ge=0)
+
+
+class TrackingConfig(_Strict):
+    """Where MLflow's runs go."""
+
+    uri: str | None = Field(
+        default=None, description="MLflow server; MLFLOW_TRACKING_URI or a local file if absent."
+    )
+
+
+class StudyConfig(_Strict):
+    """A study: which recurrent architecture is best on a task at one parameter budget?"""
+
+    schema_version: Literal[1] = Field(description="Version of this format.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        description="Names the study's folder and its MLflow experiment.",
+    )
+    question: str = Field(default="", description="What the study is to find out.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Fixes everything that is drawn at random."
+    )
+    task: Annotated[
+        TaskConfig,
+        BeforeValidator(_named),
+        WithJsonSchema({"anyOf": [{"type": "string"}, TaskConfig.model_json_schema()]}),
+    ]
+    architectures: list[Annotated[ArchitectureConfig, BeforeValidator(_named)]] = Field(
+        min_length=1, description="What to compare."
+    )
+    budget: BudgetConfig
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings
+    search: SearchConfig = SearchConfig()
+    confirmation: ConfirmationConfig = ConfirmationConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+
+def load_config(path: str) -> tuple[StudyConfig, StudyFile]:
+    """Read and check a study file.
+
+    Raises:
+        StudyFileError: with the line of the first thing that is wrong.
+    """
+    file = read_study_file(path)
+    return check_config(file), file
+
+
+def check_config(file: StudyFile) -> StudyConfig:
+    """Turn a parsed study file into a configuration; raises as `load_config` does."""
+    version = file.data.get("schema_version")
+    if "schema_version" in file.data and version != SCHEMA_VERSION:
+        problem = (
+            f"expected {SCHEMA_VERSION} (the only version this rnnsearch reads), found {version!r}"
+        )
+        raise file.error(("schema_version",), problem)
+    try:
+        config = StudyConfig.model_validate(file.data)
+    except ValidationError as error:
+        raise _explain(file, error) from None
+    labels: set[str] = set()
+    for i, architecture in enumerate(config.architectures):
+        label = architecture.label or architecture.name
+        if label in labels:
+            problem = f"`{label}` stands here a second time; give one a `label` of its own"
+            raise file.error(("architectures", i), problem)
+        labels.add(label)
+        if not architecture.matched and architecture.hidden_size is None:
+            problem = "`matched: false` needs a fixed `hidden_size`"
+            raise file.error(("architectures", i, "matched"), problem)
+    return config
+
+
+def _explain(file: StudyFile, error: ValidationError) -> Exception:
+    # Unknown keys first: a misspelt key is often the cause of a missing one.
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    first = errors[0]
+    key = _key_path(file, first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(key[:-1])
+        name = str(key[-1])
+        problem = f"unknown key.{did_you_mean(name, known)} Known: {', '.join(known)}."
+    elif first["type"] == "missing":
+        return file.error(key[:-1], f"key `{key[-1]}` is missing")
+    elif first["type"] == "setting":
+        problem = first["msg"]
+    else:
+        problem = f"{first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"
+    return file.error(key, problem)
+
+
+def _key_path(file: StudyFile, location: tuple[str | int, ...]) -> KeyPath:
+    # A list item given as a bare name is validated as a mapping: `architectures[0].name`.
+    key: KeyPath = tuple(location)
+    while len(key) > 1 and key[-1] == "name" and key not in file.lines and key[:-1] in file.lines:
+        key = key[:-1]
+    return key
+
+
+def _known_keys(parent: KeyPath) -> list[str]:
+    model: Any = StudyConfig
+    for part in parent:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        model = _model_in(field.annotation if field else None)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _model_in(argument):
+            return found
+    return None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a study file, for editors that check YAML while it is written."""
+    schema = StudyConfig.model_json_schema()
+    item = schema["properties"]["architectures"]["items"]
+    schema["properties"]["architectures"]["items"] = {"anyOf": [{"type": "string"}, item]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

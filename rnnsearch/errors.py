@@ -1,0 +1,127 @@
+"""Every error that rnnsearch raises on purpose, with the exit code the command line gives it.
+
+    RnnsearchError            1   something went wrong; the message says what
+    ├── StudyFileError        3   the study file cannot be used
+    │   └── CapabilityError   3   an architecture cannot take the task
+    ├── TrialsFailedError     4   the study ran, but trials it needed failed
+    ├── DivergedError         4   one training run diverged (seen inside a trial)
+    ├── BudgetError           5   no width meets the parameter budget
+    ├── PluginError           6   a plugin is missing, broken, or clashes with another
+    ├── DataError             7   data is missing, unreadable or corrupt
+    ├── TrackingError         8   the MLflow server does not answer or refuses
+    └── StoreError            9   a study exists already, does not exist, or cannot be written
+
+0 is success, 2 a usage error (unknown option), 130 an interrupt (Ctrl-C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RnnsearchError(Exception):
+    """Root of every intended error; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class StudyFileError(RnnsearchError):
+    """A study file cannot be used.
+
+    Attributes:
+        path: the file.
+        line: line number in it, from 1, or None when the file as a whole is at fault.
+        key: dotted path of the offending key, such as `training.epochs`.
+        problem: what was expected and what was found.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self, problem: str, *, path: str = "", line: int | None = None, key: str = ""
+    ) -> None:
+        self.path, self.line, self.key, self.problem = path, line, key, problem
+        where = [path + (f":{line}" if line is not None else "")] if path else []
+        super().__init__(": ".join([*where, *([key] if key else []), problem]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_study_file_error, (self.problem, self.path, self.line, self.key)
+
+
+def _rebuild_study_file_error(
+    problem: str, path: str, line: int | None, key: str
+) -> StudyFileError:
+    return StudyFileError(problem, path=path, line=line, key=key)
+
+
+class CapabilityError(StudyFileError):
+    """An architecture cannot take a task, for a reason that training would not cure."""
+
+
+class TrialsFailedError(RnnsearchError):
+    """A study ended without the trials it needs."""
+
+    exit_code = 4
+
+
+class DivergedError(RnnsearchError):
+    """Training left the finite numbers."""
+
+    exit_code = 4
+
+
+class BudgetError(RnnsearchError):
+    """No width of an architecture meets the parameter budget within its tolerance.
+
+    Attributes:
+        architecture: registered name.
+        budget: parameters asked for.
+        tolerance: largest relative residual allowed.
+        nearest: parameter counts just below and just above the budget.
+    """
+
+    exit_code = 5
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        architecture: str,
+        budget: int,
+        tolerance: float,
+        nearest: tuple[int, ...],
+    ) -> None:
+        self.architecture, self.budget = architecture, budget
+        self.tolerance, self.nearest, self.problem = tolerance, nearest, problem
+        super().__init__(problem)
+
+
+class PluginError(RnnsearchError):
+    """A plugin is missing, broken, or clashes with another."""
+
+    exit_code = 6
+
+
+class DataError(RnnsearchError):
+    """Data is missing, unreadable or corrupt."""
+
+    exit_code = 7
+
+
+class TrackingError(RnnsearchError):
+    """The MLflow server does not answer or refuses."""
+
+    exit_code = 8
+
+
+class StoreError(RnnsearchError):
+    """A study exists already, does not exist, or cannot be written."""
+
+    exit_code = 9
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean `x`?` for the nearest known name, or an empty string."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean `{close[0]}`?" if close else ""

@@ -1,0 +1,127 @@
+"""Heads: what turns the features of a recurrent net into outputs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from rnnsearch.parameters import Choice, Parameters, Value
+
+
+class Head(nn.Module):
+    """Maps features `(..., features)` to outputs `(..., output_size)`.
+
+    Attributes:
+        options: declared choices of this head.
+        hidden_ratio: hidden width as a multiple of the recurrent width where the study fixes none,
+            or None for a head without a hidden layer.
+    """
+
+    options: ClassVar[Parameters] = {}
+    hidden_ratio: ClassVar[float | None] = None
+
+    @classmethod
+    def parameter_count(
+        cls, features: int, output_size: int, hidden_size: int, **options: Value
+    ) -> int:
+        """Trainable scalars; `hidden_size` is 0 for a head without a hidden layer."""
+        raise NotImplementedError
+
+
+_OUTPUT = Choice(("identity", "sigmoid"), default="identity", searched=False)
+
+
+class LinearHead(Head):
+    """One affine map.
+
+    `output="sigmoid"` squashes the logits, as the baselines of Galatolo et al. (2018) do before
+    the cross-entropy; that caps the loss from below at about 1.46 for ten classes. Only for
+    re-running them as published.
+    """
+
+    options: ClassVar[Parameters] = {"output": _OUTPUT}
+
+    def __init__(
+        self, features: int, output_size: int, hidden_size: int = 0, output: str = "identity"
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, output_size)
+        self.squash = nn.Sigmoid() if output == "sigmoid" else nn.Identity()
+
+    @classmethod
+    def parameter_count(
+        cls, features: int, output_size: int, hidden_size: int, **options: Value
+    ) -> int:
+        return (features + 1) * output_size
+
+    def forward(self, features: Tensor) -> Tensor:
+        output: Tensor = self.squash(self.linear(features))
+        return output
+
+
+class MLPHead(Head):
+    """Affine, ReLU, affine."""
+
+    hidden_ratio: ClassVar[float | None] = 1.0
+
+    def __init__(self, features: int, output_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(features, hidden_size)
+        self.output = nn.Linear(hidden_size, output_size)
+
+    @classmethod
+    def parameter_count(
+        cls, features: int, output_size: int, hidden_size: int, **options: Value
+    ) -> int:
+        return (features + 1) * hidden_size + (hidden_size + 1) * output_size
+
+    def forward(self, features: Tensor) -> Tensor:
+        output: Tensor = self.output(self.hidden(features).relu())
+        return output
+
+
+class PReLUHead(Head):
+    """Affine, PReLU, affine, PReLU: the classification MLP of the SM-RNN paper.
+
+    Source: Galatolo, Cimino, Vaglini, ICPRAM 2019, sections 2 (structure) and 3 (sizes).
+    The paper counts one slope per neuron (`slopes="per_unit"`) and leaves the output's slopes out
+    of one of its two totals; the published code has one slope per activation (`slopes="shared"`).
+    """
+
+    options: ClassVar[Parameters] = {
+        "slopes": Choice(("per_unit", "shared"), default="per_unit", searched=False)
+    }
+    hidden_ratio: ClassVar[float | None] = 2 / 3
+
+    def __init__(
+        self, features: int, output_size: int, hidden_size: int, slopes: str = "per_unit"
+    ) -> None:
+        super().__init__()
+        per_unit = slopes == "per_unit"
+        self.hidden = nn.Linear(features, hidden_size)
+        self.hidden_slope = nn.PReLU(hidden_size if per_unit else 1)
+        self.output = nn.Linear(hidden_size, output_size)
+        self.output_slope = nn.PReLU(output_size if per_unit else 1)
+
+    @classmethod
+    def parameter_count(
+        cls,
+        features: int,
+        output_size: int,
+        hidden_size: int,
+        slopes: Value = "per_unit",
+        **options: Value,
+    ) -> int:
+        affine = (features + 1) * hidden_size + (hidden_size + 1) * output_size
+        return affine + (hidden_size + output_size if slopes == "per_unit" else 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # nn.PReLU with several slopes takes the channel axis second: flatten the leading axes.
+        flat = features.reshape(-1, features.shape[-1])
+        logits = self.output_slope(self.output(self.hidden_slope(self.hidden(flat))))
+        output: Tensor = logits.reshape(*features.shape[:-1], -1)
+        return output
+
+
+HEADS: dict[str, type[Head]] = {"linear": LinearHead, "mlp": MLPHead, "prelu": PReLUHead}

@@ -1,0 +1,243 @@
+"""A whole model, from names and numbers: what it is made of, what it counts, how it is built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rnnsearch.cell import RecurrentCell
+from rnnsearch.heads import HEADS
+from rnnsearch.layers import Bidirectional, Stacked, Unrolled, engine_of, run_eagerly
+from rnnsearch.parameters import Value
+from rnnsearch.sequence_model import SequenceModel, SequenceShape
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that fixes a model's structure, in names and numbers: it pickles and logs.
+
+    Attributes:
+        architecture: registered name.
+        shape: the task's sequences.
+        hidden_size: the width.
+        last_hidden_size: width of the last of several layers, where it differs; 0 where not.
+        num_layers: stacked layers.
+        bidirectional: whether each layer runs in both directions.
+        learned_initial_state: whether the initial states are trained.
+        head: name of the head; empty for a `SequenceModel`, which brings its own.
+        head_hidden_size: hidden width of the head, 0 where it has none.
+        head_options: the head's declared options.
+        options: the architecture's structure and hyperparameters.
+    """
+
+    architecture: str
+    shape: SequenceShape
+    hidden_size: int
+    last_hidden_size: int = 0
+    num_layers: int = 1
+    bidirectional: bool = False
+    learned_initial_state: bool = False
+    head: str = "linear"
+    head_hidden_size: int = 0
+    head_options: Mapping[str, Value] = field(default_factory=dict)
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def widths(self) -> list[int]:
+        """Width of each layer, first to last."""
+        last = self.last_hidden_size or self.hidden_size
+        return [self.hidden_size] * (self.num_layers - 1) + [last]
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a model costs.
+
+    Attributes:
+        trainable: scalars that training changes, each counted once; `torch` counts these.
+        one_bias: the same with one bias per affine map, as papers count.
+        frozen: scalars kept but not trained.
+        state_size: scalars of recurrent state per sample.
+        flops_per_step: floating-point operations of the matrix products of one time step of one
+            sample (two per multiply-add). A head that is read once counts a `length`-th of its
+            own, and nothing where the length varies.
+    """
+
+    trainable: int
+    one_bias: int
+    frozen: int
+    state_size: int
+    flops_per_step: float
+
+
+Architecture = type[RecurrentCell] | type[SequenceModel]
+
+
+def split_options(
+    architecture: Architecture, options: Mapping[str, Value]
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Split options into those that change the count and those that do not."""
+    structure = {k: v for k, v in options.items() if k in architecture.structure}
+    return structure, {k: v for k, v in options.items() if k not in structure}
+
+
+def count_parameters(architecture: Architecture, spec: ModelSpec) -> tuple[int, int, int]:
+    """Trainable, redundant-bias and frozen scalars of a model, by formula: nothing is built."""
+    structure, _ = split_options(architecture, spec.options)
+    if issubclass(architecture, SequenceModel):
+        shape, width = spec.shape, spec.hidden_size
+        return (
+            architecture.parameter_count(shape, width, **structure),
+            architecture.redundant_biases(shape, width, **structure),
+            architecture.frozen_count(shape, width, **structure),
+        )
+    directions = 2 if spec.bidirectional else 1
+    trainable = redundant = frozen = 0
+    features = spec.shape.input_size
+    for width in spec.widths:
+        trainable += directions * architecture.parameter_count(features, width, **structure)
+        redundant += directions * architecture.redundant_biases(features, width, **structure)
+        frozen += directions * architecture.frozen_count(features, width, **structure)
+        if spec.learned_initial_state:
+            trainable += directions * architecture.state_size(features, width, **structure)
+        features = directions * architecture.output_size(width, **structure)
+    trainable += HEADS[spec.head].parameter_count(
+        _head_features(architecture, spec, features),
+        spec.shape.output_size,
+        spec.head_hidden_size,
+        **spec.head_options,
+    )
+    return trainable, redundant, frozen
+
+
+def _head_features(architecture: type[RecurrentCell], spec: ModelSpec, features: int) -> int:
+    if architecture.readout == "all_steps":
+        assert spec.shape.length is not None, "refused by `refusal`"
+        return features * spec.shape.length
+    return features
+
+
+def default_head_hidden_size(head: str, width: int) -> int:
+    """Hidden width of a head that the study does not fix, 0 for one without a hidden layer."""
+    ratio = HEADS[head].hidden_ratio
+    return 0 if ratio is None else max(1, math.floor(ratio * width + 0.5))
+
+
+def refusal(architecture: Architecture, shape: SequenceShape) -> str | None:
+    """Say why an architecture cannot take a task's sequences, or return None."""
+    if issubclass(architecture, SequenceModel):
+        return architecture.refusal(shape)
+    if architecture.readout == "all_steps":
+        if shape.length is None:
+            return "it reads all steps at once, so every sequence must have the same length"
+        if shape.readout == "every_step":
+            return "it reads all steps at once and cannot give an output at every step"
+    return None
+
+
+class RecurrentModel(nn.Module):
+    """Stacked layers, a readout and a head.
+
+    Shapes:
+        inputs: `(time, batch, input_size)`
+        lengths: `(batch,)`, or None where every sequence fills the time axis
+        output: `(batch, output_size)`, or `(time, batch, output_size)` for `every_step`
+    """
+
+    def __init__(
+        self, body: Stacked, head: nn.Module, readout: str, *, bidirectional: bool = False
+    ) -> None:
+        super().__init__()
+        self.body, self.head, self.readout = body, head, readout
+        self.bidirectional = bidirectional
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        outputs = self.body(inputs, lengths)
+        features = read(self.readout, outputs, lengths, bidirectional=self.bidirectional)
+        output: Tensor = self.head(features)
+        return output
+
+
+def read(
+    readout: str, outputs: Tensor, lengths: Tensor | None, *, bidirectional: bool = False
+) -> Tensor:
+    """Pick from outputs `(time, batch, features)` what the head is to see.
+
+    The half that reads backwards has seen the whole sequence at its first step, not at its last.
+    """
+    if readout == "every_step":
+        return outputs
+    if readout == "all_steps":
+        return outputs.transpose(0, 1).flatten(1)
+    if lengths is None:
+        last = outputs[-1]
+    else:
+        last = outputs[lengths - 1, torch.arange(outputs.shape[1], device=outputs.device)]
+    if not bidirectional:
+        return last
+    half = outputs.shape[-1] // 2
+    return torch.cat((last[:, :half], outputs[0, :, half:]), dim=-1)
+
+
+def build_model(architecture: Architecture, spec: ModelSpec) -> nn.Module:
+    """Build the model that a specification describes; seed torch before the call."""
+    if issubclass(architecture, SequenceModel):
+        return architecture(spec.shape, spec.hidden_size, **spec.options)
+    structure, _ = split_options(architecture, spec.options)
+
+    def make_layer(features: int, width: int) -> Unrolled:
+        cell = architecture(features, width, **spec.options)
+        return Unrolled(cell, learned_initial_state=spec.learned_initial_state)
+
+    layers: list[Unrolled | Bidirectional] = []
+    features = spec.shape.input_size
+    for width in spec.widths:
+        make = partial(make_layer, features, width)
+        layers.append(Bidirectional(make) if spec.bidirectional else make())
+        features = (2 if spec.bidirectional else 1) * architecture.output_size(width, **structure)
+    head = HEADS[spec.head](
+        _head_features(architecture, spec, features),
+        spec.shape.output_size,
+        spec.head_hidden_size,
+        **spec.head_options,
+    )
+    readout = architecture.readout or spec.shape.readout
+    return RecurrentModel(Stacked(layers), head, readout, bidirectional=spec.bidirectional)
+
+
+def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexity:
+    """Count parameters by formula, state and FLOPs on a model without storage (device `meta`)."""
+    trainable, redundant, frozen = count_parameters(architecture, spec)
+    steps = spec.shape.length or math.inf
+    with torch.device("meta"):
+        model = build_model(architecture, spec)
+        inputs = torch.empty(spec.shape.length or 1, 1, spec.shape.input_size)
+    state_size = 0
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        if isinstance(model, RecurrentModel):
+            # One step of each layer, eagerly: `torch.nn` layers are opaque to the counter.
+            for layer in [m for m in model.modules() if isinstance(m, Unrolled)]:
+                state = layer.initial_state(1)
+                state_size += sum(part.numel() for part in state)
+                run_eagerly(layer.cell, inputs.new_empty(1, 1, layer.cell.input_size), state)
+            per_step = counter.get_total_flops()
+            head_inputs = next(model.head.parameters()).shape[-1]
+            model.head(inputs.new_empty(1, head_inputs))
+            head = counter.get_total_flops() - per_step
+            flops = per_step + (head if spec.shape.readout == "every_step" else head / steps)
+        else:
+            model(inputs, None)
+            flops = counter.get_total_flops() / steps
+    return Complexity(trainable, trainable - redundant, frozen, state_size, flops)
+
+
+def engine_name(model: nn.Module) -> str:
+    """Name what runs a model over time."""
+    cells = [layer.cell for layer in model.modules() if isinstance(layer, Unrolled)]
+    return engine_of(cells[0]) if cells else "feed-forward"

@@ -1,0 +1,89 @@
+"""The ranges in which an architecture, a task or a study declares what may vary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Value: TypeAlias = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """Integers from `low` to `high`, both included.
+
+    Args:
+        low: smallest value.
+        high: largest value.
+        default: the value taken where the study says nothing and `searched` is false.
+        log: sample uniformly in the logarithm.
+        searched: whether Optuna samples it where the study says nothing.
+    """
+
+    low: int
+    high: int
+    default: int
+    log: bool = False
+    searched: bool = True
+
+    def problem_with(self, value: Value) -> str | None:
+        """Say what is wrong with `value`, or return None."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"expected an integer, got {value!r}"
+        if not self.low <= value <= self.high:
+            return f"expected {self.low} to {self.high}, got {value}"
+        return None
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Real numbers from `low` to `high`; the arguments are those of `IntRange`."""
+
+    low: float
+    high: float
+    default: float
+    log: bool = False
+    searched: bool = True
+
+    def problem_with(self, value: Value) -> str | None:
+        """Say what is wrong with `value`, or return None."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"expected a number, got {value!r}"
+        if not math.isfinite(value) or not self.low <= value <= self.high:
+            return f"expected {self.low:g} to {self.high:g}, got {value:g}"
+        return None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values.
+
+    Args:
+        options: the values, all of one type.
+        default: the value taken where the study says nothing and `searched` is false.
+        searched: whether Optuna samples it where the study says nothing.
+    """
+
+    options: tuple[Value, ...]
+    default: Value
+    searched: bool = True
+
+    def problem_with(self, value: Value) -> str | None:
+        """Say what is wrong with `value`, or return None."""
+        # `True == 1` in Python: compare the types too.
+        if not any(
+            value == o and isinstance(value, bool) == isinstance(o, bool) for o in self.options
+        ):
+            return f"expected one of {', '.join(map(str, self.options))}, got {value!r}"
+        return None
+
+
+Parameter: TypeAlias = IntRange | FloatRange | Choice
+Parameters: TypeAlias = Mapping[str, Parameter]
+
+
+def defaults(parameters: Parameters) -> dict[str, Value]:
+    """Return the default of every parameter."""
+    return {name: parameter.default for name, parameter in parameters.items()}

@@ -1,0 +1,231 @@
+"""The plan of a study: everything that can be known before anything is trained."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rnnsearch.budget import BudgetSolution
+from rnnsearch.config import StudyConfig
+from rnnsearch.errors import StudyFileError
+from rnnsearch.model import Complexity, build_model, engine_name, measure_complexity
+from rnnsearch.registry import Registry
+from rnnsearch.space import SearchSpace, build_spaces
+from rnnsearch.study_file import StudyFile
+from rnnsearch.task import DataSource, Task
+from rnnsearch.training import make_optimizer
+from rnnsearch.trial import Phase, TrialSpec
+
+_LENGTH_WHERE_IT_VARIES = 40  # steps timed for a task of variable length
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One row of a study, sized.
+
+    Attributes:
+        space: what is fixed and what is searched.
+        typical: the trial in the middle of the search space.
+        complexity: what that model costs.
+        widths: smallest and largest solved width over the structures that may be sampled.
+        residual: the residual farthest from zero over those structures.
+        engine: what runs the model over time.
+        step_ms: measured wall time of one update of the typical model on random data.
+    """
+
+    space: SearchSpace
+    typical: TrialSpec
+    complexity: Complexity
+    widths: tuple[int, int]
+    residual: float
+    engine: str
+    step_ms: float
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A study before it starts.
+
+    Attributes:
+        config: the study file's content.
+        task: the task.
+        source: where its data comes from.
+        rows: the architectures, sized.
+        trials: trials of the search, all rows together.
+        confirmations: training runs of the confirmation.
+        workers: trials at a time that the estimate assumes.
+        seconds: estimated wall time.
+    """
+
+    config: StudyConfig
+    task: Task
+    source: DataSource
+    rows: tuple[PlannedRow, ...]
+    trials: int
+    confirmations: int
+    workers: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan in plain values, for JSON."""
+        budget = self.config.budget
+        return {
+            "study": self.config.name,
+            "task": self.config.task.name,
+            "budget": {
+                "parameters": budget.parameters,
+                "tolerance": budget.tolerance,
+                "counting": budget.counting,
+            },
+            "data": {
+                "dataset": self.source.dataset,
+                "origin": self.source.origin,
+                "sha256": self.source.sha256,
+                "sizes": dict(self.source.sizes),
+                "caveat": self.source.caveat,
+            },
+            "architectures": [
+                {
+                    "label": row.space.label,
+                    "architecture": row.space.name,
+                    "hidden_size": row.typical.model.hidden_size,
+                    "hidden_size_range": list(row.widths),
+                    "head": row.typical.model.head or None,
+                    "head_hidden_size": row.typical.model.head_hidden_size or None,
+                    "closed_by": row.typical.closed_by or None,
+                    "parameters": row.typical.parameters,
+                    "trainable": row.complexity.trainable,
+                    "one_bias": row.complexity.one_bias,
+                    "frozen": row.complexity.frozen,
+                    "residual": row.typical.residual,
+                    "largest_residual": row.residual,
+                    "matched": row.space.matched,
+                    "state_size": row.complexity.state_size,
+                    "flops_per_step": row.complexity.flops_per_step,
+                    "engine": row.engine,
+                    "step_ms": row.step_ms,
+                    "searched": sorted(row.space.free),
+                }
+                for row in self.rows
+            ],
+            "search_trials": self.trials,
+            "confirmation_runs": self.confirmations,
+            "workers": self.workers,
+            "estimated_seconds": self.seconds,
+        }
+
+
+def make_task(config: StudyConfig, file: StudyFile, registry: Registry) -> Task:
+    """Make the study's task.
+
+    Raises:
+        PluginError: it is unknown or broken.
+        StudyFileError: an option is unknown or out of range.
+    """
+    task_class = registry.task(config.task.name)
+    try:
+        return task_class(**config.task.options)
+    except StudyFileError as error:
+        raise file.error(("task", "options", error.key), error.problem) from None
+
+
+def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> StudyPlan:
+    """Resolve names, solve widths, find the data and time one update of each architecture.
+
+    Raises:
+        RnnsearchError: whatever would stop the study, before it starts.
+    """
+    task = make_task(config, file, registry)
+    spaces = build_spaces(config, file, registry, task)
+    source = task.find()
+    rows = tuple(_plan_row(space, config) for space in spaces)
+    resources = config.resources
+    cpus = os.cpu_count() or 1
+    workers = resources.workers or max(1, math.floor(cpus / resources.cpus_per_trial))
+    confirmations = config.confirmation.seeds * len(rows)
+    if config.search.trials:
+        confirmations *= config.confirmation.best
+    seconds = sum(estimate_seconds(row, config, source.sizes["train"]) for row in rows)
+    return StudyPlan(
+        config=config,
+        task=task,
+        source=source,
+        rows=rows,
+        trials=config.search.trials * len(rows),
+        confirmations=confirmations,
+        workers=workers,
+        seconds=seconds / workers,
+    )
+
+
+def _plan_row(space: SearchSpace, config: StudyConfig) -> PlannedRow:
+    phase: Phase = "search" if config.search.trials else "confirmation"
+    typical = space.trial(config, space.default_values(), phase=phase, number=0)
+    solutions: list[BudgetSolution] = [space.solve(values) for values in space.structures()]
+    widths = [solution.spec.hidden_size for solution in solutions]
+    engine, step_ms = time_update(space, typical)
+    return PlannedRow(
+        space=space,
+        typical=typical,
+        complexity=measure_complexity(space.architecture, typical.model),
+        widths=(min(widths), max(widths)),
+        residual=max((solution.residual for solution in solutions), key=abs),
+        engine=engine,
+        step_ms=step_ms,
+    )
+
+
+def time_update(space: SearchSpace, spec: TrialSpec, repeats: int = 3) -> tuple[str, float]:
+    """Name the engine and time one update on random data, in milliseconds."""
+    shape = spec.model.shape
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(space.architecture, spec.model)
+            batch = spec.training.batch_size
+            inputs = torch.rand(shape.length or _LENGTH_WHERE_IT_VARIES, batch, shape.input_size)
+            optimizer = make_optimizer(model, spec.training)
+            best = math.inf
+            for _ in range(1 + repeats):
+                started = time.perf_counter()
+                optimizer.zero_grad()
+                model(inputs, None).square().mean().backward()
+                optimizer.step()
+                best = min(best, time.perf_counter() - started)
+        return engine_name(model), 1000 * best
+    finally:
+        torch.set_num_threads(threads)
+
+
+def estimate_seconds(row: PlannedRow, config: StudyConfig, samples: int) -> float:
+    """Estimate the processor time of a row's search and confirmation, in seconds."""
+    updates = math.ceil(samples / row.typical.training.batch_size)
+    # A sixth for evaluation and everything that is not training.
+    epoch_s = 7 / 6 * updates * row.step_ms / 1000
+    epochs = config.search.epochs or row.space.epochs
+    search = config.search.trials * _epochs_of_a_search_trial(config, epochs)
+    best = config.confirmation.best if config.search.trials else 1
+    confirmation = (
+        config.confirmation.seeds * best * (config.confirmation.epochs or row.space.epochs)
+    )
+    return epoch_s * (search + confirmation)
+
+
+def _epochs_of_a_search_trial(config: StudyConfig, epochs: int) -> float:
+    """Mean epochs of a trial if ASHA keeps the best `1 / reduction_factor` at every rung."""
+    search = config.search
+    if search.scheduler == "none" or not search.trials:
+        return epochs
+    done, rung, kept = 0.0, min(search.grace_epochs, epochs), float(search.trials)
+    reached = 0
+    while kept >= 1 and reached < epochs:
+        done += kept * (rung - reached)
+        reached, rung = rung, min(rung * search.reduction_factor, epochs)
+        kept = max(1.0, kept / search.reduction_factor)
+    return done / search.trials

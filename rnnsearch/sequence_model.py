@@ -1,0 +1,84 @@
+"""The contract of a model that takes a whole sequence at once and is no step cell."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from rnnsearch.parameters import Parameters, Value
+
+
+@dataclass(frozen=True)
+class SequenceShape:
+    """The shape of a task's sequences.
+
+    Attributes:
+        input_size: features per time step.
+        output_size: outputs (classes, or regression targets).
+        length: time steps, or None where sequences differ in length.
+        readout: `last_step`, `masked_step` (the last valid step of each sequence) or `every_step`.
+    """
+
+    input_size: int
+    output_size: int
+    length: int | None
+    readout: str
+
+
+class SequenceModel(nn.Module, ABC):
+    """A model of whole sequences, such as a feed-forward net on the flattened sequence.
+
+    The counterpart of `RecurrentCell` for what has no step: it brings its own head, and stacking,
+    directions and initial states do not apply to it.
+
+    Shapes:
+        inputs: `(time, batch, input_size)`
+        lengths: `(batch,)` integers, or None where every sequence fills the time axis
+        output: `(batch, output_size)`, or `(time, batch, output_size)` for `every_step`
+
+    Args:
+        shape: the task's sequences.
+        hidden_size: units; the size that the budget solver turns.
+
+    Attributes:
+        structure: declared choices that change the parameter count.
+        hyperparameters: declared choices that do not.
+        fine_size: name of an integer in `structure` that the budget solver may set to close the
+            gap that whole steps of `hidden_size` leave, or None.
+    """
+
+    structure: ClassVar[Parameters] = {}
+    hyperparameters: ClassVar[Parameters] = {}
+    fine_size: ClassVar[str | None] = None
+
+    def __init__(self, shape: SequenceShape, hidden_size: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.hidden_size = hidden_size
+
+    @classmethod
+    def refusal(cls, shape: SequenceShape) -> str | None:
+        """Say why this model cannot take such sequences, or return None."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def parameter_count(cls, shape: SequenceShape, hidden_size: int, **structure: Value) -> int:
+        """Trainable scalars that the constructor builds, each counted once."""
+
+    @classmethod
+    def redundant_biases(cls, shape: SequenceShape, hidden_size: int, **structure: Value) -> int:
+        """Bias scalars beyond one per affine map."""
+        return 0
+
+    @classmethod
+    def frozen_count(cls, shape: SequenceShape, hidden_size: int, **structure: Value) -> int:
+        """Scalars that are kept but not trained; shown apart."""
+        return 0
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Map whole sequences to outputs."""

@@ -1,0 +1,259 @@
+"""A study from its file to its leaderboard: the stages in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rnnsearch.comparison import Comparison, compare
+from rnnsearch.config import StudyConfig, check_config, load_config
+from rnnsearch.environment import describe_environment, describe_git
+from rnnsearch.errors import RnnsearchError, StoreError
+from rnnsearch.plan import StudyPlan, make_plan, make_task
+from rnnsearch.plots import plot_comparison
+from rnnsearch.registry import load_registry
+from rnnsearch.store import StudyStore, studies_folder
+from rnnsearch.study_file import StudyFile, parse_study
+from rnnsearch.task import DataSource, Examples, Task
+from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a finished study leaves.
+
+    Attributes:
+        comparison: the confirmed rows, ranked, with the ledger and the caveats.
+        folder: the study's folder.
+        files: the files written for reading: table and plot.
+        tracking_uri: the MLflow store that holds the runs.
+    """
+
+    comparison: Comparison
+    folder: Path
+    files: tuple[Path, ...]
+    tracking_uri: str
+
+
+class StudyListener(Listener, Protocol):
+    """Hears of a study's trials, and of its stages."""
+
+    def stage(self, text: str) -> None:
+        """A stage begins that may take a while."""
+
+    def phase(self, name: str, trials: int) -> None:
+        """The search or the confirmation begins."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that has been read and checked but not started.
+
+    Attributes:
+        config: its configuration.
+        file: the file it came from.
+    """
+
+    config: StudyConfig
+    file: StudyFile
+
+    def plan(self) -> StudyPlan:
+        """Everything that can be known before anything is trained."""
+        return make_plan(self.config, self.file, load_registry())
+
+    def renamed(self, name: str) -> Study:
+        """The same study under another name; raises `StudyFileError` if the name will not do."""
+        data = {**self.file.data, "name": name}
+        file = StudyFile("--name", self.file.text, data, {("name",): 1})
+        return Study(check_config(file), self.file)
+
+    def run(self, listeners: Sequence[StudyListener] = ()) -> StudyResult:
+        """Search, confirm and compare.
+
+        Raises:
+            RnnsearchError: the study could not start, or could not be finished.
+        """
+        return _run(self, listeners)
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        StudyFileError: with the line of what is wrong.
+    """
+    config, file = load_config(str(path))
+    return Study(config, file)
+
+
+def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
+    # Ray and MLflow take seconds to import: not before a study really runs.
+    from rnnsearch.tracking import Tracker, resolve_uri
+    from rnnsearch.tuning import cluster, run_trials
+
+    config = study.config
+    if (studies_folder() / config.name).exists():
+        StudyStore.create(config.name, "")  # raises with the choices there are
+    _announce(listeners, "reading the data and solving the widths")
+    plan = study.plan()
+    direction = plan.task.direction
+    splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
+    nbytes = sum(_nbytes(examples) for examples in splits.values())
+    tracker = Tracker(resolve_uri(config.tracking.uri), config.name)
+    _announce(listeners, "starting Ray and MLflow")
+    with ThreadPoolExecutor(1) as beside, cluster(nbytes):
+        beside.submit(tracker.connect).result()
+        store = StudyStore.create(config.name, study.file.text)
+        with _recorded(store, tracker, study, plan):
+            spaces = [row.space for row in plan.rows]
+            search = SearchQueue(store, config, spaces, direction, [tracker, *listeners])
+            _begin(listeners, "search", search.total)
+            folder = store.folder / "ray"
+            run_trials(search, splits, config.resources, direction, folder, config.search)
+            confirmation = ConfirmationQueue(
+                store, config, spaces, direction, [tracker, *listeners]
+            )
+            _begin(listeners, "confirmation", confirmation.total)
+            run_trials(
+                confirmation,
+                _confirmation_splits(config, plan, splits),
+                config.resources,
+                direction,
+                folder,
+            )
+            _announce(listeners, "comparing")
+            comparison = compare_study(store)
+            files = write_comparison(store, comparison)
+            for row in comparison.ranked:
+                summary = {
+                    f"test/{plan.task.metric}": row.mean,
+                    "test/low": row.low,
+                    "test/high": row.high,
+                    "seeds": row.n,
+                    "time/step_ms": row.step_ms,
+                }
+                tracker.summarise(row.label, row.rank or 0, summary)
+            tracker.finish_study("FINISHED", files)
+    return StudyResult(comparison, store.folder, tuple(files), tracker.uri)
+
+
+@contextmanager
+def _recorded(store: StudyStore, tracker: Any, study: Study, plan: StudyPlan) -> Iterator[None]:
+    """Keep in `study.json` and in MLflow how a study began and how it ended."""
+    environment = describe_environment(load_registry())
+    git = describe_git(Path(study.file.path).resolve().parent)
+    parent = tracker.start_study(
+        store.folder / "study.yaml", study.config.question, plan.source, environment, git
+    )
+    from rnnsearch.tracking import hide_password
+
+    store.write_info(
+        name=study.config.name,
+        state="running",
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        data=asdict(plan.source),
+        environment=environment,
+        git=git,
+        tracking_uri=hide_password(tracker.uri),
+        experiment_id=tracker.experiment_id,
+        run_id=parent,
+    )
+    began = time.monotonic()
+    state, status = "failed", "FAILED"
+    try:
+        yield
+        state = "finished"
+    except KeyboardInterrupt:
+        state, status = "interrupted", "KILLED"
+        raise
+    finally:
+        store.write_info(state=state, seconds=round(time.monotonic() - began, 1))
+        try:
+            if state != "finished":
+                tracker.finish_study(status, [])
+        except RnnsearchError:
+            pass  # MLflow is gone as well; what stopped the study is the error to show
+        finally:
+            tracker.close()
+
+
+def _confirmation_splits(
+    config: StudyConfig, plan: StudyPlan, splits: dict[str, Examples]
+) -> dict[str, Examples]:
+    """The data of the confirmation; the test split is loaded here and nowhere else."""
+    test = plan.task.load(plan.source, "test")
+    if config.confirmation.train_on == "train":
+        return {**splits, "test": test}
+    return {"train+validation": join(splits["train"], splits["validation"]), "test": test}
+
+
+def join(first: Examples, second: Examples) -> Examples:
+    """Put two splits one after the other."""
+    lengths = None
+    if first.lengths is not None and second.lengths is not None:
+        lengths = np.concatenate((first.lengths, second.lengths))
+    return Examples(
+        np.concatenate((first.inputs, second.inputs)),
+        np.concatenate((first.targets, second.targets)),
+        lengths,
+    )
+
+
+def compare_study(store: StudyStore) -> Comparison:
+    """Compare what a study has confirmed so far.
+
+    Raises:
+        StoreError: its record of the data is missing, so it never got to its first trial.
+    """
+    config, task = stored_config(store)
+    data = store.info.get("data")
+    if data is None:
+        msg = f"study `{store.name}` has no results: it stopped before its first trial"
+        raise StoreError(msg)
+    return compare(
+        list(store.records()),
+        metric=task.metric,
+        direction=task.direction,
+        no_skill=task.no_skill,
+        source=DataSource(**data),
+        budget_parameters=config.budget.parameters,
+        budget_tolerance=config.budget.tolerance,
+        study=store.name,
+    )
+
+
+def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
+    """The configuration and the task of a study that was started."""
+    file = parse_study(store.study_text, str(store.folder / "study.yaml"))
+    config = check_config(file)
+    return config, make_task(config, file, load_registry())
+
+
+def write_comparison(store: StudyStore, comparison: Comparison) -> list[Path]:
+    """Write `comparison.csv` and `comparison.png` into the study's folder."""
+    table, plot = store.folder / "comparison.csv", store.folder / "comparison.png"
+    comparison.write_csv(table)
+    plot_comparison(comparison, plot)
+    return [table, plot]
+
+
+def _announce(listeners: Sequence[StudyListener], text: str) -> None:
+    for listener in listeners:
+        listener.stage(text)
+
+
+def _begin(listeners: Sequence[StudyListener], name: str, trials: int) -> None:
+    for listener in listeners:
+        listener.phase(name, trials)
+
+
+def _nbytes(examples: Examples) -> int:
+    lengths = 0 if examples.lengths is None else examples.lengths.nbytes
+    return examples.inputs.nbytes + examples.targets.nbytes + lengths

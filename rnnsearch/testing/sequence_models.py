@@ -1,0 +1,275 @@
+"""The conformance suite of models of whole sequences: the promises of `SequenceModel` as tests."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnsearch.parameters import IntRange, Value, defaults
+from rnnsearch.sequence_model import SequenceModel, SequenceShape
+from rnnsearch.testing.probes import (
+    Variant,
+    first_difference,
+    frozen_scalars,
+    noise,
+    seeded,
+    structures,
+    trained_scalars,
+    variants,
+    what_changes,
+)
+
+_HIDDEN, _BATCH, _STEPS = 5, 3, 4
+
+
+def _structures(
+    model_class: type[SequenceModel], shape: SequenceShape
+) -> list[Mapping[str, Value]]:
+    return list(structures(model_class, partial(model_class.parameter_count, shape, _HIDDEN)))
+
+
+def _variants(model_class: type[SequenceModel], shape: SequenceShape) -> list[Variant]:
+    return variants(model_class, partial(model_class.parameter_count, shape, _HIDDEN))
+
+
+def _build(
+    model_class: type[SequenceModel],
+    shape: SequenceShape,
+    options: Mapping[str, Value],
+    hidden_size: int = _HIDDEN,
+    seed: int = 0,
+) -> SequenceModel:
+    model: SequenceModel = seeded(seed, lambda: model_class(shape, hidden_size, **options))
+    return model
+
+
+def _inputs(shape: SequenceShape, seed: int = 0, batch_size: int = _BATCH) -> Tensor:
+    return noise(shape.length or _STEPS, batch_size, shape.input_size, seed=seed)
+
+
+def _lengths(shape: SequenceShape) -> Tensor | None:
+    return None if shape.length is not None else torch.tensor([_STEPS, 1, 2])
+
+
+class SequenceModelConformance:
+    """Every check that a model of whole sequences has to pass.
+
+    Subclass it under a name that starts with `Test` and return the class from `model_class`. Each
+    check runs at every shape in `shapes` that the model does not refuse, over the defaults and
+    every declared option in turn, in float64.
+
+    Attributes:
+        shapes: shapes of sequences to offer.
+    """
+
+    shapes: ClassVar[tuple[SequenceShape, ...]] = (
+        SequenceShape(input_size=3, output_size=2, length=_STEPS, readout="last_step"),
+        SequenceShape(input_size=1, output_size=4, length=7, readout="last_step"),
+        SequenceShape(input_size=2, output_size=3, length=_STEPS, readout="every_step"),
+        SequenceShape(input_size=3, output_size=2, length=None, readout="masked_step"),
+    )
+
+    @pytest.fixture
+    def model_class(self) -> type[SequenceModel]:
+        """The class under test."""
+        raise NotImplementedError
+
+    def _cases(self, model_class: type[SequenceModel]) -> list[tuple[SequenceShape, Variant]]:
+        accepted = [shape for shape in self.shapes if model_class.refusal(shape) is None]
+        return [(shape, v) for shape in accepted for v in _variants(model_class, shape)]
+
+    # Declarations and counts
+
+    def test_takes_at_least_one_shape_and_refuses_the_others_in_words(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        reasons = [model_class.refusal(shape) for shape in self.shapes]
+        assert None in reasons
+        assert all(reason is None or reason.strip() for reason in reasons)
+
+    def test_declared_options_have_valid_defaults_that_are_the_constructors(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        structure, hyperparameters = model_class.structure, model_class.hyperparameters
+        assert not set(structure) & set(hyperparameters), "declared twice"
+        arguments = inspect.signature(model_class).parameters
+        for name, parameter in {**structure, **hyperparameters}.items():
+            assert parameter.problem_with(parameter.default) is None, name
+            assert name in arguments, f"the constructor does not take `{name}`"
+            assert arguments[name].default == parameter.default, f"default of `{name}`"
+
+    def test_parameter_count_equals_the_parameters_built(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        for shape, variant in self._cases(model_class):
+            for width in (1, _HIDDEN):
+                built = _build(model_class, shape, variant.options, width)
+                counted = model_class.parameter_count(shape, width, **variant.structure)
+                assert counted == trained_scalars(built), (shape, width, str(variant))
+                assert isinstance(counted, int), (shape, width, str(variant))
+                frozen = model_class.frozen_count(shape, width, **variant.structure)
+                assert frozen == frozen_scalars(built), (shape, width, str(variant))
+                redundant = model_class.redundant_biases(shape, width, **variant.structure)
+                assert 0 <= redundant < counted, (shape, width, str(variant))
+
+    def test_parameter_count_grows_strictly_with_hidden_size(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        widths = [*range(1, 33), 100, 101, 999, 1000]
+        for shape in {shape for shape, _ in self._cases(model_class)}:
+            for structure in _structures(model_class, shape):
+                counts = [model_class.parameter_count(shape, w, **structure) for w in widths]
+                redundant = [model_class.redundant_biases(shape, w, **structure) for w in widths]
+                one_bias = [c - r for c, r in zip(counts, redundant, strict=True)]
+                assert counts == sorted(set(counts)), (shape, structure)
+                assert one_bias == sorted(set(one_bias)), (shape, structure)
+
+    def test_parameter_count_grows_strictly_with_the_fine_size(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        fine = model_class.fine_size
+        if fine is None:
+            pytest.skip("the model names no fine size")
+        declared = model_class.structure[fine]
+        assert isinstance(declared, IntRange)
+        structure = defaults(model_class.structure)
+        for shape in {shape for shape, _ in self._cases(model_class)}:
+            counts = [
+                model_class.parameter_count(shape, _HIDDEN, **{**structure, fine: size})
+                for size in range(max(1, declared.low), min(declared.high, 64) + 1)
+            ]
+            assert counts == sorted(set(counts)), shape
+
+    # What it computes
+
+    def test_output_has_the_shape_that_the_readout_asks_for(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        for shape, variant in self._cases(model_class):
+            inputs = _inputs(shape)
+            output = _build(model_class, shape, variant.options).double()(inputs, _lengths(shape))
+            expected: tuple[int, ...] = (_BATCH, shape.output_size)
+            if shape.readout == "every_step":
+                expected = (len(inputs), *expected)
+            assert output.shape == expected, (shape, str(variant))
+
+    def test_a_sample_gives_the_same_result_alone_as_in_a_batch(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        for shape, variant in self._cases(model_class):
+            model = _build(model_class, shape, variant.options).double().eval()
+            inputs, lengths = _inputs(shape), _lengths(shape)
+            together = model(inputs, lengths)
+            for row in range(_BATCH):
+                only = slice(row, row + 1)
+                alone = model(inputs[:, only], None if lengths is None else lengths[only])
+                in_batch = together[..., only, :]
+                torch.testing.assert_close(alone, in_batch, check_stride=False)
+
+    def test_padding_does_not_change_the_output(self, model_class: type[SequenceModel]) -> None:
+        cases = [case for case in self._cases(model_class) if case[0].length is None]
+        if not cases:
+            pytest.skip("the model takes sequences of one length only")
+        for shape, variant in cases:
+            model = _build(model_class, shape, variant.options).double().eval()
+            lengths = _lengths(shape)
+            assert lengths is not None
+            inputs = _inputs(shape)
+            padding = torch.arange(_STEPS).unsqueeze(1) >= lengths
+            other = torch.where(padding.unsqueeze(-1), _inputs(shape, seed=1), inputs)
+            torch.testing.assert_close(model(other, lengths), model(inputs, lengths))
+
+    def test_a_run_leaves_nothing_on_the_module(self, model_class: type[SequenceModel]) -> None:
+        for shape, variant in self._cases(model_class):
+            model = _build(model_class, shape, variant.options).double()
+            changed = what_changes(model, partial(model, _inputs(shape), _lengths(shape)))
+            assert changed is None, f"{shape}, {variant}: a run changed {changed}"
+
+    def test_two_runs_in_evaluation_mode_are_bit_identical(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        for shape, variant in self._cases(model_class):
+            model = _build(model_class, shape, variant.options).double().eval()
+            one, two = (model(_inputs(shape), _lengths(shape)) for _ in range(2))
+            assert torch.equal(one, two), (shape, str(variant))
+
+    # Gradients, seeds, devices, copies
+
+    def test_gradient_reaches_every_parameter(self, model_class: type[SequenceModel]) -> None:
+        for shape, variant in self._cases(model_class):
+            unreached: set[str] | None = None
+            # Several draws: with rectifiers a unit may be off for one of them.
+            for seed in range(5):
+                model = _build(model_class, shape, variant.options, seed=seed).double()
+                output = model(_inputs(shape, seed), _lengths(shape))
+                (output * noise(*output.shape, seed=5)).sum().backward()
+                missed = {
+                    name
+                    for name, p in model.named_parameters()
+                    if p.requires_grad and (p.grad is None or not p.grad.any())
+                }
+                unreached = missed if unreached is None else unreached & missed
+                if not unreached:
+                    break
+            assert not unreached, f"{variant}: no gradient reaches {sorted(unreached or ())}"
+
+    def test_gradients_equal_finite_differences(self, model_class: type[SequenceModel]) -> None:
+        for shape, variant in self._cases(model_class):
+            model = _build(model_class, shape, variant.options, 2).double().eval()
+            leaves = [_inputs(shape, batch_size=_BATCH).requires_grad_(), *model.parameters()]
+
+            # `gradcheck` moves the leaves in place, so the model's parameters move with them.
+            def run(
+                inputs: Tensor,
+                *_: Tensor,
+                model: SequenceModel = model,
+                lengths: Tensor | None = _lengths(shape),  # noqa: B008
+            ) -> Tensor:
+                output: Tensor = model(inputs, lengths)
+                return output
+
+            assert torch.autograd.gradcheck(run, leaves, fast_mode=True), (shape, str(variant))
+
+    def test_the_same_seed_gives_the_same_weights(self, model_class: type[SequenceModel]) -> None:
+        for shape, variant in self._cases(model_class):
+            one, two = (_build(model_class, shape, variant.options, seed=7) for _ in range(2))
+            difference = first_difference(dict(one.state_dict()), dict(two.state_dict()))
+            assert difference is None, f"{variant}: not drawn from torch's generator: {difference}"
+
+    @pytest.mark.parametrize("way", ["state_dict", "pickle"])
+    def test_a_copy_computes_the_same(self, model_class: type[SequenceModel], way: str) -> None:
+        for shape, variant in self._cases(model_class):
+            source = _build(model_class, shape, variant.options).double().eval()
+            if way == "pickle":
+                target = pickle.loads(pickle.dumps(source))
+            else:
+                target = _build(model_class, shape, variant.options, seed=1).double().eval()
+                target.load_state_dict(source.state_dict(), strict=True)
+            outputs = [model(_inputs(shape), _lengths(shape)) for model in (source, target)]
+            assert torch.equal(*outputs), (shape, str(variant))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    def test_output_follows_the_dtype_of_the_parameters(
+        self, model_class: type[SequenceModel], dtype: torch.dtype
+    ) -> None:
+        for shape, variant in self._cases(model_class):
+            model = _build(model_class, shape, variant.options).to(dtype)
+            output = model(_inputs(shape).to(dtype), _lengths(shape))
+            assert output.dtype == dtype, (shape, str(variant))
+
+    def test_builds_and_runs_without_storage(self, model_class: type[SequenceModel]) -> None:
+        """On device `meta`, where FLOPs are counted; lengths are not known there."""
+        for shape, variant in self._cases(model_class):
+            fixed = replace(shape, length=shape.length or _STEPS)
+            with torch.device("meta"):
+                model = model_class(shape, _HIDDEN, **variant.options)
+                inputs = torch.empty(fixed.length or 0, _BATCH, shape.input_size)
+            assert model(inputs, None).device.type == "meta", (shape, str(variant))

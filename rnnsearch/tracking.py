@@ -1,0 +1,441 @@
+"""MLflow: writes every trial of a study to a tracking store, and opens its UI."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+# MLflow reads these when it is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # a UI of 2 processes, not 10
+# A run id in the environment would hijack every run that is started here.
+os.environ.pop("MLFLOW_RUN_ID", None)
+
+import mlflow
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_BRANCH,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_GIT_DIFF,
+    MLFLOW_GIT_DIRTY,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+    MLFLOW_RUN_NOTE,
+)
+
+from rnnsearch.errors import TrackingError
+from rnnsearch.home import home
+from rnnsearch.model import Complexity
+from rnnsearch.serving import save_model
+from rnnsearch.task import DataSource
+from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
+from rnnsearch.trial_queue import Outcome
+
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+
+# As MLflow's own Optuna storage maps them.
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+_ANSWER_TIMEOUT_S = 10
+_TAG_LIMIT = 7_000
+
+
+def local_uri() -> str:
+    """The embedded store: one database file in RNNSEARCH_HOME."""
+    return f"sqlite:///{home() / 'mlflow.db'}"
+
+
+def resolve_uri(configured: str | None) -> str:
+    """The store to use: the study file's, else MLFLOW_TRACKING_URI, else the embedded one."""
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or local_uri()
+
+
+def hide_password(uri: str) -> str:
+    """A tracking URI that may be shown."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+
+
+class Tracker:
+    """Writes a study's runs; a listener of its trials.
+
+    The runs nest: one run for the study; below it one for each trial of the search, and one for
+    each confirmed configuration, with its seeds below that. All writing happens in one thread of
+    the driver, one batch an epoch, so that a slow server does not hold up the trials and a database
+    file has one writer.
+
+    Args:
+        uri: the tracking store.
+        experiment: name of the MLflow experiment, that is of the study.
+    """
+
+    def __init__(self, uri: str, experiment: str) -> None:
+        self.uri = uri
+        self._experiment = experiment
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
+        self._runs: dict[str, str] = {}
+        self._failed: Exception | None = None
+        self._source: DataSource | None = None
+
+    def connect(self) -> None:
+        """Reach the store, and create its database before anything else can race for it.
+
+        Raises:
+            TrackingError: it does not answer, or the database cannot be made.
+        """
+        shown = hide_password(self.uri)
+        # MLflow would otherwise retry an absent server for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_ANSWER_TIMEOUT_S))
+        try:
+            if self.uri == local_uri():
+                home().mkdir(parents=True, exist_ok=True)
+            mlflow.set_tracking_uri(self.uri)
+            self._client = MlflowClient(self.uri)
+            experiment = self._client.get_experiment_by_name(self._experiment)
+            if experiment is not None and experiment.lifecycle_stage == "deleted":
+                self._client.restore_experiment(experiment.experiment_id)
+            if experiment is None:
+                place = home() / "mlartifacts" if self.uri == local_uri() else None
+                self.experiment_id = self._client.create_experiment(
+                    self._experiment, artifact_location=place.as_uri() if place else None
+                )
+            else:
+                self.experiment_id = experiment.experiment_id
+        except Exception as error:
+            reason = str(error).splitlines()[0][:300]
+            msg = (
+                f"the MLflow tracking store {shown} does not answer: {reason}. Start it, correct "
+                f"`tracking.uri` or MLFLOW_TRACKING_URI, or unset them to use {local_uri()}"
+            )
+            raise TrackingError(msg) from error
+
+    def start_study(
+        self,
+        study_file: Path,
+        question: str,
+        source: DataSource,
+        environment: Mapping[str, str],
+        git: Mapping[str, str],
+    ) -> str:
+        """Open the study's own run; returns its id."""
+        tags = {
+            MLFLOW_RUN_NAME: f"study {self._experiment}",
+            MLFLOW_RUN_NOTE: question,
+            "rnnsearch.study": self._experiment,
+            "rnnsearch.phase": "study",
+            **self._data_tags(source),
+        }
+        for key, name in (
+            ("commit", MLFLOW_GIT_COMMIT),
+            ("branch", MLFLOW_GIT_BRANCH),
+            ("dirty", MLFLOW_GIT_DIRTY),
+            ("diff", MLFLOW_GIT_DIFF),
+        ):
+            if git.get(key):
+                tags[name] = git[key][:_TAG_LIMIT]
+        self._source = source
+        run = self._client.create_run(self.experiment_id, tags=tags)
+        run_id = str(run.info.run_id)
+        self._runs["study"] = run_id
+        self._client.log_artifact(run_id, str(study_file))
+        self._log_json(run_id, "environment.json", dict(environment))
+        self._log_input(run_id, source)
+        return run_id
+
+    def trial_started(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
+        self._later(lambda: self._open_trial(key, spec, complexity))
+
+    def epoch_finished(self, key: str, spec: TrialSpec, metrics: EpochMetrics) -> None:
+        now = _milliseconds()
+        metric = spec.metric
+        values = {
+            "train/loss": metrics.train_loss,
+            f"train/{metric}": metrics.train_metric,
+            "validation/loss": metrics.validation_loss,
+            f"validation/{metric}": metrics.validation_metric,
+            "gradient_norm": metrics.gradient_norm,
+            "time/step_ms": metrics.step_ms,
+            "time/seconds": metrics.seconds,
+        }
+        batch = [Metric(k, v, now, metrics.epoch) for k, v in values.items() if math.isfinite(v)]
+        self._later(lambda: self._client.log_batch(self._runs[key], metrics=batch))
+
+    def trial_finished(
+        self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
+    ) -> None:
+        self._later(lambda: self._close_trial(key, spec, state, reason, outcome))
+
+    def finish_study(self, status: str, artifacts: list[Path]) -> None:
+        """Log a study's results and close its run, after everything before has been written."""
+
+        def close() -> None:
+            run_id = self._runs["study"]
+            for key, group in self._runs.items():
+                if key.startswith("configuration/"):
+                    self._client.set_terminated(group, "FINISHED")
+            for path in artifacts:
+                self._client.log_artifact(run_id, str(path))
+            self._client.set_terminated(run_id, status)
+
+        self._later(close)
+        self.flush()
+
+    def summarise(self, label: str, rank: int, summary: Mapping[str, float | None]) -> None:
+        """Log the mean and interval of a confirmed configuration to its run."""
+        now = _milliseconds()
+        metrics = [Metric(k, float(v), now, 0) for k, v in summary.items() if v is not None]
+        group = f"configuration/{label}/{rank}"
+        self._later(lambda: self._client.log_batch(self._runs[group], metrics=metrics))
+
+    def flush(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            TrackingError: something could not be.
+        """
+        self._writer.submit(lambda: None).result()
+        if self._failed is not None:
+            msg = (
+                f"MLflow stopped taking results ({hide_password(self.uri)}): {self._failed}. "
+                f"The study's own records in its folder are complete"
+            )
+            raise TrackingError(msg) from self._failed
+
+    def close(self) -> None:
+        """End the writing thread."""
+        self._writer.shutdown(wait=True)
+
+    def comparison_link(self, base: str, metric: str) -> str:
+        """Link to MLflow's comparison of the confirmed configurations, below a UI at `base`."""
+        runs = [run for key, run in self._runs.items() if key.startswith("configuration/")]
+        return compare_runs_link(base, runs, self.experiment_id, metric)
+
+    def _later(self, write: Callable[[], object]) -> None:
+        def guarded() -> None:
+            if self._failed is None:
+                try:
+                    write()
+                except (MlflowException, OSError) as error:
+                    self._failed = error
+
+        future: Future[None] = self._writer.submit(guarded)
+        future.add_done_callback(_raise_bug)
+
+    def _open_trial(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
+        parent = self._runs["study"]
+        name = f"{spec.label} trial {key.rpartition('/')[2]}"
+        if spec.phase == "confirmation":
+            group = f"configuration/{spec.label}/{spec.rank}"
+            if group not in self._runs:
+                title = f"{spec.label} confirmed" + (f" (no. {spec.rank + 1})" if spec.rank else "")
+                self._runs[group] = self._create_run(title, parent, spec, complexity)
+                self._client.set_tag(self._runs[group], "rnnsearch.phase", "configuration")
+            parent = self._runs[group]
+            name = f"{spec.label} seed {spec.seed}"
+        self._runs[key] = self._create_run(name, parent, spec, complexity)
+        self._client.log_batch(
+            self._runs[key],
+            params=[Param("seed", str(spec.seed))],
+            tags=[RunTag("rnnsearch.trial", key), RunTag("rnnsearch.seed", str(spec.seed))],
+        )
+
+    def _create_run(self, name: str, parent: str, spec: TrialSpec, complexity: Complexity) -> str:
+        assert self._source is not None
+        tags = {
+            MLFLOW_RUN_NAME: name,
+            MLFLOW_PARENT_RUN_ID: parent,
+            "rnnsearch.study": self._experiment,
+            "rnnsearch.phase": spec.phase,
+            "rnnsearch.architecture": spec.model.architecture,
+            "rnnsearch.label": spec.label,
+            "rnnsearch.task": spec.task,
+            "rnnsearch.matched": str(spec.matched).lower(),
+            "rnnsearch.closed_by": spec.closed_by or "hidden_size",
+            **self._data_tags(self._source),
+        }
+        run = self._client.create_run(self.experiment_id, tags=tags)
+        run_id: str = run.info.run_id
+        now = _milliseconds()
+        counts = {
+            "parameters/total": complexity.trainable,
+            "parameters/one_bias": complexity.one_bias,
+            "parameters/frozen": complexity.frozen,
+            "parameters/residual": spec.residual,
+            "state_size": complexity.state_size,
+            "flops_per_step": complexity.flops_per_step,
+        }
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(k, float(v), now, 0) for k, v in counts.items()],
+            params=[Param(k, str(v)[:6000]) for k, v in flat_parameters(spec).items()],
+        )
+        self._log_input(run_id, self._source)
+        return run_id
+
+    def _close_trial(
+        self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
+    ) -> None:
+        run_id = self._runs[key]
+        tags = {"rnnsearch.state": state, "rnnsearch.reason": reason[:_TAG_LIMIT]}
+        metrics = []
+        if outcome is not None:
+            tags["rnnsearch.engine"] = outcome.engine
+            now = _milliseconds()
+            for name, value in (("loss", outcome.test_loss), (spec.metric, outcome.test_metric)):
+                if value is not None and math.isfinite(value):
+                    metrics.append(Metric(f"test/{name}", value, now, spec.training.epochs))
+        self._client.log_batch(
+            run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items() if v]
+        )
+        if outcome is not None and outcome.weights:
+            self._log_model(key, run_id, spec, Path(outcome.weights))
+        self._client.set_terminated(run_id, _STATUS[state])
+
+    def _log_model(self, key: str, run_id: str, spec: TrialSpec, weights: Path) -> None:
+        """Keep the model of the first seed of a configuration: the first, not the best on test."""
+        group = f"model/{spec.label}/{spec.rank}"
+        if group in self._runs:
+            return
+        self._runs[group] = run_id
+        import torch
+
+        state = torch.load(weights, weights_only=True, map_location="cpu")["model"]
+        with tempfile.TemporaryDirectory() as scratch:
+            save_model(Path(scratch, "data"), spec, state)
+            mlflow.pyfunc.save_model(
+                path=str(Path(scratch, "model")),
+                loader_module="rnnsearch.serving",
+                data_path=str(Path(scratch, "data")),
+                pip_requirements=["rnnsearch"],
+                metadata={"architecture": spec.model.architecture, "trial": key},
+            )
+            self._client.log_artifacts(run_id, str(Path(scratch, "model")), "model")
+
+    def _data_tags(self, source: DataSource) -> dict[str, str]:
+        tags = {
+            "rnnsearch.data": source.dataset,
+            "rnnsearch.data_origin": source.origin,
+            "rnnsearch.data_sha256": source.sha256,
+        }
+        return {**tags, "rnnsearch.caveat": source.caveat} if source.caveat else tags
+
+    def _log_input(self, run_id: str, source: DataSource) -> None:
+        dataset = Dataset(
+            name=source.dataset,
+            digest=source.sha256[:36],
+            source_type="local",
+            source=json.dumps({"uri": source.location, "sha256": source.sha256}),
+            profile=json.dumps(dict(source.sizes)),
+        )
+        self._client.log_inputs(
+            run_id, [DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])]
+        )
+
+    def _log_json(self, run_id: str, name: str, content: dict[str, Any]) -> None:
+        self._client.log_dict(run_id, content, name)
+
+
+def flat_parameters(spec: TrialSpec) -> dict[str, str | int | float | bool]:
+    """What is configured in a trial, by flat names; logged once and never changed."""
+    model, training = asdict(spec.model), asdict(spec.training)
+    del model["shape"]
+    options = model.pop("options")
+    head_options = model.pop("head_options")
+    return {
+        **model,
+        **{f"options.{k}": v for k, v in options.items()},
+        **{f"head.{k}": v for k, v in head_options.items()},
+        **training,
+    }
+
+
+def compare_runs_link(base: str, runs: list[str], experiment_id: str, metric: str) -> str:
+    """Link to MLflow's comparison page for some runs."""
+
+    def encode(value: object) -> str:
+        return quote(json.dumps(value, separators=(",", ":")))
+
+    return (
+        f"{base}/#/compare-runs?runs={encode(runs)}&experiments={encode([experiment_id])}"
+        f"&metrics={encode([metric])}"
+    )
+
+
+def study_link(uri: str, base: str, experiment: str, metric: str) -> str | None:
+    """Link to the comparison of a study's confirmed configurations; None if it is not there.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    tracker = Tracker(uri, experiment)
+    mlflow.set_tracking_uri(uri)
+    try:
+        found = MlflowClient(uri).get_experiment_by_name(experiment)
+        if found is None:
+            return None
+        runs = MlflowClient(uri).search_runs(
+            [found.experiment_id], "tags.`rnnsearch.phase` = 'configuration'", max_results=200
+        )
+    except Exception as error:
+        msg = f"the MLflow tracking store {hide_password(uri)} does not answer: {error}"
+        raise TrackingError(msg) from error
+    finally:
+        tracker.close()
+    if not runs:
+        return f"{base}/#/experiments/{found.experiment_id}"
+    return compare_runs_link(base, [run.info.run_id for run in runs], found.experiment_id, metric)
+
+
+def log_files(uri: str, run_id: str, files: list[Path]) -> None:
+    """Log files to a run; raises `TrackingError` if the store does not take them."""
+    try:
+        for path in files:
+            MlflowClient(uri).log_artifact(run_id, str(path))
+    except Exception as error:
+        msg = f"the MLflow tracking store {hide_password(uri)} does not take results: {error}"
+        raise TrackingError(msg) from error
+
+
+def serve_ui(uri: str, port: int) -> subprocess.Popen[bytes]:
+    """Start the MLflow UI of a store on 127.0.0.1; the caller waits for it and ends it."""
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri,
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    if uri == local_uri():
+        command += ["--artifacts-destination", str(home() / "mlartifacts")]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _raise_bug(future: Future[None]) -> None:
+    # What `guarded` does not catch is an error of ours: let it be seen.
+    if (error := future.exception()) is not None:
+        logging.getLogger("rnnsearch").error("while writing to MLflow", exc_info=error)

@@ -1,0 +1,307 @@
+"""Ray: starts or joins a cluster, and runs a queue of trials on it with Ray Tune."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+# Ray reads these when it is imported. It would otherwise print banners, write logs nobody asked
+# for, report usage, and catch Ctrl-C and return as if the study had finished.
+os.environ.update(
+    {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # The store is the truth; Tune's own snapshot of an experiment is never read back.
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    }
+)
+_LOCAL = "RAY_ADDRESS" not in os.environ
+if _LOCAL:
+    # Left alone, Ray listens on every interface of the machine. This (internal, hence the test on
+    # the bound addresses) keeps a local cluster on 127.0.0.1, where tokens protect from nothing.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+import ray  # noqa: E402
+import torch  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.exceptions import RayTaskError  # noqa: E402
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
+from rnnsearch.errors import RnnsearchError  # noqa: E402
+from rnnsearch.registry import load_registry  # noqa: E402
+from rnnsearch.task import Examples  # noqa: E402
+from rnnsearch.training import Batches, TrainingRun  # noqa: E402
+from rnnsearch.trial import EpochMetrics, TrialSpec  # noqa: E402
+from rnnsearch.trial_queue import Outcome, TrialQueue  # noqa: E402
+
+_METRIC = "validation_metric"
+WEIGHTS_FILE = "weights.pt"
+
+
+@contextmanager
+def cluster(object_bytes: int) -> Iterator[None]:
+    """Join the cluster at RAY_ADDRESS, or run one on this machine alone.
+
+    Args:
+        object_bytes: bytes of data that the trials will share.
+    """
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if _LOCAL:
+        ray.init(
+            address="local",
+            _node_ip_address="127.0.0.1",
+            include_dashboard=False,
+            object_store_memory=max(256 << 20, 3 * object_bytes),
+            **quiet,
+        )
+    else:
+        ray.init(**quiet)
+    for name in ("ray", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def trials_at_a_time(resources: ResourcesConfig) -> int:
+    """How many trials the study asks for, or the cluster holds."""
+    if resources.workers is not None:
+        return resources.workers
+    have: dict[str, float] = ray.cluster_resources()
+    fits = have.get("CPU", 1.0) / resources.cpus_per_trial
+    if resources.gpus_per_trial:
+        fits = min(fits, have.get("GPU", 0.0) / resources.gpus_per_trial)
+    if fits < 1:
+        msg = (
+            f"no node can hold a trial of {resources.cpus_per_trial:g} CPUs and "
+            f"{resources.gpus_per_trial:g} GPUs: the cluster has {have.get('CPU', 0):g} CPUs and "
+            f"{have.get('GPU', 0):g} GPUs. Lower `resources`, or set RAY_ADDRESS to a larger one"
+        )
+        raise RnnsearchError(msg)
+    return math.floor(fits)
+
+
+def run_trials(
+    queue: TrialQueue,
+    splits: Mapping[str, Examples],
+    resources: ResourcesConfig,
+    direction: str,
+    folder: Path,
+    search: SearchConfig | None = None,
+) -> None:
+    """Run every trial of a queue, and tell it what became of each.
+
+    Args:
+        queue: the trials.
+        splits: the data that trials may see, by name; put once into Ray's object store.
+        resources: what one trial takes, and how many run at a time.
+        direction: `maximize` or `minimize`.
+        folder: where Ray keeps its files.
+        search: for early stopping; None lets every trial finish.
+    """
+    if not queue.total:
+        return
+    mode = "max" if direction == "maximize" else "min"
+    stop_early = search is not None and search.scheduler == "asha"
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(_Trial, splits=dict(splits)),
+            {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=_QueueSearcher(queue, trials_at_a_time(resources), mode),
+            scheduler=_AshaPerRow(mode, search) if stop_early and search else FIFOScheduler(),
+            num_samples=queue.total,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{'search' if search else 'confirmation'}-{time.time_ns()}",
+            storage_path=str(folder),
+            callbacks=[_QueueCallback(queue)],
+            # A confirmed model is kept; a search trial's weights are of no further use.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=search is None),
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    except KeyboardInterrupt:
+        queue.fail_all("interrupted")
+        raise
+    except Exception as error:
+        queue.fail_all(f"Ray Tune stopped: {error}")
+        raise RnnsearchError(f"Ray Tune stopped: {error}") from error
+    queue.fail_all("Ray Tune ended without a word about this trial")
+
+
+class _Trial(tune.Trainable):
+    """A trial inside a Ray worker; the worker process is reused for the next one."""
+
+    def setup(self, config: dict[str, Any], splits: Mapping[str, Examples] | None = None) -> None:
+        assert splits is not None
+        # Ray's resources are a promise between trials; torch has to be told to keep it.
+        held = self.trial_resources.required_resources if self.trial_resources else {}
+        torch.set_num_threads(max(1, int(held.get("CPU", 1))))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._splits = {name: Batches(examples, device) for name, examples in splits.items()}
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._spec = spec = TrialSpec.from_json(new_config["spec"])
+        registry = load_registry()
+        if spec.training.train_on == "train+validation":
+            train, validation = self._splits["train+validation"], None
+        else:
+            train, validation = self._splits["train"], self._splits["validation"]
+        self._run = TrainingRun(
+            registry.architecture(spec.model.architecture),
+            spec,
+            registry.task(spec.task)(**spec.task_options),
+            train,
+            validation,
+        )
+        return True
+
+    def step(self) -> dict[str, Any]:
+        metrics = self._run.run_epoch()
+        result = {"metrics": asdict(metrics), _METRIC: metrics.validation_metric, "done": False}
+        if metrics.epoch >= self._spec.training.epochs:
+            outcome = Outcome(engine=self._run.engine)
+            if self._spec.phase == "confirmation":
+                outcome = Outcome(self._run.engine, *self._run.evaluate(self._splits["test"]))
+            result.update(done=True, outcome=asdict(outcome))
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        torch.save(self._run.state_dict(), Path(checkpoint_dir, WEIGHTS_FILE))
+
+    def load_checkpoint(self, checkpoint: str | None) -> None:  # type: ignore[override]
+        if checkpoint:
+            state = torch.load(Path(checkpoint, WEIGHTS_FILE), weights_only=True)
+            self._run.load_state_dict(state)
+
+
+class _QueueSearcher(Searcher):
+    """Gives Tune the next trial of a queue."""
+
+    def __init__(self, queue: TrialQueue, at_a_time: int, mode: str) -> None:
+        super().__init__(metric=_METRIC, mode=mode)
+        self._queue, self._at_a_time = queue, at_a_time
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        # Asking only when a place is free lets Optuna know all earlier results, and makes one
+        # worker reproducible.
+        if self._queue.running >= self._at_a_time:
+            return None
+        if (asked := self._queue.ask()) is None:
+            return Searcher.FINISHED
+        key, spec = asked
+        return {"key": key, "row": spec.label, "spec": spec.to_json()}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: the callback hears of every ending, with its reason."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store is the searcher's memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, as `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles the searcher to disk; the queue holds an open database.
+        return {**self.__dict__, "_queue": None}
+
+
+class _QueueCallback(tune.Callback):
+    """Tells a queue what Tune hears of the trials."""
+
+    def __init__(self, queue: TrialQueue) -> None:
+        self._queue = queue
+        self._outcomes: dict[str, Outcome] = {}
+        self._weights: dict[str, str] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        key = trial.config["key"]
+        self._queue.report(key, EpochMetrics(**result["metrics"]))
+        if "outcome" in result:
+            self._outcomes[key] = Outcome(**result["outcome"])
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any
+    ) -> None:
+        self._weights[trial.config["key"]] = str(Path(checkpoint.path) / WEIGHTS_FILE)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        key = trial.config["key"]
+        outcome = self._outcomes.pop(key, None)
+        if outcome is not None:
+            outcome = Outcome(**{**asdict(outcome), "weights": self._weights.get(key, "")})
+        self._queue.finish(key, outcome)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = trial.get_pickled_error()
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        self._queue.fail(trial.config["key"], f"{type(cause).__name__}: {cause}".strip())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _AshaPerRow(FIFOScheduler):
+    """ASHA among the trials of one row at a time.
+
+    An architecture that learns slowly at first competes with itself, not with the others: a common
+    bracket would take its effort away and hand it to the fast starters.
+    """
+
+    def __init__(self, mode: str, search: SearchConfig) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._mode, self._search = mode, search
+        self._rows: dict[str, ASHAScheduler] = {}
+
+    def _row(self, trial: Any) -> ASHAScheduler:
+        row = trial.config["row"]
+        if row not in self._rows:
+            epochs = TrialSpec.from_json(trial.config["spec"]).training.epochs
+            self._rows[row] = ASHAScheduler(
+                metric=_METRIC,
+                mode=self._mode,
+                max_t=epochs,
+                grace_period=min(self._search.grace_epochs, epochs),
+                reduction_factor=self._search.reduction_factor,
+            )
+        return self._rows[row]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._row(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        decision: str = self._row(trial).on_trial_result(tune_controller, trial, result)
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._row(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._row(trial).on_trial_remove(tune_controller, trial)
+
+
+__all__ = ["WEIGHTS_FILE", "cluster", "run_trials", "trials_at_a_time"]

@@ -1,0 +1,359 @@
+"""The cell suite catches a cell that breaks a promise, by the check meant for that promise."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnsearch import Choice, IntRange, RecurrentCell, State
+from rnnsearch.parameters import Parameters, Value
+from rnnsearch.testing import CellConformance
+
+
+class Good(RecurrentCell):
+    """An Elman cell with a leak, one bias and an output narrower than its state."""
+
+    structure: ClassVar[Parameters] = {"outputs": IntRange(1, 1 << 20, default=2)}
+    hyperparameters: ClassVar[Parameters] = {"leak": Choice((0.0, 0.5), default=0.5)}
+
+    def __init__(
+        self, input_size: int, hidden_size: int, outputs: int = 2, leak: float = 0.5
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        self.leak = leak
+        self.update = nn.Linear(input_size + hidden_size, hidden_size)
+        self.output = nn.Linear(hidden_size, outputs, bias=False)
+
+    @classmethod
+    def parameter_count(
+        cls, input_size: int, hidden_size: int, outputs: Value = 2, **structure: Value
+    ) -> int:
+        return hidden_size * (input_size + hidden_size + 1 + int(outputs))
+
+    @classmethod
+    def output_size(cls, hidden_size: int, outputs: Value = 2, **structure: Value) -> int:
+        return int(outputs)
+
+    def initial_state(self, batch_size: int) -> State:
+        return (self.zeros(batch_size, self.hidden_size),)
+
+    def new_hidden(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        new = torch.tanh(self.update(torch.cat((inputs, hidden), dim=-1)))
+        return self.leak * hidden + (1 - self.leak) * new
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = self.new_hidden(inputs, state[0])
+        return self.output(hidden), (hidden,)
+
+
+class TestGood(CellConformance):
+    @pytest.fixture
+    def cell_class(self) -> type[RecurrentCell]:
+        return Good
+
+
+class StateOnTheModule(Good):
+    hidden: Tensor | None = None
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = state[0] if self.hidden is None else self.hidden
+        self.hidden = self.new_hidden(inputs, hidden).detach()
+        return self.output(self.hidden), (self.hidden,)
+
+
+class RunningStatistics(Good):
+    """Leaves outputs alone, but writes a buffer, as a batch norm in training mode does."""
+
+    def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
+        super().__init__(input_size, hidden_size, **options)
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        self.seen += inputs.detach().square().mean()
+        return super().forward(inputs, state)
+
+
+class Counter(Good):
+    """A clock in Python: every second step is skipped."""
+
+    ticks = 0
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        self.ticks += 1
+        if self.ticks % 2:
+            return self.output(state[0]), state
+        return super().forward(inputs, state)
+
+
+class CounterElsewhere(Good):
+    """The same clock where no look at the module finds it."""
+
+    ticks: ClassVar[list[int]] = [0]
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        self.ticks[0] += 1
+        return super().forward(inputs / self.ticks[0], state)
+
+
+class ForgetsABias(Good):
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return super().parameter_count(input_size, hidden_size, **structure) - hidden_size
+
+
+class IgnoresAnOption(Good):
+    """Right at the defaults, wrong elsewhere."""
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return super().parameter_count(input_size, hidden_size)
+
+
+class CountsInSteps(Good):
+    """Equal counts at neighbouring widths."""
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return super().parameter_count(input_size, hidden_size // 2 * 2, **structure)
+
+
+class RedundantBeyondAll(Good):
+    @classmethod
+    def redundant_biases(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return 1000 * hidden_size
+
+
+class PeeksAtOtherRows(Good):
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return super().forward(inputs - 1e-3 * inputs.mean(0), state)
+
+
+class FirstRowRules(Good):
+    """Mixes samples through the state only."""
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        output, (hidden,) = super().forward(inputs, state)
+        return output, (0.9 * hidden + 0.1 * hidden[:1],)
+
+
+class Noisy(Good):
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return super().forward(inputs + 1e-3 * torch.randn_like(inputs), state)
+
+
+class NoisyByNumpy(Good):
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return super().forward(inputs + 1e-3 * float(np.random.rand()), state)
+
+
+class WrongStateSize(Good):
+    @classmethod
+    def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return hidden_size + 1
+
+
+class BatchOnTheSecondAxis(Good):
+    def initial_state(self, batch_size: int) -> State:
+        return (super().initial_state(batch_size)[0].T,)
+
+
+class WrongOutputSize(Good):
+    @classmethod
+    def output_size(cls, hidden_size: int, **structure: Value) -> int:
+        return hidden_size
+
+
+class StateGrows(Good):
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        output, (hidden,) = super().forward(inputs, (state[0][:, : self.hidden_size],))
+        return output, (torch.cat((hidden, state[0]), dim=-1),)
+
+
+class WritesInPlace(Good):
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        output, (hidden,) = super().forward(inputs, state)
+        return output, (state[0].copy_(hidden),)
+
+
+class AnotherLayer(Good):
+    """Names a torch layer that it does not hold."""
+
+    def as_torch(self) -> nn.RNNBase:
+        return nn.RNN(self.input_size, self.hidden_size)
+
+
+class NearlyTheTorchLayer(RecurrentCell):
+    """Steps with one bias where its torch layer adds two."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.rnn = nn.RNN(input_size, hidden_size)
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return hidden_size * (input_size + hidden_size + 2)
+
+    def initial_state(self, batch_size: int) -> State:
+        return (self.zeros(batch_size, self.hidden_size),)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        linear, rnn = nn.functional.linear, self.rnn
+        from_inputs = linear(inputs, rnn.weight_ih_l0, rnn.bias_ih_l0)
+        hidden = torch.tanh(from_inputs + linear(state[0], rnn.weight_hh_l0))
+        return hidden, (hidden,)
+
+    def as_torch(self) -> nn.RNNBase:
+        return self.rnn
+
+
+class ReadsBackwards(NearlyTheTorchLayer):
+    """A torch layer that sees the future."""
+
+    def as_torch(self) -> nn.RNNBase:
+        class Backwards(nn.RNN):
+            def forward(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+                outputs, last = super().forward(inputs.flip(0), hidden)
+                return outputs.flip(0), last
+
+        layer = Backwards(self.input_size, self.hidden_size).to(self.rnn.weight_ih_l0.dtype)
+        layer.load_state_dict(self.rnn.state_dict())
+        return layer
+
+
+class Unreached(Good):
+    def new_hidden(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        return super().new_hidden(inputs, hidden.detach() * 0)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = self.new_hidden(inputs, state[0])
+        return self.output(hidden.detach()), (hidden,)
+
+
+class WrongGradient(Good):
+    def new_hidden(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        new = super().new_hidden(inputs, hidden)
+        return (2 * new - new.detach()).tanh()
+
+
+class SeedsItself(Good):
+    def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
+        torch.manual_seed(0)
+        super().__init__(input_size, hidden_size, **options)
+
+
+class DrawsFromNumpy(Good):
+    def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
+        super().__init__(input_size, hidden_size, **options)
+        nn.init.constant_(self.output.weight, np.random.rand())
+
+
+class WeightsOutsideTheStateDict(Good):
+    def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
+        super().__init__(input_size, hidden_size, **options)
+        self.offset = torch.rand(hidden_size, dtype=torch.float64)
+
+    def new_hidden(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        return super().new_hidden(inputs, hidden) + self.offset
+
+
+class HoldsALambda(Good):
+    def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
+        super().__init__(input_size, hidden_size, **options)
+        self.activation = lambda x: x
+
+
+class Float32State(Good):
+    def initial_state(self, batch_size: int) -> State:
+        return (torch.zeros(batch_size, self.hidden_size),)
+
+
+class BranchesOnAValue(Good):
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        if inputs.mean() > 0:
+            return super().forward(inputs, state)
+        return super().forward(-inputs, state)
+
+
+class UndeclaredDefault(Good):
+    hyperparameters: ClassVar[Parameters] = {"leak": Choice((0.0, 0.5), default=0.0)}
+
+
+class WrongFrozenCount(Good):
+    def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
+        super().__init__(input_size, hidden_size, **options)
+        self.register_buffer("reservoir", torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        (UndeclaredDefault, "declared_options_have_valid_defaults_that_are_the_constructors"),
+        (ForgetsABias, "parameter_count_equals_the_parameters_built"),
+        (IgnoresAnOption, "parameter_count_equals_the_parameters_built"),
+        (WrongFrozenCount, "parameter_count_equals_the_parameters_built"),
+        (CountsInSteps, "parameter_count_grows_strictly_with_hidden_size"),
+        (RedundantBeyondAll, "redundant_biases_lie_between_none_and_all"),
+        (WrongStateSize, "state_size_equals_the_scalars_of_state_per_sample"),
+        (BatchOnTheSecondAxis, "state_size_equals_the_scalars_of_state_per_sample"),
+        (WrongOutputSize, "output_size_equals_the_width_of_the_output"),
+        (StateGrows, "a_step_keeps_the_shapes_of_the_state"),
+        (StateOnTheModule, "a_run_leaves_nothing_on_the_module"),
+        (StateOnTheModule, "carrying_the_state_across_a_split_changes_nothing"),
+        (RunningStatistics, "a_run_leaves_nothing_on_the_module"),
+        (Counter, "a_run_leaves_nothing_on_the_module"),
+        (Counter, "a_step_gives_the_same_result_whenever_it_is_taken"),
+        (CounterElsewhere, "a_step_gives_the_same_result_whenever_it_is_taken"),
+        (CounterElsewhere, "carrying_the_state_across_a_split_changes_nothing"),
+        (WritesInPlace, "a_step_leaves_its_inputs_and_state_as_they_were"),
+        (Noisy, "nothing_is_drawn_at_random_inside_the_step"),
+        (NoisyByNumpy, "nothing_is_drawn_at_random_inside_the_step"),
+        (PeeksAtOtherRows, "a_sample_gives_the_same_result_alone_as_in_a_batch"),
+        (FirstRowRules, "a_sample_gives_the_same_result_alone_as_in_a_batch"),
+        (AnotherLayer, "as_torch_computes_what_the_steps_compute"),
+        (NearlyTheTorchLayer, "as_torch_computes_what_the_steps_compute"),
+        (ReadsBackwards, "later_inputs_leave_earlier_outputs_bit_identical"),
+        (Unreached, "gradient_reaches_every_parameter"),
+        (SeedsItself, "the_same_seed_gives_the_same_weights"),
+        (DrawsFromNumpy, "the_same_seed_gives_the_same_weights"),
+        (WeightsOutsideTheStateDict, "a_loaded_state_dict_brings_the_whole_cell"),
+    ],
+)
+def test_a_broken_promise_is_caught_by_its_check(broken: type[RecurrentCell], check: str) -> None:
+    with pytest.raises(AssertionError):
+        getattr(CellConformance(), f"test_{check}")(broken)
+
+
+@pytest.mark.parametrize(
+    ("broken", "check", "error"),
+    [
+        (WrongGradient, "gradients_equal_finite_differences", "Jacobian mismatch"),
+        (HoldsALambda, "a_pickled_cell_computes_the_same", "pickle"),
+        (BranchesOnAValue, "builds_and_steps_without_storage", "meta"),
+    ],
+)
+def test_a_broken_promise_that_torch_itself_notices_stops_its_check(
+    broken: type[RecurrentCell], check: str, error: str
+) -> None:
+    with pytest.raises(Exception, match=error):
+        getattr(CellConformance(), f"test_{check}")(broken)
+
+
+def test_a_state_of_fixed_dtype_is_caught() -> None:
+    with pytest.raises((AssertionError, RuntimeError)):
+        CellConformance().test_state_and_output_follow_the_dtype_of_the_parameters(
+            Float32State, torch.float64
+        )
+
+
+def test_the_check_of_as_torch_is_skipped_where_no_layer_is_named() -> None:
+    with pytest.raises(pytest.skip.Exception):
+        CellConformance().test_as_torch_computes_what_the_steps_compute(Good)
+
+
+def test_a_failure_names_the_attribute_that_a_step_changed() -> None:
+    with pytest.raises(AssertionError, match=r"a step changed module\.ticks"):
+        CellConformance().test_a_run_leaves_nothing_on_the_module(Counter)
