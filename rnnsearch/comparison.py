@@ -107,6 +107,11 @@ class Row:
         return len(self.seeds)
 
     @property
+    def decimals(self) -> int:
+        """Decimal places that show four significant digits of the mean."""
+        return max(0, 3 - math.floor(math.log10(abs(self.mean)))) if self.mean else 4
+
+    @property
     def verdict(self) -> Verdict | None:
         """What may be said of it against the winner; None if it is not ranked."""
         return self.against_winner.verdict if self.against_winner else None
@@ -201,12 +206,6 @@ class Comparison:
         return next((row for row in self.rows if row.verdict == "winner"), None)
 
     @property
-    def decimals(self) -> int:
-        """Decimal places that show four significant digits of the largest mean."""
-        largest = max((abs(row.mean) for row in self.ranked if row.mean is not None), default=0.0)
-        return max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 4
-
-    @property
     def headline(self) -> str:
         """The result in two sentences."""
         winner = self.winner
@@ -215,7 +214,7 @@ class Comparison:
         most = "highest" if self.direction == "maximize" else "lowest"
         best = (
             f"{winner.name} has the {most} mean test {self.metric}, "
-            f"{_interval(winner, self.decimals)} over {_count(winner.n, 'seed')}"
+            f"{_interval(winner, winner.decimals)} over {_count(winner.n, 'seed')}"
         )
         if winner.matched:
             best = f"Of the models at {self.budget_parameters:,} parameters, {best}"
@@ -279,9 +278,7 @@ class Comparison:
             f"Holm-corrected for {self.tests} test{'s' * (self.tests != 1)} between all rows.",
         ]
         if self.ranked:
-            parts.append(
-                _table(_RANKING, [_ranking_line(row, self.decimals) for row in self.ranked])
-            )
+            parts.append(_table(_RANKING, [_ranking_line(row) for row in self.ranked]))
         if any(not row.matched for row in self.ranked):
             parts.append("† Not held to the budget.")
         if self.unranked:
@@ -660,15 +657,15 @@ _RANKING = [
 ]
 
 
-def _ranking_line(row: Row, decimals: int) -> list[str]:
+def _ranking_line(row: Row) -> list[str]:
     against = row.against_winner or PairedComparison(0)
     residual = f" ({100 * row.residual:+.1f} %)" if row.matched and row.residual else ""
     return [
         str(row.place),
         row.name + ("" if row.matched else " †"),
-        _interval(row, decimals),
+        _interval(row, row.decimals),
         str(row.n),
-        _interval(against, decimals),
+        _interval(against, row.decimals),
         "" if against.p_holm is None else _p_value(against.p_holm),
         _number(against.effect_size, 2),
         against.verdict,

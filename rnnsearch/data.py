@@ -20,29 +20,13 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from rnnsearch.errors import DataError
+from rnnsearch.errors import DataError, MissingDataError
 from rnnsearch.home import home
 
 TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 20
 
 FileState: TypeAlias = Literal["ok", "missing", "corrupt", "unreadable"]
-
-
-class MissingDataError(DataError):
-    """A data set is in none of the places; a task with a substitute may catch this.
-
-    Attributes:
-        dataset: name of the data set.
-        looked: one line for each place that was tried, with what was wrong there.
-    """
-
-    def __init__(self, problem: str, dataset: str = "", looked: tuple[str, ...] = ()) -> None:
-        super().__init__(problem, dataset, looked)  # all three, so that it pickles
-        self.dataset, self.looked = dataset, looked
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def sha256_of(path: Path) -> str:

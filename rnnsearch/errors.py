@@ -8,6 +8,7 @@
     ├── BudgetError           5   no width meets the parameter budget
     ├── PluginError           6   a plugin is missing, broken, or clashes with another
     ├── DataError             7   data is missing, unreadable or corrupt
+    │   └── MissingDataError  7   a data set is nowhere to be had
     ├── TrackingError         8   the MLflow server does not answer or refuses
     └── StoreError            9   a study exists already, does not exist, or cannot be written
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 
 
 class RnnsearchError(Exception):
@@ -46,13 +48,7 @@ class StudyFileError(RnnsearchError):
         super().__init__(": ".join([*where, *([key] if key else []), problem]))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_study_file_error, (self.problem, self.path, self.line, self.key)
-
-
-def _rebuild_study_file_error(
-    problem: str, path: str, line: int | None, key: str
-) -> StudyFileError:
-    return StudyFileError(problem, path=path, line=line, key=key)
+        return partial(type(self), path=self.path, line=self.line, key=self.key), (self.problem,)
 
 
 class CapabilityError(StudyFileError):
@@ -96,6 +92,16 @@ class BudgetError(RnnsearchError):
         self.tolerance, self.nearest, self.problem = tolerance, nearest, problem
         super().__init__(problem)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        rebuild = partial(
+            type(self),
+            architecture=self.architecture,
+            budget=self.budget,
+            tolerance=self.tolerance,
+            nearest=self.nearest,
+        )
+        return rebuild, (self.problem,)
+
 
 class PluginError(RnnsearchError):
     """A plugin is missing, broken, or clashes with another."""
@@ -107,6 +113,22 @@ class DataError(RnnsearchError):
     """Data is missing, unreadable or corrupt."""
 
     exit_code = 7
+
+
+class MissingDataError(DataError):
+    """A data set is in none of the places; a task with a substitute may catch this.
+
+    Attributes:
+        dataset: name of the data set.
+        looked: one line for each place that was tried, with what was wrong there.
+    """
+
+    def __init__(self, problem: str, dataset: str = "", looked: tuple[str, ...] = ()) -> None:
+        super().__init__(problem, dataset, looked)  # all three, so that it pickles
+        self.dataset, self.looked = dataset, looked
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class TrackingError(RnnsearchError):

@@ -8,4 +8,4 @@ from pathlib import Path
 
 def home() -> Path:
     """The folder named by RNNSEARCH_HOME, or `~/.rnnsearch`."""
-    return Path(os.environ.get("RNNSEARCH_HOME") or Path.home() / ".rnnsearch").absolute()
+    return Path(os.environ.get("RNNSEARCH_HOME") or "~/.rnnsearch").expanduser().absolute()

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,7 @@ FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito, "Color universal design" (2008), without its yellow, which is faint on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -40,6 +40,7 @@ _STYLE = {
     "text.parse_math": False,  # A `$` in a name is a dollar.
     "svg.hashsalt": "rnnsearch",  # The same comparison gives the same file.
 }
+_SMALL: dict[str, Any] = {"fontsize": 7.5, "color": "#555555"}
 _WIDTH_IN = 12.0
 _NAME_LENGTH = 28
 _FOOTER_LINES = 12
@@ -63,23 +64,29 @@ class _Point:
 
 
 @dataclass(frozen=True)
-class _Box:
-    """A rectangle on the canvas, in pixels."""
+class _Boxes:
+    """Rectangles on the canvas, in pixels.
 
-    left: float
-    bottom: float
-    right: float
-    top: float
+    Attributes:
+        edges: `(boxes, 4)`: left, bottom, right, top.
+    """
 
-    def overlap(self, other: _Box) -> float:
-        """Area shared with another box, in square pixels."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return max(0.0, width) * max(0.0, height)
+    edges: np.ndarray
 
-    @property
-    def area(self) -> float:
-        return (self.right - self.left) * (self.top - self.bottom)
+    @classmethod
+    def around(cls, centres: np.ndarray, half_width: float, half_height: float) -> _Boxes:
+        """Boxes of one size around centres, `(boxes, 2)`."""
+        half = np.array([half_width, half_height])
+        return cls(np.concatenate([centres - half, centres + half], axis=1))
+
+    def overlap(self, others: _Boxes) -> np.ndarray:
+        """Areas shared with each of other boxes, `(boxes, others)`, in square pixels."""
+        mine, theirs = self.edges[:, None], others.edges[None]
+        sides = np.minimum(mine[..., 2:], theirs[..., 2:]) - np.maximum(
+            mine[..., :2], theirs[..., :2]
+        )
+        areas: np.ndarray = np.prod(np.maximum(sides, 0.0), axis=-1)
+        return areas
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> None:
@@ -105,11 +112,19 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
     from matplotlib import rc_context
 
     content = io.BytesIO()
+    figure = draw_comparison(comparison)
     with rc_context(_STYLE):
-        figure = _draw(comparison)
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         figure.savefig(content, format=kind, dpi=150, metadata=undated)
     write_whole(path, content.getvalue())
+
+
+def draw_comparison(comparison: Comparison) -> Figure:
+    """Draw what `plot_comparison` writes, without writing it; for notebooks."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        return _draw(comparison)
 
 
 def _draw(comparison: Comparison) -> Figure:
@@ -117,9 +132,10 @@ def _draw(comparison: Comparison) -> Figure:
     from matplotlib.figure import Figure
 
     rows = comparison.ranked
-    title = textwrap.wrap(comparison.headline, 150)
+    title = textwrap.wrap(comparison.headline, 165)
     near, far, timed = _panels(comparison)
-    footer = _footer(comparison, len(timed) < len(rows))
+    untimed = len(timed) < len(rows)
+    footer = _footer(comparison, moved=True, untimed=untimed)
     top_in, bottom_in = 0.62 + 0.17 * len(title), 0.72 + 0.15 * len(footer)
     height_in = top_in + 4.3 + bottom_in
     figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
@@ -135,9 +151,6 @@ def _draw(comparison: Comparison) -> Figure:
         va="center",
     )
     figure.text(left, 1 - 0.5 / height_in, "\n".join(title), va="top", color="#333333")
-    figure.text(
-        left, 0.12 / height_in, "\n".join(footer), fontsize=7.5, va="bottom", color="#555555"
-    )
     grid = figure.add_gridspec(
         1,
         2,
@@ -152,6 +165,8 @@ def _draw(comparison: Comparison) -> Figure:
         axes = figure.add_subplot(grid[:])
         axes.set_axis_off()
         axes.text(0.5, 0.5, "nothing is confirmed yet", ha="center", va="center", fontsize=12)
+        footer = _footer(comparison, moved=False, untimed=False)
+        figure.text(left, 0.12 / height_in, "\n".join(footer), va="bottom", **_SMALL)
         return figure
     panels: list[tuple[Axes, list[_Point]]] = []
     parts = grid[0].subgridspec(1, 2, width_ratios=[3, 1], wspace=0.04) if near and far else grid
@@ -162,31 +177,15 @@ def _draw(comparison: Comparison) -> Figure:
         panels.append((first, near))
     if far:
         axes = figure.add_subplot(parts[1] if near else parts[0], sharey=first)
-        _far_axis(axes, comparison, far)
+        _far_axis(axes, far, beside_budget=bool(near))
         panels.append((axes, far))
     axes = figure.add_subplot(grid[1], sharey=panels[0][0])
     _time_axis(axes, timed)
     panels.append((axes, timed))
-    low, high, skill = _metric_range(comparison)
-    better = "higher" if comparison.direction == "maximize" else "lower"
-    panels[0][0].set_ylabel(f"test {comparison.metric} ({better} is better)")
-    for number, (axes, points) in enumerate(panels):
-        axes.set_ylim(low, high)
-        if number:
-            axes.tick_params(labelleft=False)
-        if skill:
-            axes.axhline(comparison.no_skill, color="#888888", linestyle=(0, (4, 3)), zorder=1)
-        _draw_points(axes, points)
-    if skill:
-        panels[0][0].annotate(
-            "no skill",
-            (0.006, comparison.no_skill),
-            (0, 2),
-            xycoords=panels[0][0].get_yaxis_transform(),
-            textcoords="offset points",
-            color="#666666",
-            fontsize=8,
-        )
+    _draw_metric(comparison, panels)
+    moved = [_draw_points(axes, points, comparison.no_skill) for axes, points in panels]
+    footer = _footer(comparison, moved=any(moved), untimed=untimed)
+    figure.text(left, 0.12 / height_in, "\n".join(footer), va="bottom", **_SMALL)
     return figure
 
 
@@ -196,7 +195,9 @@ def _draw(comparison: Comparison) -> Figure:
 def _panels(comparison: Comparison) -> tuple[list[_Point], list[_Point], list[_Point]]:
     """Points near the budget, far from it, and with a time."""
     budget, tolerance = comparison.budget_parameters, comparison.budget_tolerance
-    near, far, timed = [], [], []
+    near: list[_Point] = []
+    far: list[_Point] = []
+    timed: list[_Point] = []
     for index, row in enumerate(comparison.ranked):
         look = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
         if row.parameters is not None:
@@ -208,31 +209,60 @@ def _panels(comparison: Comparison) -> tuple[list[_Point], list[_Point], list[_P
     return near, far, timed
 
 
-def _metric_range(comparison: Comparison) -> tuple[float, float, bool]:
-    """Ends of the metric's axis, and whether the no-skill line is on it."""
+@dataclass(frozen=True)
+class _MetricAxis:
+    """The axis that the panels share.
+
+    Attributes:
+        low: lower end.
+        high: upper end.
+        logarithmic: whether the metric is so unequal that only its logarithm shows all rows.
+        skill: whether the no-skill line is on it.
+    """
+
+    low: float
+    high: float
+    logarithmic: bool
+    skill: bool
+
+
+def _metric_axis(comparison: Comparison) -> _MetricAxis:
     rows = comparison.ranked
     seeds = [value for row in rows for value in row.values]
     low, high = min(seeds), max(seeds)
-    span = high - low or 0.1 * abs(high) or 1.0
-    # The interval of two seeds may be many times their distance: it may run off the axis.
+    logarithmic = low > 0 and high / low > 30
+    to, back = (math.log10, lambda y: 10.0**y) if logarithmic else (float, float)
+    # Intervals of few seeds may be many times the distance between them, and on a logarithmic axis
+    # end below zero: they may run off the axis.
     ends = [end for row in rows for end in (row.low, row.high) if end is not None]
-    low = max(min([low, *ends]), low - 0.75 * span)
-    high = min(max([high, *ends]), high + 0.75 * span)
-    skill, span = comparison.no_skill, high - low or span
-    shown = math.isfinite(skill) and low - 0.35 * span <= skill <= high + 0.35 * span
-    if shown:
-        low, high = min(low, skill), max(high, skill)
+    shown = [to(end) for end in ends if end > 0 or not logarithmic]
+    low, high = to(low), to(high)
+    span = high - low or 0.1 * abs(high) or 1.0
+    low, high = (
+        max(min([low, *shown]), low - 0.75 * span),
+        min(max([high, *shown]), high + 0.75 * span),
+    )
+    skill, span = False, high - low or span
+    if math.isfinite(comparison.no_skill) and (comparison.no_skill > 0 or not logarithmic):
+        line = to(comparison.no_skill)
+        skill = low - 0.35 * span <= line <= high + 0.35 * span
+        if skill:
+            low, high = min(low, line), max(high, line)
     margin = 0.07 * (high - low or span)
-    return low - margin, high + margin, shown
+    return _MetricAxis(back(low - margin), back(high + margin), logarithmic, skill)
 
 
-def _footer(comparison: Comparison, untimed: bool) -> list[str]:
+def _footer(comparison: Comparison, *, moved: bool, untimed: bool) -> list[str]:
+    """Lines below the panels: what the marks mean, the data, and the caveats."""
     source = comparison.source
     sizes = ", ".join(f"{count:,} {split}" for split, count in source.sizes.items())
+    marks = ["Large marks: means with 95 % t-intervals; small dots: seeds."]
+    if any(not row.matched for row in comparison.ranked):
+        marks.append("Hollow: not held to the budget.")
+    if moved:
+        marks.append("Rows too close to tell apart are moved sideways from the ticks below them.")
     notes = [
-        "Large marks: means with 95 % t-intervals; small dots: seeds; hollow: not held to the "
-        "budget. Rows that would cover each other are moved sideways; ticks at the bottom mark "
-        "where they belong.",
+        " ".join(marks) if comparison.ranked else "",
         f"{source.dataset} ({sizes or 'sizes unknown'}) from {source.origin}.",
         *comparison.caveats,
     ]
@@ -267,7 +297,7 @@ def _budget_axis(axes: Axes, comparison: Comparison, points: Sequence[_Point]) -
     axes.set_xlabel(f"parameters (line: the budget of {budget:,}; band: within {band} of it)")
 
 
-def _far_axis(axes: Axes, comparison: Comparison, points: Sequence[_Point]) -> None:
+def _far_axis(axes: Axes, points: Sequence[_Point], *, beside_budget: bool) -> None:
     """An axis for what is far from the budget."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -275,7 +305,7 @@ def _far_axis(axes: Axes, comparison: Comparison, points: Sequence[_Point]) -> N
     if len(counts := {point.x for point in points}) < 3:
         axes.xaxis.set_major_locator(FixedLocator(sorted(counts)))
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("far from it")
+    axes.set_xlabel("far from the budget" if beside_budget else "parameters, far from the budget")
 
 
 def _time_axis(axes: Axes, points: Sequence[_Point]) -> None:
@@ -285,47 +315,88 @@ def _time_axis(axes: Axes, points: Sequence[_Point]) -> None:
 
 def _free_axis(axes: Axes, xs: Sequence[float]) -> bool:
     """Set an axis up for positive values, logarithmic where they spread wide; say whether."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     low, high = (min(xs), max(xs)) if xs else (0.0, 1.0)
-    logarithmic = bool(xs) and high / low > 5
-    if logarithmic:
-        axes.set_xscale("log")
-        decades = math.log10(high / low)
-        margin = 10 ** (0.15 * decades)
+    if xs and high / low > 5:
+        margin = (high / low) ** 0.15
+        _logarithmic_ticks(axes, "x", high / low)
         axes.set_xlim(low / margin, high * margin)
-        subs = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
-        axes.xaxis.set_major_locator(LogLocator(subs=subs))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        margin = 0.2 * (high - low) or 0.5 * high
-        axes.set_xlim(max(0.0, low - margin), high + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.10g}"))
-    return logarithmic
+        return True
+    margin = max(0.2 * (high - low), 0.3 * high)
+    axes.set_xlim(max(0.0, low - margin), high + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    return False
+
+
+def _logarithmic_ticks(axes: Axes, name: Literal["x", "y"], ratio: float) -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 300 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 # Points and their names
 
 
-def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
-    """Draw means, intervals, seeds and names; the limits of the axes must be final."""
+def _draw_metric(comparison: Comparison, panels: Sequence[tuple[Axes, list[_Point]]]) -> None:
+    """Set up the axis that the panels share, with the no-skill line."""
+    scale = _metric_axis(comparison)
+    first = panels[0][0]
+    better = "higher" if comparison.direction == "maximize" else "lower"
+    first.set_ylabel(f"test {comparison.metric} ({better} is better)")
+    for axes, _ in panels:
+        if scale.logarithmic:
+            _logarithmic_ticks(axes, "y", scale.high / scale.low)
+        axes.set_ylim(scale.low, scale.high)
+        axes.tick_params(labelleft=axes is first)
+        if scale.skill:
+            axes.axhline(comparison.no_skill, color="#888888", linestyle=(0, (4, 3)), zorder=1)
+    if scale.skill:
+        first.annotate(
+            "no skill",
+            (0.006, comparison.no_skill),
+            (0, 2),
+            xycoords=first.get_yaxis_transform(),
+            textcoords="offset points",
+            color="#666666",
+            fontsize=8,
+        )
+
+
+def _draw_points(axes: Axes, points: Sequence[_Point], no_skill: float) -> bool:
+    """Draw means, intervals, seeds and names; say whether a row had to be moved sideways.
+
+    The limits of the axes must be final.
+    """
     if not points:
         axes.text(0.5, 0.5, "no time measured", ha="center", transform=axes.transAxes)
-        return
+        return False
     from matplotlib.transforms import ScaledTranslation
 
     figure = axes.get_figure(root=True)
     assert figure is not None, "the axes were made by a figure"
     pixel = figure.dpi / 72
-    wanted = [float(axes.transData.transform((point.x, 0.0))[0]) for point in points]
+    extents = [_extent(axes, point.row) for point in points]
+    wanted = [float(axes.transData.transform((p.x, p.row.mean or 0.0))[0]) for p in points]
     frame = axes.get_window_extent()
-    placed = spread(wanted, 17 * pixel, frame.x0 + 8 * pixel, frame.x1 - 14 * pixel)
+    placed = list(wanted)
+    for group in overlapping([(low - 8 * pixel, high + 8 * pixel) for low, high in extents]):
+        apart = spread(
+            [wanted[i] for i in group], 17 * pixel, frame.x0 + 8 * pixel, frame.x1 - 14 * pixel
+        )
+        for index, x_px in zip(group, apart, strict=True):
+            placed[index] = x_px
     beside = axes.transData + ScaledTranslation(5.5 / 72, 0, figure.dpi_scale_trans)
+    moved = False
     for point, belongs, x_px in zip(points, wanted, placed, strict=True):
-        row, colour = point.row, point.colour
-        x = float(axes.transData.inverted().transform((x_px, 0.0))[0])
-        mean = row.mean or 0.0
+        row, colour, mean = point.row, point.colour, point.row.mean or 0.0
+        x = float(axes.transData.inverted().transform((x_px, frame.y0))[0])
         if row.low is not None and row.high is not None:
             error = [[mean - row.low], [row.high - mean]]
             axes.errorbar(x, mean, error, color=colour, elinewidth=1.4, capsize=3, zorder=3)
@@ -352,10 +423,42 @@ def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
             zorder=4,
         )
         if abs(x_px - belongs) > 1.5 * pixel:
+            moved = True
             ends = [(belongs, frame.y0), (belongs, frame.y0 + 6 * pixel)]
             tick = axes.transAxes.inverted().transform(ends)
             axes.plot(tick[:, 0], tick[:, 1], color=colour, transform=axes.transAxes, zorder=6)
-    _draw_names(axes, points, placed)
+    _draw_names(axes, points, placed, no_skill)
+    return moved
+
+
+def _extent(axes: Axes, row: Row) -> tuple[float, float]:
+    """Bottom and top of what is drawn of a row, in pixels from the canvas's bottom."""
+    shown = [end for end in (row.mean, row.low, row.high, *row.values) if end is not None]
+    frame = axes.get_window_extent()
+    # On a logarithmic axis what is not positive lies infinitely deep.
+    bottom, top = np.clip(_heights(axes, [min(shown), max(shown)]), frame.y0, frame.y1)
+    return float(bottom), float(top)
+
+
+def _heights(axes: Axes, values: Sequence[float]) -> np.ndarray:
+    """Where metrics lie on the canvas, in pixels from its bottom."""
+    left = axes.get_xlim()[0]
+    heights: np.ndarray = axes.transData.transform([(left, value) for value in values])[:, 1]
+    return heights
+
+
+def overlapping(intervals: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """Group intervals that overlap, directly or through others; indices in the order given."""
+    groups: list[list[int]] = []
+    reach = -math.inf
+    for index in sorted(range(len(intervals)), key=lambda i: intervals[i]):
+        low, high = intervals[index]
+        if low < reach:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+        reach = max(reach, high)
+    return [sorted(group) for group in groups]
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -387,32 +490,32 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return result
 
 
-def _draw_names(axes: Axes, points: Sequence[_Point], placed: Sequence[float]) -> None:
+def _draw_names(
+    axes: Axes, points: Sequence[_Point], placed: Sequence[float], no_skill: float
+) -> None:
     """Write each row's name beside its point, with a line to it where there is no room."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.patheffects import withStroke
 
     figure = axes.get_figure(root=True)
     assert figure is not None, "the axes were made by a figure"
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg), "the figure is drawn by Agg"
     pixel = figure.dpi / 72
     extent = axes.get_window_extent()
-    frame = _Box(extent.x0, extent.y0, extent.x1, extent.y1)
-    anchors, taken = [], []
+    frame = _Boxes(np.array([[extent.x0, extent.y0, extent.x1, extent.y1]]))
+    line = float(_heights(axes, [no_skill])[0])
+    taken = [np.array([[extent.x0, line - 2 * pixel, extent.x1, line + 2 * pixel]])]
+    anchors = []
     for point, x in zip(points, placed, strict=True):
-        row = point.row
-        anchors.append((x, _height(axes, row.mean or 0.0)))
-        low, high = (row.mean if end is None else end for end in (row.low, row.high))
-        bottom, top = _height(axes, low or 0.0), _height(axes, high or 0.0)
-        taken.append(_around(x, anchors[-1][1], 6 * pixel, 6 * pixel))
-        taken.append(_Box(x - 4 * pixel, bottom, x + 4 * pixel, top))
-        dots = [_height(axes, value) for value in row.values]
-        taken += [_around(x + 5.5 * pixel, dot, 2.5 * pixel, 2.5 * pixel) for dot in dots]
-    for point, x, anchor in zip(points, placed, anchors, strict=True):
+        middle, *dots = _heights(axes, [point.row.mean or 0.0, *point.row.values])
+        anchors.append(np.array([[x, middle]]))
+        bottom, top = _extent(axes, point.row)
+        taken.append(_Boxes.around(anchors[-1], 6 * pixel, 6 * pixel).edges)
+        taken.append(np.array([[x - 4 * pixel, bottom, x + 4 * pixel, top]]))
+        beside = np.array([(x + 5.5 * pixel, dot) for dot in dots])
+        taken.append(_Boxes.around(beside, 2.5 * pixel, 2.5 * pixel).edges)
+    for point, anchor in zip(points, anchors, strict=True):
         text = axes.annotate(
             _shorten(point.row.name),
-            xy=(float(axes.transData.inverted().transform((x, 0.0))[0]), point.row.mean or 0.0),
+            xy=(float(axes.transData.inverted().transform(anchor)[0, 0]), point.row.mean or 0.0),
             xytext=(0, 0),
             textcoords="offset points",
             fontsize=8.5,
@@ -423,68 +526,53 @@ def _draw_names(axes: Axes, points: Sequence[_Point], placed: Sequence[float]) -
             path_effects=[withStroke(linewidth=2, foreground="white")],
             zorder=7,
         )
-        size = text.get_window_extent(canvas.get_renderer())
-        box = _place(anchor, size.width, size.height, frame, taken, pixel)
-        text.set_position(((box.left - anchor[0]) / pixel, (box.bottom - anchor[1]) / pixel))
-        if _distance(anchor, box) < 13 * pixel and text.arrow_patch is not None:
+        size = text.get_window_extent()
+        box, away = _place(
+            anchor, size.width, size.height, frame, _Boxes(np.concatenate(taken)), pixel
+        )
+        offset = (box.edges[0, :2] - anchor[0]) / pixel
+        text.set_position((float(offset[0]), float(offset[1])))
+        if away < 13 and text.arrow_patch is not None:
             text.arrow_patch.set_visible(False)
-        taken.append(box)
+        taken.append(box.edges)
 
 
 def _place(
-    anchor: tuple[float, float],
-    width: float,
-    height: float,
-    frame: _Box,
-    taken: Sequence[_Box],
-    pixel: float,
-) -> _Box:
-    """Box for a name near its point that covers the least of what is taken, then the nearest."""
-    x, y = anchor
-    best, least = None, math.inf
-    for away in (9, 14, 20, 28, 38, 50, 64, 80, 100, 125):
-        for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
-            dx, dy = math.cos(angle), math.sin(angle)
-            box = _around(
-                x + dx * (away * pixel + width / 2),
-                y + dy * (away * pixel + height / 2),
-                width / 2,
-                height / 2,
-            )
-            covered = sum(box.overlap(other) for other in taken)
-            outside = width * height - box.overlap(frame)
-            line = sum(_crosses(anchor, box, other) for other in taken)
-            cost = covered + 5 * outside + (away + 4 * line + 3 * (dx < 0)) * pixel**2
-            if cost < least:
-                best, least = box, cost
-    assert best is not None, "some place has a finite cost"
-    return best
+    anchor: np.ndarray, width: float, height: float, frame: _Boxes, taken: _Boxes, pixel: float
+) -> tuple[_Boxes, float]:
+    """Find a box for a name near its point that covers little of what is taken.
 
+    Args:
+        anchor: `(1, 2)`, the point, in pixels.
+        width: of the name, in pixels.
+        height: of the name, in pixels.
+        frame: the panel, which the name had better not leave.
+        taken: what the name had better not cover.
+        pixel: pixels per typographic point.
 
-def _crosses(anchor: tuple[float, float], box: _Box, other: _Box) -> bool:
-    """Whether the line from a point to its name runs through something else on the way."""
-    x, y = anchor
-    steps = np.linspace(0.0, 1.0, 12)[1:]
-    xs = x + steps * ((box.left + box.right) / 2 - x)
-    ys = y + steps * ((box.bottom + box.top) / 2 - y)
-    if other.left <= x <= other.right and other.bottom <= y <= other.top:
-        return False
-    inside = (other.left < xs) & (xs < other.right) & (other.bottom < ys) & (ys < other.top)
-    return bool(inside.any())
-
-
-def _distance(anchor: tuple[float, float], box: _Box) -> float:
-    x, y = anchor
-    return math.hypot(max(box.left - x, 0.0, x - box.right), max(box.bottom - y, 0.0, y - box.top))
-
-
-def _around(x: float, y: float, half_width: float, half_height: float) -> _Box:
-    return _Box(x - half_width, y - half_height, x + half_width, y + half_height)
-
-
-def _height(axes: Axes, value: float) -> float:
-    """Where a metric lies on the canvas, in pixels from its bottom."""
-    return float(axes.transData.transform((axes.get_xlim()[0], value))[1])
+    Returns:
+        the box, and its distance from the point in typographic points.
+    """
+    distance, angle = np.meshgrid(
+        [9.0, 14, 20, 28, 38, 50, 64, 80, 100, 125], np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    )
+    away, toward = (
+        distance.ravel(),
+        np.stack([np.cos(angle), np.sin(angle)], axis=-1).reshape(-1, 2),
+    )
+    centres = anchor + toward * (away[:, None] * pixel + np.array([width, height]) / 2)
+    boxes = _Boxes.around(centres, width / 2, height / 2)
+    covered = boxes.overlap(taken).sum(axis=1)
+    outside = width * height - boxes.overlap(frame)[:, 0]
+    # Where the line to the name passes through other things, seen at a few points along it.
+    along = np.linspace(0.1, 1.0, 12)[:, None, None]
+    steps = _Boxes.around((anchor + along * (centres - anchor)).reshape(-1, 2), 0.5, 0.5)
+    own = _Boxes.around(anchor, 1, 1).overlap(taken)[0] > 0
+    crossed = (steps.overlap(taken)[:, ~own] > 0).reshape(len(along), len(centres), -1)
+    crossings = crossed.any(axis=0).sum(axis=1)
+    cost = covered + 5 * outside + (away + 4 * crossings + 3 * (toward[:, 0] < 0)) * pixel**2
+    best = int(np.argmin(cost))
+    return _Boxes(boxes.edges[best : best + 1]), float(away[best])
 
 
 def _shorten(name: str) -> str:

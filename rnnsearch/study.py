@@ -136,7 +136,7 @@ def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
                     f"test/{plan.task.metric}": row.mean,
                     "test/low": row.low,
                     "test/high": row.high,
-                    "seeds": row.n,
+                    "test/seeds": row.n,
                     "time/step_ms": row.step_ms,
                 }
                 tracker.summarise(row.label, row.rank or 0, summary)

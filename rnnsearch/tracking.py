@@ -47,6 +47,7 @@ from mlflow.utils.mlflow_tags import (
 from rnnsearch.errors import TrackingError
 from rnnsearch.home import home
 from rnnsearch.model import Complexity
+from rnnsearch.registry import load_registry
 from rnnsearch.serving import save_model
 from rnnsearch.task import DataSource
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
@@ -58,7 +59,7 @@ for _name in ("mlflow", "alembic"):
 # As MLflow's own Optuna storage maps them.
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _ANSWER_TIMEOUT_S = 10
-_TAG_LIMIT = 7_000
+_TAG_LIMIT, _PARAMETER_LIMIT = 7_000, 6_000
 
 
 def local_uri() -> str:
@@ -247,39 +248,6 @@ class Tracker:
 
     def _open_trial(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
         parent = self._runs["study"]
-        name = f"{spec.label} trial {key.rpartition('/')[2]}"
-        if spec.phase == "confirmation":
-            group = f"configuration/{spec.label}/{spec.rank}"
-            if group not in self._runs:
-                title = f"{spec.label} confirmed" + (f" (no. {spec.rank + 1})" if spec.rank else "")
-                self._runs[group] = self._create_run(title, parent, spec, complexity)
-                self._client.set_tag(self._runs[group], "rnnsearch.phase", "configuration")
-            parent = self._runs[group]
-            name = f"{spec.label} seed {spec.seed}"
-        self._runs[key] = self._create_run(name, parent, spec, complexity)
-        self._client.log_batch(
-            self._runs[key],
-            params=[Param("seed", str(spec.seed))],
-            tags=[RunTag("rnnsearch.trial", key), RunTag("rnnsearch.seed", str(spec.seed))],
-        )
-
-    def _create_run(self, name: str, parent: str, spec: TrialSpec, complexity: Complexity) -> str:
-        assert self._source is not None
-        tags = {
-            MLFLOW_RUN_NAME: name,
-            MLFLOW_PARENT_RUN_ID: parent,
-            "rnnsearch.study": self._experiment,
-            "rnnsearch.phase": spec.phase,
-            "rnnsearch.architecture": spec.model.architecture,
-            "rnnsearch.label": spec.label,
-            "rnnsearch.task": spec.task,
-            "rnnsearch.matched": str(spec.matched).lower(),
-            "rnnsearch.closed_by": spec.closed_by or "hidden_size",
-            **self._data_tags(self._source),
-        }
-        run = self._client.create_run(self.experiment_id, tags=tags)
-        run_id: str = run.info.run_id
-        now = _milliseconds()
         counts = {
             "parameters/total": complexity.trainable,
             "parameters/one_bias": complexity.one_bias,
@@ -288,10 +256,55 @@ class Tracker:
             "state_size": complexity.state_size,
             "flops_per_step": complexity.flops_per_step,
         }
+        name = f"{spec.label} trial {key.rpartition('/')[2]}"
+        if spec.phase == "confirmation":
+            group = f"configuration/{spec.label}/{spec.rank}"
+            if group not in self._runs:
+                title = f"{spec.label} confirmed" + (f" (no. {spec.rank + 1})" if spec.rank else "")
+                # MLflow's comparison page opens on the first metric by name: leave it the test
+                # metric, and let the counts be parameters.
+                tags = {"rnnsearch.phase": "configuration"}
+                self._runs[group] = self._create_run(title, parent, spec, tags, counts)
+            parent = self._runs[group]
+            name = f"{spec.label} seed {spec.seed}"
+        tags = {
+            "rnnsearch.phase": spec.phase,
+            "rnnsearch.trial": key,
+            "rnnsearch.seed": str(spec.seed),
+        }
+        run_id = self._create_run(name, parent, spec, tags, {"seed": spec.seed})
+        self._runs[key] = run_id
+        now = _milliseconds()
+        metrics = [Metric(k, float(v), now, 0) for k, v in counts.items()]
+        self._client.log_batch(run_id, metrics=metrics)
+
+    def _create_run(
+        self,
+        name: str,
+        parent: str,
+        spec: TrialSpec,
+        tags: Mapping[str, str],
+        parameters: Mapping[str, float],
+    ) -> str:
+        assert self._source is not None
+        plugin = load_registry().plugin_of("architecture", spec.model.architecture)
+        common = {
+            MLFLOW_RUN_NAME: name,
+            MLFLOW_PARENT_RUN_ID: parent,
+            "rnnsearch.study": self._experiment,
+            "rnnsearch.architecture": spec.model.architecture,
+            "rnnsearch.plugin": f"{plugin.distribution} {plugin.version}",
+            "rnnsearch.label": spec.label,
+            "rnnsearch.task": spec.task,
+            "rnnsearch.matched": str(spec.matched).lower(),
+            "rnnsearch.closed_by": spec.closed_by or "hidden_size",
+            **self._data_tags(self._source),
+        }
+        run = self._client.create_run(self.experiment_id, tags={**common, **tags})
+        run_id = str(run.info.run_id)
+        settings = {**flat_parameters(spec), **parameters}
         self._client.log_batch(
-            run_id,
-            metrics=[Metric(k, float(v), now, 0) for k, v in counts.items()],
-            params=[Param(k, str(v)[:6000]) for k, v in flat_parameters(spec).items()],
+            run_id, params=[Param(k, str(v)[:_PARAMETER_LIMIT]) for k, v in settings.items()]
         )
         self._log_input(run_id, self._source)
         return run_id

@@ -113,6 +113,7 @@ def verify_data(name: str | None, as_json: bool) -> None:
     if bad:
         msg = (
             f"{len(bad)} of {len(rows)} files are not in order. `rnnsearch data fetch "
-            f"{bad[0]['dataset']}` downloads what is missing; a corrupt file has to be replaced"
+            f"{bad[0]['dataset']}` downloads what is missing, and replaces what is corrupt in the "
+            f"cache; a corrupt file in RNNSEARCH_DATA_DIR is yours to replace"
         )
         raise DataError(msg)

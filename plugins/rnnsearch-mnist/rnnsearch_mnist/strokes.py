@@ -133,7 +133,7 @@ def _only_array(path: Path) -> np.ndarray:
 
 
 STROKES = Dataset(
-    name="MNIST pen strokes",
+    name="MNIST-strokes",
     files=(
         DataFile(
             FILE,

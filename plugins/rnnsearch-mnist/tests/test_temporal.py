@@ -132,7 +132,7 @@ def test_a_damaged_file_is_called_corrupt(
     (tmp_path / FILE).parent.mkdir()
     (tmp_path / FILE).write_bytes(content)
     monkeypatch.setenv("RNNSEARCH_DATA_DIR", str(tmp_path))
-    with pytest.raises(DataError, match=r"mnist_strokes\.npz \(MNIST pen strokes\) is corrupt: "):
+    with pytest.raises(DataError, match=r"mnist_strokes\.npz \(MNIST-strokes\) is corrupt: "):
         TemporalMNIST().find()
 
 
@@ -150,7 +150,7 @@ def test_without_the_strokes_the_error_says_which_file_goes_where() -> None:
     with pytest.raises(MissingDataError) as caught:
         TemporalMNIST().find()
     text = str(caught.value)
-    assert "MNIST pen strokes was not found" in text
+    assert "MNIST-strokes was not found" in text
     assert f"set RNNSEARCH_DATA_DIR to that folder:\n  {FILE}\n" in text
     assert "https://github.com/edwin-de-jong/mnist-digits-stroke-sequence-data" in text
 
