@@ -102,6 +102,11 @@ class Row:
     options: str = ""
 
     @property
+    def key(self) -> tuple[str, int | None]:
+        """Label and rank, which no other row has; names may clash with a label like `gru #1`."""
+        return self.label, self.rank
+
+    @property
     def n(self) -> int:
         """Complete confirmations."""
         return len(self.seeds)
@@ -340,10 +345,10 @@ def compare(
     tests = 0
     if ranked:
         winner = next((row for row in ranked if row.matched), ranked[0])
-        samples = {row.name: dict(zip(row.seeds, row.values, strict=True)) for row in ranked}
-        against, tests = compare_with_winner(samples, winner.name, direction)
+        samples = {row.key: dict(zip(row.seeds, row.values, strict=True)) for row in ranked}
+        against, tests = compare_with_winner(samples, winner.key, direction)
         ranked = [
-            replace(row, place=place, against_winner=against[row.name])
+            replace(row, place=place, against_winner=against[row.key])
             for row, place in zip(ranked, _places(ranked), strict=True)
         ]
     ledger = tuple(_effort(label, by_label[label]) for label in labels)
@@ -550,7 +555,7 @@ def _unequal_effort(ledger: Sequence[Effort]) -> tuple[str, ...]:
         epochs = {label: spent.epochs for label, spent in by_label.items()}
         if max(epochs.values()) > (1 + EFFORT_TOLERANCE) * min(epochs.values()):
             pruned = {label: spent.pruned for label, spent in by_label.items()}
-            counted = _counted(epochs, pruned, "trials pruned")
+            counted = _counted(epochs, pruned, "pruned")
             sentences.append(f"{phase} epochs are unequal: {counted}.")
     return tuple(sentences)
 
@@ -560,7 +565,7 @@ def _counted(counts: Mapping[str, int], causes: Mapping[str, int], cause: str) -
     groups = []
     for count in sorted(set(counts.values()), reverse=True):
         labels = [
-            label + (f" with {causes[label]} {cause}" if causes[label] else "")
+            label + (f" with {_count(causes[label], 'trial')} {cause}" if causes[label] else "")
             for label in counts
             if counts[label] == count
         ]

@@ -179,7 +179,7 @@ def _draw(comparison: Comparison) -> Figure:
         axes = figure.add_subplot(parts[1] if near else parts[0], sharey=first)
         _far_axis(axes, far, beside_budget=bool(near))
         panels.append((axes, far))
-    axes = figure.add_subplot(grid[1], sharey=panels[0][0])
+    axes = figure.add_subplot(grid[1], sharey=panels[0][0] if panels else None)
     _time_axis(axes, timed)
     panels.append((axes, timed))
     _draw_metric(comparison, panels)
@@ -495,6 +495,7 @@ def _draw_names(
 ) -> None:
     """Write each row's name beside its point, with a line to it where there is no room."""
     from matplotlib.patheffects import withStroke
+    from matplotlib.text import Text
 
     figure = axes.get_figure(root=True)
     assert figure is not None, "the axes were made by a figure"
@@ -526,33 +527,44 @@ def _draw_names(
             path_effects=[withStroke(linewidth=2, foreground="white")],
             zorder=7,
         )
-        size = text.get_window_extent()
-        box, away = _place(
-            anchor, size.width, size.height, frame, _Boxes(np.concatenate(taken)), pixel
+        size = Text.get_window_extent(text)  # Without the line to the point.
+        box, linked = _place(
+            anchor,
+            _extent(axes, point.row),
+            (size.width, size.height),
+            frame,
+            _Boxes(np.concatenate(taken)),
+            pixel,
         )
         offset = (box.edges[0, :2] - anchor[0]) / pixel
         text.set_position((float(offset[0]), float(offset[1])))
-        if away < 13 and text.arrow_patch is not None:
+        if not linked and text.arrow_patch is not None:
             text.arrow_patch.set_visible(False)
         taken.append(box.edges)
 
 
 def _place(
-    anchor: np.ndarray, width: float, height: float, frame: _Boxes, taken: _Boxes, pixel: float
-) -> tuple[_Boxes, float]:
-    """Find a box for a name near its point that covers little of what is taken.
+    anchor: np.ndarray,
+    extent: tuple[float, float],
+    size: tuple[float, float],
+    frame: _Boxes,
+    taken: _Boxes,
+    pixel: float,
+) -> tuple[_Boxes, bool]:
+    """Find a box for a name, near its point or at an end of what is drawn of it.
 
     Args:
         anchor: `(1, 2)`, the point, in pixels.
-        width: of the name, in pixels.
-        height: of the name, in pixels.
+        extent: bottom and top of what is drawn of the row, in pixels.
+        size: width and height of the name, in pixels.
         frame: the panel, which the name had better not leave.
         taken: what the name had better not cover.
         pixel: pixels per typographic point.
 
     Returns:
-        the box, and its distance from the point in typographic points.
+        the box that covers least and is nearest, and whether it takes a line to tell whose it is.
     """
+    half = np.array(size) / 2
     distance, angle = np.meshgrid(
         [9.0, 14, 20, 28, 38, 50, 64, 80, 100, 125], np.linspace(0, 2 * np.pi, 24, endpoint=False)
     )
@@ -560,19 +572,25 @@ def _place(
         distance.ravel(),
         np.stack([np.cos(angle), np.sin(angle)], axis=-1).reshape(-1, 2),
     )
-    centres = anchor + toward * (away[:, None] * pixel + np.array([width, height]) / 2)
-    boxes = _Boxes.around(centres, width / 2, height / 2)
+    around = anchor + toward * (away[:, None] * pixel + half)
+    gap = 4 * pixel + half[1]
+    ends = np.array([[anchor[0, 0], extent[1] + gap], [anchor[0, 0], extent[0] - gap]])
+    centres = np.concatenate([ends, around])
+    linked = np.concatenate([[False, False], away > 12])
+    # A name at an end of its interval is as clear as one a few points from the mean.
+    effort = np.concatenate([[16.0, 17.0], away + 3 * (toward[:, 0] < 0)])
+    boxes = _Boxes.around(centres, *half)
     covered = boxes.overlap(taken).sum(axis=1)
-    outside = width * height - boxes.overlap(frame)[:, 0]
+    outside = 4 * half.prod() - boxes.overlap(frame)[:, 0]
     # Where the line to the name passes through other things, seen at a few points along it.
     along = np.linspace(0.1, 1.0, 12)[:, None, None]
     steps = _Boxes.around((anchor + along * (centres - anchor)).reshape(-1, 2), 0.5, 0.5)
     own = _Boxes.around(anchor, 1, 1).overlap(taken)[0] > 0
     crossed = (steps.overlap(taken)[:, ~own] > 0).reshape(len(along), len(centres), -1)
-    crossings = crossed.any(axis=0).sum(axis=1)
-    cost = covered + 5 * outside + (away + 4 * crossings + 3 * (toward[:, 0] < 0)) * pixel**2
+    crossings = crossed.any(axis=0).sum(axis=1) * linked
+    cost = covered + 5 * outside + (effort + 20 * crossings) * pixel**2
     best = int(np.argmin(cost))
-    return _Boxes(boxes.edges[best : best + 1]), float(away[best])
+    return _Boxes(boxes.edges[best : best + 1]), bool(linked[best])
 
 
 def _shorten(name: str) -> str:

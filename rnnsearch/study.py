@@ -33,7 +33,7 @@ class StudyResult:
         comparison: the confirmed rows, ranked, with the ledger and the caveats.
         folder: the study's folder.
         files: the files written for reading: table and plot.
-        tracking_uri: the MLflow store that holds the runs.
+        tracking_uri: the MLflow store that holds the runs, without a password.
     """
 
     comparison: Comparison
@@ -95,8 +95,8 @@ def load_study(path: str | Path) -> Study:
 
 def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
-    from rnnsearch.tracking import Tracker, resolve_uri
-    from rnnsearch.tuning import cluster, run_trials
+    from rnnsearch.tracking import Tracker, hide_password, resolve_uri
+    from rnnsearch.tuning import cluster, run_trials, trials_at_a_time
 
     config = study.config
     if (studies_folder() / config.name).exists():
@@ -109,7 +109,9 @@ def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
     tracker = Tracker(resolve_uri(config.tracking.uri), config.name)
     _announce(listeners, "starting Ray and MLflow")
     with ThreadPoolExecutor(1) as beside, cluster(nbytes):
-        beside.submit(tracker.connect).result()
+        connecting = beside.submit(tracker.connect)
+        trials_at_a_time(config.resources)  # raises now, not after something has been written
+        connecting.result()
         store = StudyStore.create(config.name, study.file.text)
         with _recorded(store, tracker, study, plan):
             spaces = [row.space for row in plan.rows]
@@ -141,7 +143,7 @@ def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
                 }
                 tracker.summarise(row.label, row.rank or 0, summary)
             tracker.finish_study("FINISHED", files)
-    return StudyResult(comparison, store.folder, tuple(files), tracker.uri)
+    return StudyResult(comparison, store.folder, tuple(files), hide_password(tracker.uri))
 
 
 @contextmanager

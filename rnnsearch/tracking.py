@@ -127,10 +127,10 @@ class Tracker:
             else:
                 self.experiment_id = experiment.experiment_id
         except Exception as error:
-            reason = str(error).splitlines()[0][:300]
             msg = (
-                f"the MLflow tracking store {shown} does not answer: {reason}. Start it, correct "
-                f"`tracking.uri` or MLFLOW_TRACKING_URI, or unset them to use {local_uri()}"
+                f"the MLflow tracking store {shown} does not answer: {_reason(error, self.uri)}. "
+                f"Start it, correct `tracking.uri` or MLFLOW_TRACKING_URI, or unset them to use "
+                f"{local_uri()}"
             )
             raise TrackingError(msg) from error
 
@@ -221,7 +221,8 @@ class Tracker:
         self._writer.submit(lambda: None).result()
         if self._failed is not None:
             msg = (
-                f"MLflow stopped taking results ({hide_password(self.uri)}): {self._failed}. "
+                f"MLflow stopped taking results ({hide_password(self.uri)}): "
+                f"{_reason(self._failed, self.uri)}. "
                 f"The study's own records in its folder are complete"
             )
             raise TrackingError(msg) from self._failed
@@ -414,7 +415,9 @@ def study_link(uri: str, base: str, experiment: str, metric: str) -> str | None:
             [found.experiment_id], "tags.`rnnsearch.phase` = 'configuration'", max_results=200
         )
     except Exception as error:
-        msg = f"the MLflow tracking store {hide_password(uri)} does not answer: {error}"
+        msg = (
+            f"the MLflow tracking store {hide_password(uri)} does not answer: {_reason(error, uri)}"
+        )
         raise TrackingError(msg) from error
     finally:
         tracker.close()
@@ -429,7 +432,8 @@ def log_files(uri: str, run_id: str, files: list[Path]) -> None:
         for path in files:
             MlflowClient(uri).log_artifact(run_id, str(path))
     except Exception as error:
-        msg = f"the MLflow tracking store {hide_password(uri)} does not take results: {error}"
+        shown = hide_password(uri)
+        msg = f"the MLflow tracking store {shown} does not take results: {_reason(error, uri)}"
         raise TrackingError(msg) from error
 
 
@@ -442,6 +446,13 @@ def serve_ui(uri: str, port: int) -> subprocess.Popen[bytes]:
     if uri == local_uri():
         command += ["--artifacts-destination", str(home() / "mlartifacts")]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def _reason(error: Exception, uri: str) -> str:
+    """The first line of an error, without the password that a URI may hold."""
+    password = urlsplit(uri).password
+    lines = str(error).splitlines() or [type(error).__name__]
+    return (lines[0].replace(password, "***") if password else lines[0])[:300]
 
 
 def _milliseconds() -> int:

@@ -78,21 +78,23 @@ def cluster(object_bytes: int) -> Iterator[None]:
 
 
 def trials_at_a_time(resources: ResourcesConfig) -> int:
-    """How many trials the study asks for, or the cluster holds."""
-    if resources.workers is not None:
-        return resources.workers
+    """How many trials the study asks for, or the cluster holds.
+
+    Raises:
+        RnnsearchError: this machine cannot hold even one. (A cluster may still grow.)
+    """
     have: dict[str, float] = ray.cluster_resources()
     fits = have.get("CPU", 1.0) / resources.cpus_per_trial
     if resources.gpus_per_trial:
         fits = min(fits, have.get("GPU", 0.0) / resources.gpus_per_trial)
-    if fits < 1:
+    if fits < 1 and _LOCAL:
         msg = (
             f"no node can hold a trial of {resources.cpus_per_trial:g} CPUs and "
-            f"{resources.gpus_per_trial:g} GPUs: the cluster has {have.get('CPU', 0):g} CPUs and "
-            f"{have.get('GPU', 0):g} GPUs. Lower `resources`, or set RAY_ADDRESS to a larger one"
+            f"{resources.gpus_per_trial:g} GPUs: this machine has {have.get('CPU', 0):g} CPUs and "
+            f"{have.get('GPU', 0):g} GPUs. Lower `resources`, or set RAY_ADDRESS to a cluster"
         )
         raise RnnsearchError(msg)
-    return math.floor(fits)
+    return resources.workers or max(1, math.floor(fits))
 
 
 def run_trials(

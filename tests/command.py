@@ -1,0 +1,49 @@
+"""Runs the `rnnsearch` command in a process of its own, as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, at most five minutes."""
+    return subprocess.run(
+        [sys.executable, "-m", "rnnsearch", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def study_content(**changes: Any) -> dict[str, Any]:
+    """A small study on scikit-learn's digits, one trial at a time."""
+    content: dict[str, Any] = {
+        "schema_version": 1,
+        "name": "small",
+        "seed": 7,
+        "task": "digits",
+        "architectures": ["lstm", "elman"],
+        "budget": {"parameters": 1500, "tolerance": "3%"},
+        "training": {"epochs": 4, "batch_size": 64, "learning_rate": {"low": 1e-3, "high": 3e-2}},
+        "search": {"trials": 3, "grace_epochs": 1, "reduction_factor": 2},
+        "confirmation": {"seeds": 2},
+        "resources": {"workers": 1},
+    }
+    return {**content, **changes}
+
+
+def write_study(folder: Path, **changes: Any) -> Path:
+    """Write a small study file; `changes` replaces top-level keys."""
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study_content(**changes), sort_keys=False), encoding="utf-8")
+    return path

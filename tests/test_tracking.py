@@ -1,0 +1,145 @@
+"""MLflow: a real server, links, and what may be shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from .command import run, write_study
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def _wait_for(url: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} does not answer"
+            time.sleep(0.5)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real MLflow server on 127.0.0.1 with its own database."""
+    port = _free_port()
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+            "--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}",
+            "--artifacts-destination", str(tmp_path / "artifacts"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
+    )  # fmt: skip
+    _wait_for(f"http://127.0.0.1:{port}/health")
+    yield f"http://127.0.0.1:{port}"
+    _stop(process)
+
+
+def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
+    server: str, tmp_path: Path
+) -> None:
+    path = write_study(tmp_path, search={"trials": 1}, confirmation={"seeds": 1})
+    home = tmp_path / "home"
+    environment = {"RNNSEARCH_HOME": str(home), "MLFLOW_TRACKING_URI": server}
+    done = run("study", "start", path, **environment)
+    assert done.returncode == 0, done.stderr
+    assert server in done.stdout
+    assert not (home / "mlflow.db").exists(), "nothing in the embedded store"
+    request = urllib.request.Request(
+        f"{server}/api/2.0/mlflow/runs/search",
+        data=json.dumps({"experiment_ids": ["1"]}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        runs = json.load(answer)["runs"]
+    assert {r["info"]["status"] for r in runs} == {"FINISHED"}
+    # The study, a trial of each row, a configuration of each row with a seed.
+    assert len(runs) == 1 + 2 + 2 + 2
+    shown = run("ui", "small", **environment)
+    assert shown.stdout.startswith(f"small: {server}/#/compare-runs?runs=")
+
+
+@pytest.fixture
+def ui(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """`rnnsearch ui` on a finished study: the address, and the link that it prints."""
+    path = write_study(tmp_path, search={"trials": 1}, confirmation={"seeds": 2})
+    environment = {"RNNSEARCH_HOME": str(tmp_path)}
+    done = run("study", "start", path, "-q", **environment)
+    assert done.returncode == 0, done.stderr
+    port = _free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnsearch", "ui", "small", "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert process.stdout is not None
+    base = process.stdout.readline().strip()
+    link = process.stdout.readline().strip().removeprefix("small: ")
+    yield base, link
+    _stop(process)
+
+
+def test_ui_serves_the_store_and_its_link_opens_the_comparison_in_a_browser(
+    ui: tuple[str, str], tmp_path: Path
+) -> None:
+    base, link = ui
+    assert base.startswith("http://127.0.0.1:")
+    assert 'metrics=["test/accuracy"]' in unquote(link)
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    done = subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", f"--user-data-dir={tmp_path / 'browser'}",
+            "--virtual-time-budget=20000", "--dump-dom", link,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+    page = done.stdout
+    assert "Comparing 2 Runs from 1 Experiment" in page
+    assert "lstm confirmed" in page
+    assert "elman confirmed" in page
+    assert "test/accuracy" in page
