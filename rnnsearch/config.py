@@ -16,7 +16,10 @@ SCHEMA_VERSION = 1
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # Strict: `epochs: yes` is not one epoch.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, strict=True, allow_inf_nan=False
+    )
 
 
 def _problem(text: str) -> PydanticCustomError:
@@ -26,13 +29,14 @@ def _problem(text: str) -> PydanticCustomError:
 def _number(raw: Any) -> Any:
     # YAML 1.1 reads `1e-3` (no dot) as a string.
     if isinstance(raw, str):
-        try:
-            return int(raw)
-        except ValueError:
+        for kind in (int, float):
             try:
-                return float(raw)
+                number = kind(raw)
             except ValueError:
-                return raw
+                continue
+            if isinstance(number, int) and number.bit_length() > 1023:
+                raise _problem("this number is too large")
+            return number
     return raw
 
 
@@ -306,8 +310,8 @@ class ResourcesConfig(_Strict):
     workers: int | None = Field(
         default=None, ge=1, description="Trials at a time; as many as the cluster holds if absent."
     )
-    cpus_per_trial: float = Field(default=1.0, gt=0)
-    gpus_per_trial: float = Field(default=0.0, ge=0)
+    cpus_per_trial: Annotated[float, BeforeValidator(_number)] = Field(default=1.0, gt=0)
+    gpus_per_trial: Annotated[float, BeforeValidator(_number)] = Field(default=0.0, ge=0)
 
 
 class TrackingConfig(_Strict):
@@ -360,7 +364,7 @@ def load_config(path: str) -> tuple[StudyConfig, StudyFile]:
 def check_config(file: StudyFile) -> StudyConfig:
     """Turn a parsed study file into a configuration; raises as `load_config` does."""
     version = file.data.get("schema_version")
-    if "schema_version" in file.data and version != SCHEMA_VERSION:
+    if "schema_version" in file.data and (type(version) is not int or version != SCHEMA_VERSION):
         problem = (
             f"expected {SCHEMA_VERSION} (the only version this rnnsearch reads), found {version!r}"
         )
@@ -389,12 +393,15 @@ def _explain(file: StudyFile, error: ValidationError) -> Exception:
     key = _key_path(file, first["loc"])
     if first["type"] == "extra_forbidden":
         known = _known_keys(key[:-1])
-        name = str(key[-1])
-        problem = f"unknown key.{did_you_mean(name, known)} Known: {', '.join(known)}."
+        misspelt = did_you_mean(str(key[-1]), known)
+        problem = f"unknown key.{misspelt} Known: {', '.join(known)}."
     elif first["type"] == "missing":
-        return file.error(key[:-1], f"key `{key[-1]}` is missing")
+        *parent, name = first["loc"]
+        return file.error(tuple(parent), f"key `{name}` is missing")
     elif first["type"] == "setting":
         problem = first["msg"]
+    elif first["type"] == "model_type":
+        problem = f"expected a mapping of keys to values, found {first['input']!r}"
     else:
         problem = f"{first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"
     return file.error(key, problem)
@@ -434,4 +441,6 @@ def json_schema() -> dict[str, Any]:
     schema = StudyConfig.model_json_schema()
     item = schema["properties"]["architectures"]["items"]
     schema["properties"]["architectures"]["items"] = {"anyOf": [{"type": "string"}, item]}
+    rate = schema["$defs"]["TrainingSettings"]["properties"]["learning_rate"]
+    rate["default"] = {key: rate["default"][key] for key in ("low", "high", "log")}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -51,8 +51,8 @@ class FloatRange:
         """Say what is wrong with `value`, or return None."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"expected a number, got {value!r}"
-        if not math.isfinite(value) or not self.low <= value <= self.high:
-            return f"expected {self.low:g} to {self.high:g}, got {value:g}"
+        if not self.low <= value <= self.high or abs(value) == math.inf:
+            return f"expected {self.low:g} to {self.high:g}, got {value}"
         return None
 
 

@@ -151,12 +151,16 @@ def build_registry(points: list[EntryPoint]) -> Registry:
         seen.add(point.value)
         distribution = point.dist.name if point.dist else "unknown"
         version = point.dist.version if point.dist else "unknown"
+        known_as = f"{distribution}:{point.name}"
         try:
             module = point.load()
-            manager.register(module, name=f"{distribution}:{point.name}")
+            manager.register(module, name=known_as)
             manager.check_pending()
             names = {hook: _call(manager, hook, module) for hook in _HOOKS}
         except Exception as error:
+            if manager.has_plugin(known_as):
+                # Or the hook that it misspells would be held against every plugin after it.
+                manager.unregister(name=known_as)
             reason = f"{type(error).__name__}: {error}"
             registry.plugins.append(Plugin(point.name, distribution, version, error=reason))
             continue

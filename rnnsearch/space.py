@@ -166,10 +166,10 @@ class SearchSpace:
 def derive_seed(study_seed: int, phase: str, number: int) -> int:
     """Seed of trial `number`: equal for all architectures, different between the phases.
 
-    A search and a confirmation share no seed by construction: the phase is hashed too.
+    A search and a confirmation share no seed by construction: those of a confirmation are odd.
     """
     digest = hashlib.sha256(f"{study_seed}/{phase}/{number}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+    return 2 * (int.from_bytes(digest[:4], "big") >> 2) + (phase == "confirmation")
 
 
 def build_spaces(
@@ -212,9 +212,15 @@ def _build_space(
                 f"{did_you_mean(name, declared)} Known: {known}."
             )
             raise file.error((*key, "options", name), problem)
+        rule = declared[name]
         for value in _bounds(setting):
-            if problem_with := declared[name].problem_with(value):
+            if problem_with := rule.problem_with(value):
                 raise file.error((*key, "options", name), problem_with)
+        if isinstance(rule, Choice) and isinstance(setting, IntRange | FloatRange):
+            problem = f"expected one or a list of {', '.join(map(str, rule.options))}, not a range"
+            raise file.error((*key, "options", name), problem)
+        if isinstance(rule, FloatRange) and isinstance(setting, IntRange):
+            setting = FloatRange(setting.low, setting.high, default=setting.low, log=setting.log)
         settings[_OPTION + name] = setting
     for name, parameter in declared.items():
         free = parameter.searched and config.search.trials > 0

@@ -24,6 +24,7 @@ from rnnsearch.trial import TrialState as State
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "RUNNING",
     TrialState.WAITING: "RUNNING",
@@ -55,19 +56,22 @@ class StudyStore:
         Raises:
             StoreError: the name is taken, or the folder cannot be written.
         """
+        if not _NAME.fullmatch(name):
+            msg = f"`{name}` cannot name a study: use letters, digits, `-` and `_`"
+            raise StoreError(msg)
         folder = studies_folder() / name
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
             (folder / "study.yaml").write_text(study_text, encoding="utf-8")
-        except FileExistsError:
-            msg = (
-                f"a study named `{name}` exists already in {folder}. See it with `rnnsearch study "
-                f"show {name}`, start this one under another name with `--name`, or remove that "
-                f"folder to start over"
-            )
-            raise StoreError(msg) from None
         except OSError as error:
+            if isinstance(error, FileExistsError) and folder.parent.is_dir():
+                msg = (
+                    f"a study named `{name}` exists already in {folder}. See it with `rnnsearch "
+                    f"study show {name}`, start this one under another name with `--name`, or "
+                    f"remove that folder to start over"
+                )
+                raise StoreError(msg) from None
             msg = (
                 f"cannot write {folder}: {error.strerror}. Set RNNSEARCH_HOME to a folder that "
                 f"you may write"
@@ -83,7 +87,7 @@ class StudyStore:
             StoreError: there is none of that name.
         """
         folder = studies_folder() / name
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or not folder.is_dir():
+        if not _NAME.fullmatch(name) or not folder.is_dir():
             known = [store.name for store in list_stores()]
             msg = (
                 f"no study named `{name}` in {studies_folder()}.{did_you_mean(name, known)} "

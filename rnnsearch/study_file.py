@@ -12,6 +12,11 @@ from rnnsearch.errors import StudyFileError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+)
+
 
 @dataclass(frozen=True)
 class StudyFile:
@@ -81,12 +86,14 @@ def parse_study(text: str, path: str) -> StudyFile:
 
 def _plain(node: yaml.Node, key: KeyPath, lines: dict[KeyPath, int], path: str) -> Any:
     lines.setdefault(key, node.start_mark.line + 1)
+    _check_tag(node, key, path)
     if isinstance(node, yaml.MappingNode):
         content: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise StudyFileError("expected a plain key", path=path, line=line)
+            _check_tag(key_node, key, path)
             name = str(key_node.value)
             if name in content:
                 problem = f"key `{name}` appears twice; the first is on line {lines[(*key, name)]}"
@@ -98,6 +105,21 @@ def _plain(node: yaml.Node, key: KeyPath, lines: dict[KeyPath, int], path: str) 
         return [_plain(item, (*key, i), lines, path) for i, item in enumerate(node.value)]
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
+    except (ValueError, LookupError, AttributeError):  # `2026-99-99`, `!!int ""`, `!!bool maybe`
+        kind = node.tag.rpartition(":")[2]
+        raise _error(f"expected {kind}, found `{node.value[:40]}`", node, key, path) from None
     finally:
         loader.dispose()
+    if isinstance(value, int) and value.bit_length() > 1023:
+        raise _error("this number is too large", node, key, path)
+    return value
+
+
+def _check_tag(node: yaml.Node, key: KeyPath, path: str) -> None:
+    if node.tag not in _TAGS:
+        raise _error(f"expected plain YAML, found the tag `{node.tag}`", node, key, path)
+
+
+def _error(problem: str, node: yaml.Node, key: KeyPath, path: str) -> StudyFileError:
+    return StudyFileError(problem, path=path, line=node.start_mark.line + 1, key=dotted(key))

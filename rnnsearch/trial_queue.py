@@ -6,6 +6,7 @@ listeners (MLflow, the terminal), so that they cannot disagree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -101,14 +102,19 @@ class TrialQueue:
 
     def finish(self, key: str, outcome: Outcome | None) -> None:
         """Record that a trial ended without an error: complete if it ran to its last epoch."""
-        live = self._live.pop(key)
+        live = self._live[key]
         last, spec = live.last, live.spec
         if last is None or outcome is None:
+            del self._live[key]
             reason = f"stopped early after epoch {last.epoch}" if last else "stopped before epoch 1"
             live.trial.prune(reason)
             self._tell(key, spec, "PRUNED", reason, None)
             return
         value = last.validation_metric if outcome.test_metric is None else outcome.test_metric
+        if not (math.isfinite(value) and math.isfinite(outcome.test_loss or 0.0)):
+            self.fail(key, f"the loss or the {spec.metric} is not finite after the last epoch")
+            return
+        del self._live[key]
         live.trial.note(
             engine=outcome.engine, test_loss=outcome.test_loss, test_metric=outcome.test_metric
         )

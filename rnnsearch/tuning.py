@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,17 +27,18 @@ os.environ.update(
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     }
 )
-_LOCAL = "RAY_ADDRESS" not in os.environ
-if _LOCAL:
-    # Left alone, Ray listens on every interface of the machine. This (internal, hence the test on
-    # the bound addresses) keeps a local cluster on 127.0.0.1, where tokens protect from nothing.
+_ADDRESS = os.environ.get("RAY_ADDRESS", "")
+_LOCAL = not _ADDRESS
+if _LOCAL or _ADDRESS.partition(":")[0] in ("127.0.0.1", "localhost"):
+    # Left alone, Ray listens on every interface of the machine, and takes 127.0.0.1 for another
+    # address. This (internal, hence the test on the bound addresses) keeps it on loopback, where
+    # tokens protect from nothing.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 import ray  # noqa: E402
 import torch  # noqa: E402
 from ray import tune  # noqa: E402
-from ray.exceptions import RayTaskError  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
@@ -49,6 +52,7 @@ from rnnsearch.trial_queue import Outcome, TrialQueue  # noqa: E402
 
 _METRIC = "validation_metric"
 WEIGHTS_FILE = "weights.pt"
+_ANSWER_TIMEOUT_S = 10
 
 
 @contextmanager
@@ -68,13 +72,30 @@ def cluster(object_bytes: int) -> Iterator[None]:
             **quiet,
         )
     else:
-        ray.init(**quiet)
+        _reach(_ADDRESS)
+        ray.init(address=_ADDRESS, **quiet)
     for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # A trial's error goes to the queue, with its reason; Ray would print its traceback too.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Refuse an address at which nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # `auto` and the like: Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_TIMEOUT_S).close()
+    except OSError as error:
+        msg = (
+            f"no Ray cluster answers at RAY_ADDRESS={address}: {error.strerror or error}. Start "
+            f"it, correct the address, or unset RAY_ADDRESS to run on this machine"
+        )
+        raise RnnsearchError(msg) from error
 
 
 def trials_at_a_time(resources: ResourcesConfig) -> int:
@@ -259,12 +280,25 @@ class _QueueCallback(tune.Callback):
         self._queue.finish(key, outcome)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error()
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        self._queue.fail(trial.config["key"], f"{type(cause).__name__}: {cause}".strip())
+        self._queue.fail(trial.config["key"], _reason(trial.error_file))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _reason(error_file: str | None) -> str:
+    """Why a trial failed, from the text that Tune keeps of its errors.
+
+    A traceback ends with `module.Error: message`; of a worker that died there is a message only.
+    """
+    if error_file is None or not Path(error_file).exists():
+        return "no reason given"
+    text = re.sub(r"\x1b\[\d+m", "", Path(error_file).read_text(encoding="utf-8"))
+    _header, *lines = [line for line in text.splitlines() if line.strip()]
+    if not any(line.lstrip().startswith('File "') for line in lines):
+        return lines[0] if lines else "no reason given"
+    error, colon, message = lines[-1].partition(": ")
+    return error.rpartition(".")[2] + colon + message
 
 
 class _AshaPerRow(FIFOScheduler):

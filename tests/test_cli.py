@@ -77,6 +77,17 @@ def test_bad_input_gives_one_message_a_code_and_leaves_nothing(
     assert not (home / "studies" / "small").exists()
 
 
+def test_an_address_without_a_ray_cluster_is_refused_at_once(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = run(
+        "study", "start", write_study(tmp_path), "-q",
+        RNNSEARCH_HOME=str(home), RAY_ADDRESS="127.0.0.1:9",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:9" in done.stderr
+    assert not (home / "studies" / "small").exists()
+
+
 def test_an_error_in_the_study_file_points_at_its_line(tmp_path: Path) -> None:
     path = write_study(tmp_path, architectures=["lstm", {"name": "elman", "hiden_size": 3}])
     line = 1 + path.read_text().splitlines().index("  hiden_size: 3")

@@ -24,12 +24,13 @@ from rnnsearch.trial import EpochMetrics, TrialRecord
 
 from .command import run, write_study
 
-# Of the two rates, the second sends plain gradient descent out of the finite numbers.
+# A weight decay that multiplies the weights by -99,999 at every update: soon they are not finite.
 DIVERGING = {
     "epochs": 4,
     "batch_size": 64,
     "optimizer": "sgd",
-    "learning_rate": [0.05, 0.1, 1e6],
+    "learning_rate": 0.1,
+    "weight_decay": [0.0, 1e-6, 1e6],
 }
 
 
@@ -93,7 +94,7 @@ def test_a_diverged_trial_fails_with_its_reason_and_none_is_left_running(
         if record.state == "FAIL":
             assert "not finite in epoch" in record.reason
             assert record.spec is not None
-            assert record.spec.training.learning_rate == 1e6
+            assert record.spec.training.weight_decay == 1e6
 
 
 def test_mlflow_and_optuna_agree_on_every_state(
