@@ -18,7 +18,7 @@ COPY --chown=rnnsearch:rnnsearch plugins ./plugins
 COPY --chown=rnnsearch:rnnsearch studies ./studies
 RUN chown rnnsearch:rnnsearch .
 
-USER rnnsearch
+USER 1000
 RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -c constraints.txt .
 
 ENV PATH=/opt/rnnsearch/.venv/bin:$PATH \

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -71,9 +73,19 @@ def test_the_dockerfile_installs_and_runs_what_the_readme_does() -> None:
     entry = command.removeprefix(".venv/bin/").split()
     assert f'ENTRYPOINT ["{entry[0]}"]' in dockerfile
     assert "CMD [" + ", ".join(f'"{word}"' for word in entry[1:]) + "]" in dockerfile
-    user = dockerfile.index("USER rnnsearch")
+    user = dockerfile.index("USER 1000")
     assert user < dockerfile.index("pip install")
     assert "VOLUME" in dockerfile
+
+
+def test_the_dockerfile_lints_clean() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    if not linter.exists():
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run(
+        [linter, REPOSITORY / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_docker_context_has_what_the_dockerfile_copies() -> None:

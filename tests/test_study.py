@@ -309,3 +309,34 @@ def test_ctrl_c_exits_with_130_and_leaves_no_trial_running(tmp_path: Path) -> No
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     runs = client.search_runs([store.info["experiment_id"]])
     assert sorted(r.info.status for r in runs) == ["FAILED", "KILLED"]
+
+
+def test_the_same_from_python_gives_the_comparison_as_a_dataframe(tmp_path: Path) -> None:
+    path = write_study(tmp_path, search={"trials": 1}, confirmation={"seeds": 2})
+    script = f"""
+import rnnsearch
+study = rnnsearch.load_study({str(path)!r})
+assert study.plan().trials == 2
+result = study.run()
+frame = result.comparison.to_dataframe()
+print(frame[["label", "place", "mean"]].to_json(orient="records"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env={**os.environ, "RNNSEARCH_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["place"] for row in rows] == [1, 2]
+    store = StudyStore(tmp_path / "studies" / "small")
+    for row in rows:
+        scores = [
+            r.test_metric
+            for r in store.records()
+            if (r.phase, r.label) == ("confirmation", row["label"])
+        ]
+        assert row["mean"] == pytest.approx(np.mean(np.array(scores, float)))

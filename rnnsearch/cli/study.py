@@ -297,6 +297,8 @@ def _print_comparison(comparison: Comparison) -> None:
     console.print(escape(comparison.headline), soft_wrap=True)
     _print_source(comparison.source)
     for caveat in comparison.caveats:
+        if comparison.source.caveat and comparison.source.caveat in caveat:
+            continue  # said with the source
         console.print(escape(f"note  {caveat}"), soft_wrap=True)
 
 
