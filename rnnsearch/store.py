@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -15,7 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from rnnsearch.errors import StoreError, did_you_mean
-from rnnsearch.home import home
+from rnnsearch.home import home, write_whole
 from rnnsearch.model import Complexity
 from rnnsearch.parameters import Choice, FloatRange, Parameter, Value
 from rnnsearch.task import Direction
@@ -50,28 +49,34 @@ class StudyStore:
         self.name = folder.name
 
     @classmethod
+    def require_new(cls, name: str) -> Path:
+        """Return the folder that a new study would have.
+
+        Raises:
+            StoreError: the name is taken.
+        """
+        folder = studies_folder() / name
+        if folder.exists():
+            msg = (
+                f"a study named `{name}` exists already in {folder}. See it with `rnnsearch study "
+                f"show {name}`, start this one under another name with `--name`, or remove that "
+                f"folder to start over"
+            )
+            raise StoreError(msg)
+        return folder
+
+    @classmethod
     def create(cls, name: str, study_text: str) -> StudyStore:
         """Make the folder of a new study.
 
         Raises:
             StoreError: the name is taken, or the folder cannot be written.
         """
-        if not _NAME.fullmatch(name):
-            msg = f"`{name}` cannot name a study: use letters, digits, `-` and `_`"
-            raise StoreError(msg)
-        folder = studies_folder() / name
+        folder = cls.require_new(name)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
+            folder.mkdir(parents=True)
             (folder / "study.yaml").write_text(study_text, encoding="utf-8")
         except OSError as error:
-            if isinstance(error, FileExistsError) and folder.parent.is_dir():
-                msg = (
-                    f"a study named `{name}` exists already in {folder}. See it with `rnnsearch "
-                    f"study show {name}`, start this one under another name with `--name`, or "
-                    f"remove that folder to start over"
-                )
-                raise StoreError(msg) from None
             msg = (
                 f"cannot write {folder}: {error.strerror}. Set RNNSEARCH_HOME to a folder that "
                 f"you may write"
@@ -104,7 +109,7 @@ class StudyStore:
     def write_info(self, **fields: Any) -> None:
         """Add fields to `study.json`, atomically."""
         path = self.folder / "study.json"
-        write_atomically(path, json.dumps({**self.info, **fields}, indent=2) + "\n")
+        write_whole(path, json.dumps({**self.info, **fields}, indent=2) + "\n")
 
     @property
     def info(self) -> dict[str, Any]:
@@ -241,10 +246,3 @@ def make_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampl
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, min(10, trials // 2)))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

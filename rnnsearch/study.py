@@ -5,24 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from rnnsearch.comparison import Comparison, compare
 from rnnsearch.config import StudyConfig, check_config, load_config
 from rnnsearch.environment import describe_environment, describe_git
-from rnnsearch.errors import RnnsearchError, StoreError
+from rnnsearch.errors import StoreError, TrackingError
 from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.registry import load_registry
-from rnnsearch.store import StudyStore, studies_folder
+from rnnsearch.store import StudyStore
 from rnnsearch.study_file import StudyFile, parse_study
 from rnnsearch.task import DataSource, Examples, Task
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
+
+if TYPE_CHECKING:
+    from rnnsearch.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -96,66 +99,70 @@ def load_study(path: str | Path) -> Study:
 def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
     from rnnsearch.tracking import Tracker, hide_password, resolve_uri
-    from rnnsearch.tuning import cluster, run_trials, trials_at_a_time
+    from rnnsearch.tuning import cluster, trials_at_a_time
 
     config = study.config
-    if (studies_folder() / config.name).exists():
-        StudyStore.create(config.name, "")  # raises with the choices there are
+    StudyStore.require_new(config.name)
     _announce(listeners, "reading the data and solving the widths")
     plan = study.plan()
-    direction = plan.task.direction
     splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
-    nbytes = sum(_nbytes(examples) for examples in splits.values())
-    tracker = Tracker(resolve_uri(config.tracking.uri), config.name)
     _announce(listeners, "starting Ray and MLflow")
-    with ThreadPoolExecutor(1) as beside, cluster(nbytes):
+    tracker = Tracker(resolve_uri(config.tracking.uri), config.name)
+    with closing(tracker), ThreadPoolExecutor(1) as beside:
         connecting = beside.submit(tracker.connect)
-        trials_at_a_time(config.resources)  # raises now, not after something has been written
-        connecting.result()
-        store = StudyStore.create(config.name, study.file.text)
-        with _recorded(store, tracker, study, plan):
-            spaces = [row.space for row in plan.rows]
-            search = SearchQueue(store, config, spaces, direction, [tracker, *listeners])
-            _begin(listeners, "search", search.total)
-            folder = store.folder / "ray"
-            run_trials(search, splits, config.resources, direction, folder, config.search)
-            confirmation = ConfirmationQueue(
-                store, config, spaces, direction, [tracker, *listeners]
-            )
-            _begin(listeners, "confirmation", confirmation.total)
-            run_trials(
-                confirmation,
-                _confirmation_splits(config, plan, splits),
-                config.resources,
-                direction,
-                folder,
-            )
-            _announce(listeners, "comparing")
-            comparison = compare_study(store)
-            files = write_comparison(store, comparison)
-            for row in comparison.ranked:
-                summary = {
-                    f"test/{plan.task.metric}": row.mean,
-                    "test/low": row.low,
-                    "test/high": row.high,
-                    "test/seeds": row.n,
-                    "time/step_ms": row.step_ms,
-                }
-                tracker.summarise(row.label, row.rank or 0, summary)
-            tracker.finish_study("FINISHED", files)
+        with cluster(sum(_nbytes(examples) for examples in splits.values())):
+            # Whatever can be refused is refused before anything is written.
+            trials_at_a_time(config.resources)
+            connecting.result()
+            store = StudyStore.create(config.name, study.file.text)
+            with _recorded(store, tracker, study, plan):
+                _search_and_confirm(store, plan, splits, [tracker, *listeners], listeners)
+        _announce(listeners, "comparing")
+        comparison = compare_study(store)
+        files = write_comparison(store, comparison)
+        for row in comparison.ranked:
+            summary = {
+                f"test/{plan.task.metric}": row.mean,
+                "test/low": row.low,
+                "test/high": row.high,
+                "test/seeds": row.n,
+                "time/step_ms": row.step_ms,
+            }
+            tracker.summarise(row.label, row.rank or 0, summary)
+        tracker.finish_study("FINISHED", files)
     return StudyResult(comparison, store.folder, tuple(files), hide_password(tracker.uri))
 
 
+def _search_and_confirm(
+    store: StudyStore,
+    plan: StudyPlan,
+    splits: dict[str, Examples],
+    hearing: Sequence[Listener],
+    listeners: Sequence[StudyListener],
+) -> None:
+    from rnnsearch.tuning import run_trials
+
+    config, direction, folder = plan.config, plan.task.direction, store.folder / "ray"
+    spaces = [row.space for row in plan.rows]
+    search = SearchQueue(store, config, spaces, direction, hearing)
+    _begin(listeners, "search", search.total)
+    run_trials(search, splits, config.resources, direction, folder, config.search)
+    confirmation = ConfirmationQueue(store, config, spaces, direction, hearing)
+    _begin(listeners, "confirmation", confirmation.total)
+    with_test = _confirmation_splits(config, plan, splits)
+    run_trials(confirmation, with_test, config.resources, direction, folder)
+
+
 @contextmanager
-def _recorded(store: StudyStore, tracker: Any, study: Study, plan: StudyPlan) -> Iterator[None]:
-    """Keep in `study.json` and in MLflow how a study began and how it ended."""
+def _recorded(store: StudyStore, tracker: Tracker, study: Study, plan: StudyPlan) -> Iterator[None]:
+    """Keep in `study.json`, and in MLflow if it goes wrong, how the trials of a study ended."""
+    from rnnsearch.tracking import hide_password
+
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
     parent = tracker.start_study(
         store.folder / "study.yaml", study.config.question, plan.source, environment, git
     )
-    from rnnsearch.tracking import hide_password
-
     store.write_info(
         name=study.config.name,
         state="running",
@@ -177,13 +184,10 @@ def _recorded(store: StudyStore, tracker: Any, study: Study, plan: StudyPlan) ->
         raise
     finally:
         store.write_info(state=state, seconds=round(time.monotonic() - began, 1))
-        try:
-            if state != "finished":
+        if state != "finished":
+            # If MLflow is gone as well: what stopped the study is the error to show.
+            with suppress(TrackingError):
                 tracker.finish_study(status, [])
-        except RnnsearchError:
-            pass  # MLflow is gone as well; what stopped the study is the error to show
-        finally:
-            tracker.close()
 
 
 def _confirmation_splits(

@@ -223,7 +223,8 @@ class Tracker:
             msg = (
                 f"MLflow stopped taking results ({hide_password(self.uri)}): "
                 f"{_reason(self._failed, self.uri)}. "
-                f"The study's own records in its folder are complete"
+                f"The study's own records are complete: `rnnsearch study compare "
+                f"{self._experiment}` shows them"
             )
             raise TrackingError(msg) from self._failed
 

@@ -11,13 +11,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from rnnsearch.comparison import Comparison, Row
+from rnnsearch.comparison import Comparison
 from rnnsearch.errors import StoreError
-from rnnsearch.plots import draw_comparison, overlapping, plot_comparison, spread
+from rnnsearch.plots import draw_comparison, plot_comparison
+from rnnsearch.ranking import Row
 from rnnsearch.statistics import PairedComparison, estimate
 from rnnsearch.task import DataSource
 
@@ -26,6 +25,7 @@ LONG = [
     *("lstm with peepholes and forget bias", "gru", "elman", "indrnn", "jordan", "nested_lstm"),
     *("an_architecture_of_a_stranger_with_a_long_name", "clockwork", "snn"),
 ]
+HOSTILE = "\x1b[31ma\x1b[0m\x00\x07\x1b\n\x7f\x85 $b_{ \\frac$ 门 --> ]]>"
 
 
 def row(
@@ -110,6 +110,17 @@ CASES = {
     "only far": comparison(row(1, "ff_nn", 0.9, parameters=328_810, matched=False)),
     "no time": comparison(row(1, "gru", 0.9, step_ms=None)),
     "dollars": comparison(row(1, "a$_b$c", 0.9)),
+    "hostile text": replace(
+        comparison(
+            row(1, f"winner {HOSTILE}", 0.9),
+            row(2, HOSTILE, 0.8),
+            Row(HOSTILE, HOSTILE, reason=HOSTILE),
+        ),
+        study=HOSTILE,
+        metric=HOSTILE,
+        source=DataSource(HOSTILE, HOSTILE, "", "", {HOSTILE: 1}),
+        caveats=(HOSTILE,),
+    ),
     "nothing": comparison(),
 }
 
@@ -223,6 +234,17 @@ def test_svg_keeps_its_text_whole_and_is_the_same_every_time(tmp_path: Path) -> 
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_svg_is_well_formed_whatever_the_names_hold(tmp_path: Path) -> None:
+    plot_comparison(CASES["hostile text"], tmp_path / "a.svg")
+    assert ElementTree.parse(tmp_path / "a.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_terminal_colours_in_a_reason_are_left_out() -> None:
+    failed = Row("snn", "snn", reason="\x1b[31mKeyError\x1b[0m: 'h'")
+    text = draw_comparison(comparison(*FIVE.rows, failed)).texts[-1].get_text()
+    assert "Not ranked: snn (KeyError: 'h')." in text
+
+
 @pytest.mark.parametrize("name", ["comparison.jpg", "comparison"])
 def test_an_unknown_ending_is_refused_with_the_known_ones(name: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot draw .*ends in one of \.png, \.svg, \.pdf"):
@@ -241,39 +263,3 @@ def test_importing_the_comparison_loads_no_slow_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-class TestSpread:
-    @given(st.lists(st.floats(0, 1000), min_size=1, max_size=12))
-    def test_positions_end_up_apart_in_order_and_in_bounds(self, wanted: list[float]) -> None:
-        placed = spread(wanted, 17.0, 0.0, 1000.0)
-        order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-        sorted_places = [placed[index] for index in order]
-        assert min(np.diff(sorted_places), default=17.0) >= 17.0 - 1e-6
-        assert sorted_places[0] >= -1e-6
-        assert sorted_places[-1] <= 1000 + 1e-6
-
-    def test_positions_that_are_apart_stay(self) -> None:
-        assert spread([30.0, 10.0, 80.0], 17.0, 0.0, 100.0) == pytest.approx([30.0, 10.0, 80.0])
-
-    def test_equal_positions_are_spread_around_their_place(self) -> None:
-        assert spread([50.0, 50.0, 50.0], 10.0, 0.0, 100.0) == pytest.approx([40.0, 50.0, 60.0])
-
-    def test_more_than_fit_are_spread_evenly(self) -> None:
-        assert spread([5.0] * 3, 10.0, 0.0, 10.0) == pytest.approx([0.0, 5.0, 10.0])
-
-
-@pytest.mark.parametrize(
-    ("intervals", "groups"),
-    [
-        ([], []),
-        ([(0, 1), (2, 3)], [[0], [1]]),
-        ([(2, 5), (0, 3), (9, 10)], [[0, 1], [2]]),
-        ([(0, 2), (6, 8), (1, 7)], [[0, 1, 2]]),
-    ],
-    ids=["none", "apart", "two of three", "a chain"],
-)
-def test_intervals_that_overlap_are_grouped(
-    intervals: list[tuple[float, float]], groups: list[list[int]]
-) -> None:
-    assert overlapping(intervals) == groups

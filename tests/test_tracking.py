@@ -17,6 +17,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from rnnsearch.store import StudyStore
+
 from .command import run, write_study
 
 
@@ -48,7 +50,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A real MLflow server on 127.0.0.1 with its own database."""
     port = _free_port()
     process = subprocess.Popen(
@@ -67,22 +69,52 @@ def server(tmp_path: Path) -> Iterator[str]:
         },
     )  # fmt: skip
     _wait_for(f"http://127.0.0.1:{port}/health")
-    yield f"http://127.0.0.1:{port}"
+    yield f"http://127.0.0.1:{port}", process
     _stop(process)
 
 
-def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
-    server: str, tmp_path: Path
+def test_a_server_that_goes_away_costs_no_trial_and_is_reported(
+    server: tuple[str, subprocess.Popen[str]], tmp_path: Path
 ) -> None:
+    uri, server_process = server
+    path = write_study(tmp_path, search={"trials": 2}, confirmation={"seeds": 1})
+    home = tmp_path / "home"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnsearch", "study", "start", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "RNNSEARCH_HOME": str(home), "MLFLOW_TRACKING_URI": uri},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "epoch 1/" in line:
+            break
+    _stop(server_process)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 8, errors
+    assert "`rnnsearch study compare small` shows them" in errors
+    assert "Traceback" not in errors
+    store = StudyStore(home / "studies" / "small")
+    assert store.info["state"] == "finished"
+    assert {r.state for r in store.records()} <= {"COMPLETE", "PRUNED"}
+    shown = run("study", "compare", "small", RNNSEARCH_HOME=str(home), MLFLOW_TRACKING_URI=uri)
+    assert "winner" in shown.stdout
+
+
+def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
+    server: tuple[str, subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    uri, _ = server
     path = write_study(tmp_path, search={"trials": 1}, confirmation={"seeds": 1})
     home = tmp_path / "home"
-    environment = {"RNNSEARCH_HOME": str(home), "MLFLOW_TRACKING_URI": server}
+    environment = {"RNNSEARCH_HOME": str(home), "MLFLOW_TRACKING_URI": uri}
     done = run("study", "start", path, **environment)
     assert done.returncode == 0, done.stderr
-    assert server in done.stdout
+    assert uri in done.stdout
     assert not (home / "mlflow.db").exists(), "nothing in the embedded store"
     request = urllib.request.Request(
-        f"{server}/api/2.0/mlflow/runs/search",
+        f"{uri}/api/2.0/mlflow/runs/search",
         data=json.dumps({"experiment_ids": ["1"]}).encode(),
         headers={"Content-Type": "application/json"},
     )
@@ -92,7 +124,7 @@ def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
     # The study, a trial of each row, a configuration of each row with a seed.
     assert len(runs) == 1 + 2 + 2 + 2
     shown = run("ui", "small", **environment)
-    assert shown.stdout.startswith(f"small: {server}/#/compare-runs?runs=")
+    assert shown.stdout.startswith(f"small: {uri}/#/compare-runs?runs=")
 
 
 @pytest.fixture

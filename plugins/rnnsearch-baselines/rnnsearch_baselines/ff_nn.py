@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from rnnsearch import Choice, IntRange, SequenceModel, SequenceShape
-from rnnsearch.parameters import Value
+from rnnsearch import Choice, IntRange, SequenceModel, SequenceShape, Value
 
 
 class FFNN(SequenceModel):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rnnsearch import RecurrentCell, State
-from rnnsearch.parameters import Value
+from rnnsearch import RecurrentCell, State, Value
 
 
 class MikeRNNCell(RecurrentCell):

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State
-from rnnsearch.parameters import Value
+from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
 
 class PReLURNNCell(RecurrentCell):

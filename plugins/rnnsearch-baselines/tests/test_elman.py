@@ -7,11 +7,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from rnnsearch_baselines.elman import ElmanCell
 from torch import nn
 
 from rnnsearch import RecurrentCell
 from rnnsearch.testing import CellConformance
+from rnnsearch_baselines.elman import ElmanCell
 
 
 class TestElmanCell(CellConformance):

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rnnsearch_baselines.ff_nn import FFNN
 
 from rnnsearch import Budget, ModelSpec, SequenceModel, SequenceShape, build_model, solve
 from rnnsearch.model import count_parameters
 from rnnsearch.testing import SequenceModelConformance
+from rnnsearch_baselines.ff_nn import FFNN
 
 MNIST = SequenceShape(input_size=28, output_size=10, length=28, readout="last_step")
 

@@ -7,9 +7,9 @@ import sys
 from importlib import import_module
 
 import pytest
-from rnnsearch_baselines import hooks
 
 from rnnsearch import RecurrentCell, SequenceModel
+from rnnsearch_baselines import hooks
 
 
 @pytest.mark.parametrize("name", sorted(hooks.rnnsearch_architectures()))

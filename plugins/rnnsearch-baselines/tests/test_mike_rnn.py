@@ -6,12 +6,12 @@ import random
 
 import pytest
 import torch
-from rnnsearch_baselines.mike_rnn import MikeRNNCell
 from torch import Tensor
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
 from rnnsearch.model import count_parameters
 from rnnsearch.testing import CellConformance
+from rnnsearch_baselines.mike_rnn import MikeRNNCell
 
 
 class TestMikeRNNCell(CellConformance):

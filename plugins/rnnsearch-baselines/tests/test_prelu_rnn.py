@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rnnsearch_baselines.prelu_rnn import PReLURNNCell
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
 from rnnsearch.model import count_parameters
 from rnnsearch.testing import CellConformance
+from rnnsearch_baselines.prelu_rnn import PReLURNNCell
 
 
 class TestPReLURNNCell(CellConformance):

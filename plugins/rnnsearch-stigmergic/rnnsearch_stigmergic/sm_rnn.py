@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State
-from rnnsearch.parameters import Value
+from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
 FINISHING_LEVEL = 0.0
 SATURATION_LEVEL = 10.0

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rnnsearch import Choice, RecurrentCell, State
-from rnnsearch.parameters import Value
+from rnnsearch import Choice, RecurrentCell, State, Value
 
 
 class SimpleLayer(nn.Module):

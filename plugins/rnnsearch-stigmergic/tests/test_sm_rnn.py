@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rnnsearch_stigmergic.sm_rnn import SMRNNCell
 from torch import Tensor, nn
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
 from rnnsearch.model import count_parameters
 from rnnsearch.testing import CellConformance
+from rnnsearch_stigmergic.sm_rnn import SMRNNCell
 
 
 class TestSMRNNCell(CellConformance):

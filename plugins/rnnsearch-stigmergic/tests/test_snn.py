@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from rnnsearch_stigmergic.snn import FullLayer, SimpleLayer, SNNCell
 from torch import Tensor
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
 from rnnsearch.model import count_parameters
 from rnnsearch.testing import CellConformance
+from rnnsearch_stigmergic.snn import FullLayer, SimpleLayer, SNNCell
 
 
 class TestSNNCell(CellConformance):

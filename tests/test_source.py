@@ -1,0 +1,173 @@
+"""The source keeps its own rules: format, types, layers, one home for each vendor library."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import rnnsearch
+
+REPOSITORY = Path(__file__).parents[1]
+LIBRARY = sorted((REPOSITORY / "rnnsearch").rglob("*.py"))
+PLUGINS = sorted((REPOSITORY / "plugins").glob("*/rnnsearch_*/**/*.py"))
+README = REPOSITORY / "plugins" / "README.md"
+
+# Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
+HOMES = {
+    "ray": {"tuning.py"},
+    "optuna": {"store.py"},
+    "mlflow": {"tracking.py"},
+    "pluggy": {"hookspecs.py", "registry.py"},
+    "yaml": {"study_file.py"},
+    "torchvision": {"vision.py"},
+    "scipy": {"statistics.py"},
+    "statsmodels": {"statistics.py"},
+    "matplotlib": {"plots.py", "plot_axes.py", "plot_points.py", "drawable_text.py"},
+    "rich": {"terminal.py", "cli/output.py"},
+    "pydantic": {"config.py"},
+    "pydantic_core": {"config.py"},
+}
+
+
+def _relative(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), filename=str(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every import in a file, those inside functions too: the module, and the names taken of it."""
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or ""), [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from ((n.value, []) for n in node.args if isinstance(n, ast.Constant))
+
+
+# Tools
+
+
+def _check(tool: str, *arguments: str) -> None:
+    if find_spec(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    _run(sys.executable, "-m", tool, *arguments)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_file_is_formatted() -> None:
+    _check("ruff", "format", "--check", ".")
+
+
+def test_the_linter_finds_nothing() -> None:
+    _check("ruff", "check", ".")
+
+
+def test_the_types_agree() -> None:
+    _check("mypy")
+
+
+def test_modules_import_downwards_only() -> None:
+    beside = str(Path(sys.executable).parent)
+    command = shutil.which("lint-imports", path=beside) or shutil.which("lint-imports")
+    if command is None:
+        pytest.skip("import-linter is not installed")
+    _run(command)
+
+
+# Vendor libraries
+
+
+@pytest.mark.parametrize("vendor", HOMES)
+def test_a_vendor_library_is_imported_in_its_own_file_only(vendor: str) -> None:
+    found = {
+        path.relative_to(REPOSITORY / "rnnsearch").as_posix()
+        for path in LIBRARY
+        for module, _ in _imports(path)
+        if module.partition(".")[0] == vendor
+    }
+    assert found <= HOMES[vendor]
+    assert found, f"{vendor} is not used any more"
+
+
+# Plugins
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=_relative)
+def test_a_plugin_imports_public_names_only(path: Path) -> None:
+    own = path.relative_to(REPOSITORY / "plugins").parts[1]
+    for module, names in _imports(path):
+        if module.partition(".")[0] == "rnnsearch":
+            assert module == "rnnsearch"
+            assert set(names) <= set(rnnsearch.__all__)
+            assert names, "`import rnnsearch` hides which names are used"
+        elif module.startswith("rnnsearch_"):
+            assert module.partition(".")[0] == own
+
+
+def test_every_public_name_exists() -> None:
+    for name in rnnsearch.__all__:
+        assert getattr(rnnsearch, name) is not None
+    assert len(set(rnnsearch.__all__)) == len(rnnsearch.__all__)
+
+
+def _hooks() -> list[str]:
+    return [
+        node.name
+        for node in _parsed(REPOSITORY / "rnnsearch" / "hookspecs.py").body
+        if isinstance(node, ast.FunctionDef)
+        and "hookspec" in [ast.unparse(decorator) for decorator in node.decorator_list]
+    ]
+
+
+def test_there_are_hooks() -> None:
+    assert _hooks() == ["rnnsearch_architectures", "rnnsearch_tasks"]
+
+
+@pytest.mark.parametrize("hook", _hooks())
+def test_a_hook_is_documented_for_authors_of_plugins(hook: str) -> None:
+    assert re.search(rf"\b{hook}\b", README.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("hook", _hooks())
+def test_a_hook_is_used_by_a_plugin_of_ours(hook: str) -> None:
+    users = [
+        path
+        for path in PLUGINS
+        for node in _parsed(path).body
+        if isinstance(node, ast.FunctionDef)
+        and node.name == hook
+        and "hookimpl" in [ast.unparse(decorator) for decorator in node.decorator_list]
+    ]
+    assert users
+
+
+# Files
+
+
+@pytest.mark.parametrize("path", [*LIBRARY, *PLUGINS], ids=_relative)
+def test_a_file_begins_by_saying_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(_parsed(path))
+
+
+@pytest.mark.parametrize("path", [*LIBRARY, *PLUGINS], ids=_relative)
+def test_a_file_is_named_for_what_it_holds(path: Path) -> None:
+    vague = {"utils", "util", "common", "helpers", "helper", "misc", "core", "base", "tools"}
+    assert not vague & {part.removesuffix(".py") for part in path.relative_to(REPOSITORY).parts}

@@ -1,0 +1,373 @@
+"""The store keeps every trial where Optuna finds it, and touches nothing but its own folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from rnnsearch import Choice, Complexity, FloatRange, IntRange, ModelSpec, SequenceShape, StoreError
+from rnnsearch.parameters import Parameter, Value
+from rnnsearch.store import (
+    OpenTrial,
+    StudyStore,
+    list_stores,
+    make_sampler,
+    studies_folder,
+)
+from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec
+
+ROW = "lstm"
+FREE: dict[str, Parameter] = {
+    "learning_rate": FloatRange(1e-4, 1e-1, default=1e-3, log=True),
+    "options.ratio": FloatRange(0.5, 2.0, default=1.0),
+    "num_layers": IntRange(1, 3, default=1),
+    "batch_size": IntRange(8, 256, default=8, log=True),
+    "bidirectional": Choice((True, False), default=True),
+    "optimizer": Choice(("adam", "sgd"), default="adam"),
+}
+SPEC = TrialSpec(
+    phase="search",
+    model=ModelSpec("lstm", SequenceShape(8, 10, None, "masked_step"), 20, options={"a": 0.5}),
+    training=TrainingConfig(epochs=3, batch_size=16, learning_rate=0.01),
+    seed=5,
+    task="digits",
+    task_options={"pixels": "grey"},
+    parameters=2610,
+    residual=0.003,
+    label=ROW,
+    metric="accuracy",
+)
+
+
+def _epoch(epoch: int, validation: float) -> EpochMetrics:
+    return EpochMetrics(
+        epoch, 1.0 / epoch, 0.5, 0.75, validation, 1.5, 2.0, 4 * epoch, 0.25 * epoch
+    )
+
+
+def _open(store: StudyStore) -> OpenTrial:
+    study = store.optuna_study("search", ROW, "maximize", make_sampler("random", 0, 4))
+    return OpenTrial(study, study.ask())
+
+
+def _as_optuna_sees_it(store: StudyStore, name: str = f"search/{ROW}") -> optuna.Study:
+    """The study read by Optuna alone, from the file."""
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{store.folder}/trials.db")
+
+
+@pytest.fixture
+def store() -> StudyStore:
+    return StudyStore.create("small", "name: small\n")
+
+
+# Folders
+
+
+def test_a_study_lies_in_a_folder_of_its_name_in_the_home(own_home: Path) -> None:
+    store = StudyStore.create("small", "name: small # été\n")
+    assert store.folder == own_home / "studies" / "small" == studies_folder() / "small"
+    assert (store.folder / "study.yaml").read_text("utf-8") == "name: small # été\n"
+    assert store.study_text == "name: small # été\n"
+
+
+def test_a_study_is_opened_by_its_name(store: StudyStore) -> None:
+    again = StudyStore.open("small")
+    assert (again.folder, again.name) == (store.folder, "small")
+    assert again.study_text == store.study_text
+
+
+def test_a_study_that_exists_is_not_overwritten_and_the_choices_are_named(
+    store: StudyStore,
+) -> None:
+    with pytest.raises(StoreError) as caught:
+        StudyStore.create("small", "name: other\n")
+    assert str(caught.value) == (
+        f"a study named `small` exists already in {store.folder}. See it with `rnnsearch study "
+        "show small`, start this one under another name with `--name`, or remove that folder to "
+        "start over"
+    )
+    assert store.study_text == "name: small\n"
+
+
+def test_a_study_that_does_not_exist_is_refused_with_the_nearest(store: StudyStore) -> None:
+    StudyStore.create("other", "")
+    with pytest.raises(StoreError) as caught:
+        StudyStore.open("smal")
+    assert str(caught.value) == (
+        f"no study named `smal` in {studies_folder()}. Did you mean `small`? Known: other, small"
+    )
+    assert not (studies_folder() / "smal").exists()
+
+
+def test_where_there_are_no_studies_that_is_said(own_home: Path) -> None:
+    with pytest.raises(StoreError, match=r"Known: none$"):
+        StudyStore.open("small")
+    assert not own_home.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "..", ".", "", "a/b", "/tmp", "a\\b", ".hidden", "a\n", "-rf", "a.b"]
+)
+def test_a_name_that_leaves_the_folder_is_refused(name: str, own_home: Path) -> None:
+    (own_home / "outside").mkdir(parents=True)
+    (own_home / "outside" / "study.yaml").write_text("name: outside\n", encoding="utf-8")
+    before = sorted(own_home.rglob("*"))
+    with pytest.raises(StoreError, match="cannot name a study"):
+        StudyStore.create(name, "")
+    with pytest.raises(StoreError, match="no study named"):
+        StudyStore.open(name)
+    assert sorted(own_home.rglob("*")) == before
+
+
+@pytest.mark.parametrize("blocked", [".", "studies"], ids=["the home", "the studies"])
+def test_a_file_in_the_way_of_a_folder_is_said(own_home: Path, blocked: str) -> None:
+    path = own_home / blocked
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("in the way", encoding="utf-8")
+    with pytest.raises(StoreError) as caught:
+        StudyStore.create("small", "")
+    folder = own_home / "studies" / "small"
+    assert str(caught.value).startswith(f"cannot write {folder}: ")
+    assert str(caught.value).endswith("Set RNNSEARCH_HOME to a folder that you may write")
+    assert path.read_text("utf-8") == "in the way"
+    assert list_stores() == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_a_folder_that_may_not_be_written_is_said(own_home: Path) -> None:
+    own_home.mkdir(mode=0o500)
+    with pytest.raises(
+        StoreError, match=r"cannot write .*: Permission denied\. Set RNNSEARCH_HOME"
+    ):
+        StudyStore.create("small", "")
+
+
+def test_studies_are_listed_by_name_and_other_folders_are_not(own_home: Path) -> None:
+    assert list_stores() == []
+    for name in ("b", "a"):
+        StudyStore.create(name, "")
+    (own_home / "studies" / "empty").mkdir()
+    (own_home / "studies" / "file").write_text("", encoding="utf-8")
+    assert [store.name for store in list_stores()] == ["a", "b"]
+
+
+# What is known at the start
+
+
+def test_info_is_empty_at_first_and_fields_add_up(store: StudyStore) -> None:
+    assert store.info == {}
+    store.write_info(state="running", data={"sizes": {"train": 3}})
+    store.write_info(state="finished", seconds=1.5)
+    expected = {"state": "finished", "data": {"sizes": {"train": 3}}, "seconds": 1.5}
+    assert StudyStore.open("small").info == expected
+    assert json.loads((store.folder / "study.json").read_text("utf-8")) == expected
+
+
+def test_what_is_known_is_replaced_whole_or_not_at_all(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*paths: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    store.write_info(state="running")
+    before = sorted(store.folder.iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(StoreError, match=r"study\.json: No space left on device"):
+            store.write_info(state="finished")
+    assert StudyStore.open("small").info == {"state": "running"}
+    assert sorted(store.folder.iterdir()) == before
+
+
+# Trials, as Optuna sees them
+
+
+def test_a_complete_trial_is_complete_in_optuna_with_its_value_and_its_epochs(
+    store: StudyStore,
+) -> None:
+    trial = _open(store)
+    values = trial.suggest(FREE)
+    for epoch, validation in ((1, 0.25), (2, 0.5)):
+        trial.report(_epoch(epoch, validation))
+    trial.complete(0.5)
+    (found,) = _as_optuna_sees_it(store).trials
+    assert found.state is optuna.trial.TrialState.COMPLETE
+    assert found.value == 0.5
+    assert found.params == values
+    assert found.intermediate_values == {1: 0.25, 2: 0.5}
+    assert _as_optuna_sees_it(store).best_trial.number == found.number
+
+
+def test_a_trial_stopped_early_is_pruned_in_optuna_at_its_last_epoch(store: StudyStore) -> None:
+    trial = _open(store)
+    for epoch, validation in ((1, 0.5), (2, 0.25)):
+        trial.report(_epoch(epoch, validation))
+    trial.prune("stopped early after epoch 2")
+    (found,) = _as_optuna_sees_it(store).trials
+    assert found.state is optuna.trial.TrialState.PRUNED
+    assert found.last_step == 2
+    assert found.intermediate_values == {1: 0.5, 2: 0.25}
+    assert found.value == 0.25
+    assert found.user_attrs["reason"] == "stopped early after epoch 2"
+
+
+def test_a_trial_stopped_before_its_first_epoch_is_pruned_without_a_value(
+    store: StudyStore,
+) -> None:
+    _open(store).prune("stopped before epoch 1")
+    (found,) = _as_optuna_sees_it(store).trials
+    assert (found.state, found.value) == (optuna.trial.TrialState.PRUNED, None)
+
+
+def test_a_failed_trial_fails_in_optuna_with_its_reason(store: StudyStore) -> None:
+    trial = _open(store)
+    trial.report(_epoch(1, 0.25))
+    trial.fail("DivergedError: training loss is not finite in epoch 2")
+    (found,) = _as_optuna_sees_it(store).trials
+    assert (found.state, found.value) == (optuna.trial.TrialState.FAIL, None)
+    assert found.user_attrs["reason"] == "DivergedError: training loss is not finite in epoch 2"
+    assert found.intermediate_values == {1: 0.25}
+
+
+def test_a_running_trial_is_running_in_optuna(store: StudyStore) -> None:
+    trial = _open(store)
+    trial.report(_epoch(1, 0.25))
+    (found,) = _as_optuna_sees_it(store).trials
+    assert found.state is optuna.trial.TrialState.RUNNING
+    assert found.intermediate_values == {1: 0.25}
+
+
+def test_a_validation_metric_that_is_no_number_is_kept_out_of_optuna_but_not_lost(
+    store: StudyStore,
+) -> None:
+    trial = _open(store)
+    trial.report(_epoch(1, math.nan))
+    trial.complete(0.75)
+    (found,) = _as_optuna_sees_it(store).trials
+    assert (found.intermediate_values, found.value) == ({}, 0.75)
+    (record,) = store.records()
+    assert math.isnan(record.epochs[0].validation_metric)
+
+
+def test_rows_and_phases_are_optuna_studies_of_their_own(store: StudyStore) -> None:
+    for phase, label in (("search", "a"), ("search", "b"), ("confirmation", "a")):
+        study = store.optuna_study(phase, label, "minimize")  # type: ignore[arg-type]
+        OpenTrial(study, study.ask()).complete(1.0)
+    names = optuna.get_all_study_names(f"sqlite:///{store.folder}/trials.db")
+    assert sorted(names) == ["confirmation/a", "search/a", "search/b"]
+    for name in names:
+        study = _as_optuna_sees_it(store, name)
+        assert study.direction is optuna.study.StudyDirection.MINIMIZE
+        assert [trial.number for trial in study.trials] == [0]
+
+
+# Trials, as they are remembered
+
+
+def test_a_record_has_all_that_was_noted(store: StudyStore) -> None:
+    trial = _open(store)
+    complexity = Complexity(10, 9, 1, 6, 12.5)
+    trial.note(spec=SPEC.to_json(), complexity=complexity.__dict__)
+    trial.report(_epoch(1, 0.25))
+    trial.note(engine="eager", test_loss=0.125, test_metric=0.875)
+    trial.complete(0.875)
+    (record,) = StudyStore.open("small").records()
+    assert (record.phase, record.label, record.number) == ("search", ROW, 0)
+    assert (record.state, record.reason) == ("COMPLETE", "")
+    assert record.spec == SPEC
+    assert record.complexity == complexity
+    assert record.epochs == (_epoch(1, 0.25),)
+    assert (record.engine, record.test_loss, record.test_metric) == ("eager", 0.125, 0.875)
+
+
+def test_every_state_is_remembered_in_the_order_of_numbers(store: StudyStore) -> None:
+    trials = [_open(store) for _ in range(4)]
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    trials[2].fail("broken")
+    trials[0].complete(1.0)
+    trials[1].report(_epoch(1, 0.5))
+    trials[1].prune("weak")
+    assert [(record.number, record.state, record.reason) for record in store.records()] == [
+        (0, "COMPLETE", ""),
+        (1, "PRUNED", "weak"),
+        (2, "FAIL", "broken"),
+        (3, "RUNNING", ""),
+    ]
+
+
+def test_a_trial_that_failed_before_it_was_specified_has_a_record_too(store: StudyStore) -> None:
+    _open(store).fail("no width meets the budget")
+    (record,) = store.records()
+    assert (record.spec, record.complexity, record.epochs) == (None, None, ())
+    assert record.reason == "no width meets the budget"
+
+
+def test_a_study_without_trials_has_no_records_and_gets_no_database(store: StudyStore) -> None:
+    assert list(store.records()) == []
+    assert not (store.folder / "trials.db").exists()
+
+
+def test_a_specification_that_differs_is_told_apart(store: StudyStore) -> None:
+    trial = _open(store)
+    trial.note(spec=SPEC.to_json())
+    (record,) = store.records()
+    assert record.spec is not None
+    assert record.spec != replace(SPEC, seed=6)
+
+
+# What Optuna draws
+
+
+def _draws(store: StudyStore, sampler: str, seed: int, count: int) -> list[dict[str, Value]]:
+    study = store.optuna_study("search", ROW, "maximize", make_sampler(sampler, seed, count))
+    drawn = []
+    for _ in range(count):
+        trial = OpenTrial(study, study.ask())
+        drawn.append(trial.suggest(FREE))
+        trial.complete(float(drawn[-1]["learning_rate"]))
+    return drawn
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_what_is_drawn_lies_in_its_range_and_has_its_type(store: StudyStore, sampler: str) -> None:
+    for values in _draws(store, sampler, 0, 8):
+        assert set(values) == set(FREE)
+        for name, parameter in FREE.items():
+            assert parameter.problem_with(values[name]) is None
+        kinds = {name: type(value) for name, value in values.items()}
+        assert kinds == {
+            **{"learning_rate": float, "options.ratio": float, "num_layers": int},
+            **{"batch_size": int, "bidirectional": bool, "optimizer": str},
+        }
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_seed_draws_the_same_in_a_new_store(sampler: str) -> None:
+    first, second, third = (
+        _draws(StudyStore.create(name, ""), sampler, seed, 5)
+        for name, seed in (("first", 3), ("second", 3), ("third", 4))
+    )
+    assert first == second
+    assert first != third
+
+
+def test_samplers_are_optunas() -> None:
+    assert type(make_sampler("random", 0, 8)) is optuna.samplers.RandomSampler
+    assert type(make_sampler("tpe", 0, 8)) is optuna.samplers.TPESampler
+
+
+def test_tpe_draws_nearer_to_what_was_good_once_it_has_seen_some(store: StudyStore) -> None:
+    study = store.optuna_study("search", ROW, "maximize", make_sampler("tpe", 1, 12))
+    misses = []
+    for _ in range(12):
+        trial = OpenTrial(study, study.ask())
+        drawn = trial.suggest({"rate": FloatRange(0.0, 1.0, default=0.5)})["rate"]
+        misses.append(abs(float(drawn) - 0.75))
+        trial.complete(-misses[-1])
+    assert sum(misses[6:]) < sum(misses[:6])
