@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from rnnsearch.parameters import Choice, FloatRange, IntRange, Value
     from rnnsearch.registry import load_registry
     from rnnsearch.sequence_model import SequenceModel, SequenceShape
-    from rnnsearch.study import Study, StudyResult, load_study
+    from rnnsearch.study import Study, StudyResult, compare_study, load_study
     from rnnsearch.task import DataSource, Examples, Task
     from rnnsearch.vision import import_torchvision
 
@@ -80,7 +80,7 @@ _NAMES = {
     "parameters": ("Choice", "FloatRange", "IntRange", "Value"),
     "registry": ("load_registry",),
     "sequence_model": ("SequenceModel", "SequenceShape"),
-    "study": ("Study", "StudyResult", "load_study"),
+    "study": ("Study", "StudyResult", "compare_study", "load_study"),
     "task": ("DataSource", "Examples", "Task"),
     "vision": ("import_torchvision",),
 }
@@ -119,6 +119,7 @@ __all__ = [
     "TrialsFailedError",
     "Value",
     "build_model",
+    "compare_study",
     "count_parameters",
     "data_folder",
     "hookimpl",

@@ -16,6 +16,7 @@ from rnnsearch.model import (
 from rnnsearch.sequence_model import SequenceModel
 
 _LARGEST_WIDTH = 1 << 20
+_WIDTHS_TRIED = 64
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def solve(
         return best
     for knob, smallest, apply in _knobs(architecture, spec, at_width, may_add_head):
         # Nearest width first: what is closed by the second size should be as little as possible.
-        for width in range(below + 1, max(0, below // 2), -1):
+        for width in range(below + 1, max(0, below // 2, below - _WIDTHS_TRIED), -1):
             start = smallest(width)
             largest = _largest(_count_at(size, apply, width), budget.parameters, start)
             for second in (largest, largest + 1):

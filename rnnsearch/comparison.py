@@ -183,6 +183,10 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
         budget = f"the budget of {comparison.budget_parameters:,} parameters"
         sizes = enumerate_names(f"{row.name} ({row.parameters:,})" for row in free)
         yield f"Shown without being held to {budget}: {sizes}."
+    kinds = {row.head.partition(" ")[0] for row in ranked if row.head}
+    if len(kinds) > 1:
+        heads = enumerate_names(f"{row.name} ({row.head})" for row in ranked if row.head)
+        yield f"The heads differ, which may weigh as much as the cells: {heads}."
     if above := [row.name for row in free if winner and (row.place or 0) < (winner.place or 0)]:
         yield f"Ranked above the winner, but not at the budget: {enumerate_names(above)}."
     sign = 1 if comparison.direction == "maximize" else -1

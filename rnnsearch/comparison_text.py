@@ -24,7 +24,7 @@ COLUMNS = [
     *("effect_size", "seeds_needed"),
     *("parameters", "trainable", "one_bias", "frozen", "residual", "matched", "closed_by"),
     *("state_size", "flops_per_step", "step_ms", "engine"),
-    *("hidden_sizes", "learning_rate", "options"),
+    *("hidden_sizes", "head", "learning_rate", "options"),
 ]
 # Without these, a single missing value turns counts into floats, and a column of them into objects.
 COLUMN_TYPES: dict[str, Any] = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from rnnsearch.registry import Registry
 
 _PACKAGES = ("rnnsearch", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+_DIFF_LIMIT = 100_000  # characters
 
 
 def describe_environment(registry: Registry) -> dict[str, str]:
@@ -55,7 +56,7 @@ def describe_git(folder: Path) -> dict[str, str]:
         "commit": commit,
         "branch": git("rev-parse", "--abbrev-ref", "HEAD") or "",
         "dirty": "true" if changes else "false",
-        "diff": git("diff", "HEAD") or "",
+        "diff": (git("diff", "HEAD") or "")[:_DIFF_LIMIT],
     }
 
 

@@ -127,7 +127,8 @@ def make_task(config: StudyConfig, file: StudyFile, registry: Registry) -> Task:
         PluginError: it is unknown or broken.
         StudyFileError: an option is unknown or out of range.
     """
-    task_class = registry.task(config.task.name)
+    with file.pointing_at(("task",)):
+        task_class = registry.task(config.task.name)
     try:
         return task_class(**config.task.options)
     except StudyFileError as error:

@@ -59,6 +59,7 @@ class Row:
             confirmations, in milliseconds.
         engine: what ran it over time.
         hidden_sizes: width of each layer, such as `15` or `20, 18`.
+        head: the head on it, such as `mlp 12`; an empty string for a model that brings its own.
         learning_rate: of the optimizer.
         options: its other choices, such as `clamp=soft, optimizer=adam, batch_size=20`.
     """
@@ -89,6 +90,7 @@ class Row:
     step_ms: float | None = None
     engine: str = ""
     hidden_sizes: str = ""
+    head: str = ""
     learning_rate: float | None = None
     options: str = ""
 
@@ -182,6 +184,7 @@ def _row(name: str, label: str, confirmations: Sequence[tuple[TrialRecord, Trial
         **(vars(complexity) if complexity else {}),
         engine=next((record.engine for record in shown if record.engine), ""),
         hidden_sizes=", ".join(map(str, spec.model.widths)),
+        head=f"{spec.model.head} {spec.model.head_hidden_size or ''}".strip(),
         learning_rate=spec.training.learning_rate,
         options=_options(spec),
     )

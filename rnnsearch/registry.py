@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,22 @@ class Registry:
     def plugin_of(self, kind: str, name: str) -> Plugin:
         """Return the plugin that brings an `architecture` or a `task`."""
         return self._lookup(kind, name).plugin
+
+    def check(self) -> list[Plugin]:
+        """Every plugin, with an error where anything that it brings cannot be used."""
+        return [replace(plugin, error=self._problem(plugin)) for plugin in self.plugins]
+
+    def _problem(self, plugin: Plugin) -> str:
+        if plugin.error:
+            return plugin.error
+        try:
+            for name in plugin.architectures:
+                self.architecture(name)
+            for name in plugin.tasks:
+                self.task(name)
+        except PluginError as error:
+            return str(error)
+        return ""
 
     def _lookup(self, kind: str, name: str) -> _Registered:
         known = self._names[kind]

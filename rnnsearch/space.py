@@ -23,6 +23,7 @@ from rnnsearch.trial import Phase, TrainingConfig, TrialSpec
 _SURROUNDINGS = ("num_layers", "bidirectional", "learned_initial_state")
 _TRAINING = ("batch_size", "learning_rate", "optimizer", "weight_decay", "gradient_clip")
 _OPTION = "options."
+_SAMPLES = 33  # points of a range at which the budget is tried
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class SearchSpace:
     def structures(self) -> Iterator[dict[str, Value]]:
         """Values that cover the free choices which change the parameter count.
 
-        Every option of a choice, the ends and the middle of a range, in all combinations (the
+        Every option of a choice and evenly spaced points of a range, in all combinations (the
         first 1,000 of them).
         """
         changing = {
@@ -197,7 +198,8 @@ def _build_space(
     registry: Registry,
     task: Task,
 ) -> SearchSpace:
-    architecture = registry.architecture(entry.name)
+    with file.pointing_at(key):
+        architecture = registry.architecture(entry.name)
     if reason := refusal(architecture, task.shape):
         problem = f"architecture `{entry.name}` cannot take task `{config.task.name}`: {reason}"
         where = file.error(key, problem)
@@ -328,6 +330,10 @@ def _middle(parameter: Parameter) -> Value:
 def _samples(parameter: Parameter) -> list[Value]:
     if isinstance(parameter, Choice):
         return list(parameter.options)
-    if isinstance(parameter, IntRange) and parameter.high - parameter.low < 8:
+    if isinstance(parameter, IntRange) and parameter.high - parameter.low < _SAMPLES:
         return list(range(parameter.low, parameter.high + 1))
-    return [parameter.low, _middle(parameter), parameter.high]
+    step = (parameter.high - parameter.low) / (_SAMPLES - 1)
+    values = [parameter.low + i * step for i in range(_SAMPLES)]
+    if isinstance(parameter, IntRange):
+        return [round(value) for value in values]
+    return [*values[:-1], parameter.high]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -53,8 +54,11 @@ class StudyStore:
         """Return the folder that a new study would have.
 
         Raises:
-            StoreError: the name is taken.
+            StoreError: the name is taken, or is none.
         """
+        if not _NAME.fullmatch(name):
+            msg = f"`{name}` cannot name a study: use letters, digits, `-` and `_`"
+            raise StoreError(msg)
         folder = studies_folder() / name
         if folder.exists():
             msg = (
@@ -63,6 +67,12 @@ class StudyStore:
                 f"folder to start over"
             )
             raise StoreError(msg)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder.parent):
+                pass
+        except OSError as error:
+            raise _unwritable(folder.parent, error) from None
         return folder
 
     @classmethod
@@ -77,11 +87,7 @@ class StudyStore:
             folder.mkdir(parents=True)
             (folder / "study.yaml").write_text(study_text, encoding="utf-8")
         except OSError as error:
-            msg = (
-                f"cannot write {folder}: {error.strerror}. Set RNNSEARCH_HOME to a folder that "
-                f"you may write"
-            )
-            raise StoreError(msg) from None
+            raise _unwritable(folder, error) from None
         return cls(folder)
 
     @classmethod
@@ -145,9 +151,10 @@ class StudyStore:
         """Every trial of the study, in the order of phases, rows and numbers."""
         if not (self.folder / "trials.db").exists():
             return
-        for summary in self._storage.get_all_studies():
-            phase, _, label = summary.study_name.partition("/")
-            for trial in self._storage.get_all_trials(summary._study_id, deepcopy=False):
+        for name in optuna.get_all_study_names(self._storage):
+            phase, _, label = name.partition("/")
+            study = optuna.load_study(study_name=name, storage=self._storage)
+            for trial in study.get_trials(deepcopy=False):
                 yield _record(phase, label, trial)  # type: ignore[arg-type]
 
 
@@ -225,6 +232,11 @@ class OpenTrial:
         self.note(epochs=json.dumps([asdict(epoch) for epoch in self._epochs]))
         # Optuna itself takes the last intermediate value as the value of a pruned trial.
         self._study.tell(self._trial, value, state=state)
+
+
+def _unwritable(folder: Path, error: OSError) -> StoreError:
+    msg = f"cannot write {folder}: {error.strerror}. Set RNNSEARCH_HOME to a folder that you may"
+    return StoreError(f"{msg} write")
 
 
 def studies_folder() -> Path:

@@ -212,12 +212,13 @@ def join(first: Examples, second: Examples) -> Examples:
     )
 
 
-def compare_study(store: StudyStore) -> Comparison:
-    """Compare what a study has confirmed so far.
+def compare_study(study: StudyStore | str) -> Comparison:
+    """Compare what a study, open or by name, has confirmed so far.
 
     Raises:
-        StoreError: its record of the data is missing, so it never got to its first trial.
+        StoreError: there is none of that name, or it never got to its first trial.
     """
+    store = StudyStore.open(study) if isinstance(study, str) else study
     config, task = stored_config(store)
     data = store.info.get("data")
     if data is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
-from rnnsearch.errors import StudyFileError
+from rnnsearch.errors import PluginError, StudyFileError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -40,6 +42,15 @@ class StudyFile:
             (self.lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self.lines), None
         )
         return StudyFileError(problem, path=self.path, line=line, key=dotted(key))
+
+    @contextmanager
+    def pointing_at(self, key: KeyPath) -> Iterator[None]:
+        """Let an error about a plugin say where in the file it is named."""
+        try:
+            yield
+        except PluginError as error:
+            where = self.error(key, "")
+            raise PluginError(f"{where.path}:{where.line}: {where.key}: {error}") from error
 
 
 def dotted(key: KeyPath) -> str:
@@ -82,6 +93,14 @@ def parse_study(text: str, path: str) -> StudyFile:
         found = "nothing" if data is None else type(data).__name__
         raise StudyFileError(f"expected a mapping of keys to values, found {found}", path=path)
     return StudyFile(path, text, data, lines)
+
+
+def parse_value(text: str) -> Any:
+    """Read one value as it would stand in a study file; a text that is not YAML stays a text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _plain(node: yaml.Node, key: KeyPath, lines: dict[KeyPath, int], path: str) -> Any:

@@ -24,6 +24,7 @@ os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # a UI of 
 os.environ.pop("MLFLOW_RUN_ID", None)
 
 import mlflow
+import numpy as np
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -33,7 +34,9 @@ from mlflow.entities import (
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import (
     MLFLOW_GIT_BRANCH,
     MLFLOW_GIT_COMMIT,
@@ -197,7 +200,7 @@ class Tracker:
             run_id = self._runs["study"]
             for key, group in self._runs.items():
                 if key.startswith("configuration/"):
-                    self._client.set_terminated(group, "FINISHED")
+                    self._client.set_terminated(group, status)
             for path in artifacts:
                 self._client.log_artifact(run_id, str(path))
             self._client.set_terminated(run_id, status)
@@ -346,7 +349,13 @@ class Tracker:
                 loader_module="rnnsearch.serving",
                 data_path=str(Path(scratch, "data")),
                 pip_requirements=["rnnsearch"],
-                metadata={"architecture": spec.model.architecture, "trial": key},
+                signature=_signature(spec),
+                metadata={
+                    "architecture": spec.model.architecture,
+                    "task": spec.task,
+                    "task_options": dict(spec.task_options),
+                    "trial": key,
+                },
             )
             self._client.log_artifacts(run_id, str(Path(scratch, "model")), "model")
 
@@ -372,6 +381,15 @@ class Tracker:
 
     def _log_json(self, run_id: str, name: str, content: dict[str, Any]) -> None:
         self._client.log_dict(run_id, content, name)
+
+
+def _signature(spec: TrialSpec) -> ModelSignature:
+    shape = spec.model.shape
+    steps = shape.length or -1
+    between = (steps,) if shape.readout == "every_step" else ()
+    inputs = TensorSpec(np.dtype(np.float32), (-1, steps, shape.input_size))
+    outputs = TensorSpec(np.dtype(np.float32), (-1, *between, shape.output_size))
+    return ModelSignature(Schema([inputs]), Schema([outputs]))
 
 
 def flat_parameters(spec: TrialSpec) -> dict[str, str | int | float | bool]:
@@ -400,28 +418,30 @@ def compare_runs_link(base: str, runs: list[str], experiment_id: str, metric: st
     )
 
 
-def study_link(uri: str, base: str, experiment: str, metric: str) -> str | None:
+def study_link(uri: str, base: str, experiment: str, run_id: str, metric: str) -> str | None:
     """Link to the comparison of a study's confirmed configurations; None if it is not there.
+
+    `run_id` is the study's own run: an earlier study of the same name is not to be mixed in.
 
     Raises:
         TrackingError: the store does not answer.
     """
-    tracker = Tracker(uri, experiment)
     mlflow.set_tracking_uri(uri)
     try:
         found = MlflowClient(uri).get_experiment_by_name(experiment)
         if found is None:
             return None
         runs = MlflowClient(uri).search_runs(
-            [found.experiment_id], "tags.`rnnsearch.phase` = 'configuration'", max_results=200
+            [found.experiment_id],
+            "tags.`rnnsearch.phase` = 'configuration' "
+            f"AND tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'",
+            max_results=200,
         )
     except Exception as error:
         msg = (
             f"the MLflow tracking store {hide_password(uri)} does not answer: {_reason(error, uri)}"
         )
         raise TrackingError(msg) from error
-    finally:
-        tracker.close()
     if not runs:
         return f"{base}/#/experiments/{found.experiment_id}"
     return compare_runs_link(base, [run.info.run_id for run in runs], found.experiment_id, metric)
@@ -446,7 +466,7 @@ def serve_ui(uri: str, port: int) -> subprocess.Popen[bytes]:
     ]  # fmt: skip
     if uri == local_uri():
         command += ["--artifacts-destination", str(home() / "mlartifacts")]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _reason(error: Exception, uri: str) -> str:

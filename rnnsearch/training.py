@@ -120,8 +120,9 @@ class TrainingRun:
         validation_loss = validation_metric = math.nan
         if self.validation is not None:
             validation_loss, validation_metric = self.evaluate(self.validation)
-            if not math.isfinite(validation_loss):
-                msg = f"validation loss is not finite after epoch {self.epoch}"
+            if not (math.isfinite(validation_loss) and math.isfinite(validation_metric)):
+                what = "metric" if math.isfinite(validation_loss) else "loss"
+                msg = f"validation {what} is not finite in epoch {self.epoch}"
                 raise DivergedError(msg)
         self.seconds += time.perf_counter() - started
         return EpochMetrics(

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rnnsearch.config import StudyConfig
-from rnnsearch.errors import BudgetError
+from rnnsearch.errors import BudgetError, RnnsearchError
 from rnnsearch.model import Complexity, measure_complexity
 from rnnsearch.parameters import Value
 from rnnsearch.space import SearchSpace, derive_seed
 from rnnsearch.store import OpenTrial, StudyStore, make_sampler
 from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
+
+_MOST_DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -170,20 +172,25 @@ class SearchQueue(TrialQueue):
         self.total = trials * len(spaces)
 
     def ask(self) -> tuple[str, TrialSpec] | None:
-        while (fewest := min(self._asked)) < self._config.search.trials:
-            row = self._asked.index(fewest)
-            self._asked[row] += 1
-            space, study = self._spaces[row], self._studies[row]
+        if (fewest := min(self._asked)) >= self._config.search.trials:
+            return None
+        row = self._asked.index(fewest)
+        self._asked[row] += 1
+        space, study = self._spaces[row], self._studies[row]
+        for _ in range(_MOST_DRAWS):
             trial = OpenTrial(study, study.ask())
             values = trial.suggest(space.free)
             trial.note(values=values)
             try:
-                spec = space.trial(self._config, values, phase="search", number=trial.number)
+                spec = space.trial(self._config, values, phase="search", number=fewest)
             except BudgetError as error:
+                # Between two points at which the plan tried the budget, a tight tolerance can
+                # still be missed. Another draw takes its place: no row loses a trial to it.
                 trial.fail(str(error))
                 continue
             return self._start(space, trial, spec)
-        return None
+        msg = f"`{space.label}`: {_MOST_DRAWS} draws in a row met no width at the budget"
+        raise RnnsearchError(f"{msg}; widen `budget.tolerance`")
 
 
 class ConfirmationQueue(TrialQueue):

@@ -6,10 +6,11 @@ import logging
 import math
 import os
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,9 @@ def cluster(object_bytes: int) -> Iterator[None]:
     else:
         _reach(_ADDRESS)
         ray.init(address=_ADDRESS, **quiet)
+    # `docker stop` and job schedulers send SIGTERM; Ray would answer with a dump of its stack.
+    with suppress(ValueError):  # not in the main thread: then it is the caller's to handle
+        signal.signal(signal.SIGTERM, _interrupt)
     for name in ("ray", "ray.tune", "ray.train"):
         # A trial's error goes to the queue, with its reason; Ray would print its traceback too.
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -81,6 +85,10 @@ def cluster(object_bytes: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _reach(address: str) -> None:
@@ -162,7 +170,7 @@ def run_trials(
     )
     try:
         tuner.fit()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         queue.fail_all("interrupted")
         raise
     except Exception as error:
@@ -179,7 +187,7 @@ class _Trial(tune.Trainable):
         # Ray's resources are a promise between trials; torch has to be told to keep it.
         held = self.trial_resources.required_resources if self.trial_resources else {}
         torch.set_num_threads(max(1, int(held.get("CPU", 1))))
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device("cuda" if held.get("GPU", 0) else "cpu")
         self._splits = {name: Batches(examples, device) for name, examples in splits.items()}
         self.reset_config(config)
 

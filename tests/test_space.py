@@ -388,8 +388,17 @@ def test_what_reads_all_steps_cannot_answer_at_every_step(name: str) -> None:
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
-    message = _refused(_text("lstn"), PluginError)
-    assert message.startswith("unknown architecture `lstn`. Did you mean `lstm`? Installed: ")
+    message = _refused(_text("gru", "lstn"), PluginError)
+    assert message.startswith(
+        "my.yaml:6: architectures[1]: unknown architecture `lstn`. Did you mean `lstm`? Installed: "
+    )
+
+
+def test_an_unknown_task_is_refused_with_the_nearest() -> None:
+    message = _refused(_text("gru", task="digit"), PluginError)
+    assert message.startswith(
+        "my.yaml:3: task: unknown task `digit`. Did you mean `digits`? Installed: "
+    )
 
 
 @pytest.mark.parametrize(

@@ -450,6 +450,13 @@ class NoValidationLoss(Shapes):
         return super().loss(outputs, targets) + (0.0 if torch.is_grad_enabled() else math.inf)
 
 
+class NoValidationMetric(Shapes):
+    """Its metric is no number."""
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().score(outputs, targets) * math.nan
+
+
 class NoGradient(Shapes):
     """Its loss is 0 and infinitely steep."""
 
@@ -463,9 +470,10 @@ class NoGradient(Shapes):
         (NoLoss(0), 0, "training loss is not finite in epoch 1"),
         (NoLoss(3), 0, "training loss is not finite in epoch 1"),
         (NoLoss(9), 2, "training loss is not finite in epoch 3"),
-        (NoValidationLoss(), 0, "validation loss is not finite after epoch 1"),
+        (NoValidationMetric(), 0, "validation metric is not finite in epoch 1"),
+        (NoValidationLoss(), 0, "validation loss is not finite in epoch 1"),
     ],
-    ids=["at once", "in the first epoch", "in the third epoch", "on validation"],
+    ids=["at once", "in the first epoch", "in the third epoch", "in the metric", "on validation"],
 )
 def test_a_run_that_leaves_the_finite_numbers_says_what_and_when(
     task: Task, finished: int, message: str
@@ -486,5 +494,5 @@ def test_a_gradient_that_leaves_the_finite_numbers_is_divergence_too() -> None:
 
 def test_a_huge_learning_rate_diverges_instead_of_going_on_with_nonsense() -> None:
     run = start(trial("prelu_rnn", optimizer="sgd", learning_rate=1e6))
-    with pytest.raises(DivergedError, match=r"not finite (in|after) epoch 1"):
+    with pytest.raises(DivergedError, match=r"not finite in epoch 1"):
         run.run_epoch()

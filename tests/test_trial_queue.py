@@ -9,7 +9,16 @@ from typing import Any
 import optuna
 import pytest
 
-from rnnsearch import BudgetError, Choice, Complexity, Value, load_registry, measure_complexity
+from rnnsearch import (
+    BudgetError,
+    Choice,
+    Complexity,
+    RnnsearchError,
+    Value,
+    load_registry,
+    measure_complexity,
+    trial_queue,
+)
 from rnnsearch.config import StudyConfig, check_config
 from rnnsearch.plan import make_task
 from rnnsearch.space import SearchSpace, build_spaces
@@ -202,27 +211,59 @@ def test_rows_draw_independently_of_each_other() -> None:
 
 
 class Unsolvable(SearchSpace):
-    """A row whose first trial meets no budget."""
+    """A row whose first draws meet no budget."""
 
-    def trial(self, *arguments: Any, number: int, **settings: Any) -> TrialSpec:
-        if number == 0:
+    draws = 0
+    failing = 1
+
+    def trial(self, *arguments: Any, **settings: Any) -> TrialSpec:
+        Unsolvable.draws += 1
+        if Unsolvable.draws <= Unsolvable.failing:
             msg = "no width meets the budget"
             raise BudgetError(msg, architecture="gru", budget=1, tolerance=0.02, nearest=(2,))
-        return super().trial(*arguments, number=number, **settings)
+        return super().trial(*arguments, **settings)
 
 
-def test_a_draw_that_meets_no_budget_fails_with_its_reason_and_the_search_goes_on() -> None:
+@pytest.fixture
+def unsolvable(monkeypatch: pytest.MonkeyPatch) -> type[Unsolvable]:
+    monkeypatch.setattr(Unsolvable, "draws", 0)
+    monkeypatch.setattr(Unsolvable, "failing", 1)
+    return Unsolvable
+
+
+def test_a_draw_that_meets_no_budget_fails_with_its_reason_and_another_takes_its_place(
+    unsolvable: type[Unsolvable],
+) -> None:
     study, heard = Study(trials=2), Heard()
-    study.spaces[1] = Unsolvable(**vars(study.spaces[1]))
-    queue = study.search(heard)
-    keys = [key for key, _ in _ask_all(queue)]
+    study.spaces[1] = unsolvable(**vars(study.spaces[1]))
+    asked = _ask_all(study.search(heard))
+    keys = [key for key, _ in asked]
     assert keys == [
-        *("search/lstm/0", "search/gru/0", "search/lstm/1", "search/elman/1", "search/gru/1")
+        *("search/lstm/0", "search/elman/1", "search/gru/0"),
+        *("search/lstm/1", "search/elman/2", "search/gru/1"),
     ]
     failed = study.optuna_trials("search/elman")[0]
     assert failed.state is optuna.trial.TrialState.FAIL
     assert failed.user_attrs["reason"] == "no width meets the budget"
     assert heard.events == [("started", key) for key in keys]
+    # The draw that was lost costs the row no trial, and shifts no seed.
+    seeds = [spec.seed for _, spec in asked]
+    assert seeds == [seeds[0]] * 3 + [seeds[3]] * 3
+
+
+def test_a_row_whose_draws_never_meet_the_budget_stops_the_search_with_its_name(
+    unsolvable: type[Unsolvable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_queue, "_MOST_DRAWS", 4)
+    monkeypatch.setattr(unsolvable, "failing", 4)
+    study = Study(rows=["elman"])
+    study.spaces[0] = unsolvable(**vars(study.spaces[0]))
+    with pytest.raises(
+        RnnsearchError, match="`elman`: 4 draws in a row met no width at the budget"
+    ):
+        study.search().ask()
+    states = [trial.state for trial in study.optuna_trials("search/elman")]
+    assert states == [optuna.trial.TrialState.FAIL] * 4
 
 
 # What becomes of a trial

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnsearch.cli.output import first_line, json_option, print_json, print_table
+from rnnsearch.cli.output import (
+    describe_each,
+    describe_option,
+    first_line,
+    json_option,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from rnnsearch.parameters import Value
@@ -43,7 +50,7 @@ def list_architectures(as_json: bool) -> None:
     """List architectures."""
     from rnnsearch.registry import load_registry
 
-    described = [_describe(name) for name in load_registry().architectures]
+    described = describe_each(_describe, load_registry().architectures)
     if as_json:
         print_json(described)
         return
@@ -60,7 +67,6 @@ def show_architecture(name: str, as_json: bool) -> None:
     if as_json:
         print_json(described)
         return
-    from rnnsearch.cli.task import _option
     from rnnsearch.registry import load_registry
 
     click.echo(inspect.cleandoc(load_registry().architecture(name).__doc__ or "") + "\n")
@@ -69,7 +75,7 @@ def show_architecture(name: str, as_json: bool) -> None:
     for group in ("structure", "hyperparameters"):
         for key, option in described[group].items():
             searched = ", searched" if option["searched"] else ""
-            rows.append([f"option {key}", f"{_option(option)}{searched}"])
+            rows.append([f"option {key}", f"{describe_option(option)}{searched}"])
     print_table({"": "left", " ": "left"}, rows)
 
 
@@ -121,6 +127,9 @@ def size_architecture(
     if reason := refusal(found, shape):
         hint = "" if length else " Give the length of the sequences with --length."
         msg = f"architecture `{name}` cannot take such sequences: {reason}.{hint}"
+        raise CapabilityError(msg)
+    if issubclass(found, SequenceModel) and (num_layers > 1 or bidirectional or head):
+        msg = f"architecture `{name}` is no step cell: layers, directions and heads do not apply"
         raise CapabilityError(msg)
     declared = {**found.structure, **found.hyperparameters}
     chosen = {**defaults(declared), **_read_options(options, declared)}
@@ -182,9 +191,8 @@ def _fraction(text: str) -> float:
 
 
 def _read_options(pairs: tuple[str, ...], declared: Any) -> dict[str, Value]:
-    import yaml
-
     from rnnsearch.errors import did_you_mean
+    from rnnsearch.study_file import parse_value
 
     options: dict[str, Value] = {}
     for pair in pairs:
@@ -193,7 +201,7 @@ def _read_options(pairs: tuple[str, ...], declared: Any) -> dict[str, Value]:
             known = ", ".join(declared) or "none"
             msg = f"unknown option `{key}`.{did_you_mean(key, declared)} Known: {known}."
             raise click.BadParameter(msg, param_hint="--option")
-        value = yaml.safe_load(text)
+        value = parse_value(text)
         if problem := declared[key].problem_with(value):
             raise click.BadParameter(f"{key}: {problem}", param_hint="--option")
         options[key] = value

@@ -19,13 +19,18 @@ def data() -> None:
 
 def _datasets(name: str | None) -> list[tuple[Dataset, list[str]]]:
     """Data sets with the tasks that need them, or the one that is named."""
-    from rnnsearch.errors import DataError, did_you_mean
+    from rnnsearch.errors import DataError, PluginError, did_you_mean
     from rnnsearch.registry import load_registry
 
     registry = load_registry()
     found: dict[str, tuple[Dataset, list[str]]] = {}
     for task in registry.tasks:
-        for dataset in registry.task(task).datasets:
+        try:
+            datasets = registry.task(task).datasets
+        except PluginError as error:
+            click.echo(f"left out: {error}", err=True)
+            continue
+        for dataset in datasets:
             found.setdefault(dataset.name, (dataset, []))[1].append(task)
     if name is None:
         return list(found.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,6 +43,28 @@ def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = 
     stdout().print(table_of(columns, [[escape(cell) for cell in row] for row in rows], title))
 
 
+def describe_each(
+    describe: Callable[[str], dict[str, Any]], names: Iterable[str]
+) -> list[dict[str, Any]]:
+    """Describe each name; what a broken plugin brings is named on stderr and left out."""
+    from rnnsearch.errors import PluginError
+
+    described = []
+    for name in names:
+        try:
+            described.append(describe(name))
+        except PluginError as error:
+            click.echo(f"left out: {error}", err=True)
+    return described
+
+
 def first_line(text: str | None) -> str:
     """First line of a docstring."""
     return (text or "").strip().partition("\n")[0]
+
+
+def describe_option(option: dict[str, Any]) -> str:
+    """The values that a declared option may take."""
+    values = option.get("options")
+    span = ", ".join(map(str, values)) if values else f"{option['low']} to {option['high']}"
+    return f"{span} (default {option['default']})"

@@ -20,7 +20,7 @@ def list_plugins(as_json: bool) -> None:
     """List plugins: distribution, version, what each registers, and what failed to load and why."""
     from rnnsearch.registry import load_registry
 
-    plugins = load_registry().plugins
+    plugins = load_registry().check()
     if as_json:
         print_json([asdict(p) for p in plugins])
         return

@@ -85,13 +85,11 @@ def _print_plan(planned: StudyPlan) -> None:
     )
     headings = {"row": "left", "width": "right", "head": "left", "trainable": "right"}
     headings |= {"one bias": "right", "residual": "right", "state": "right", "FLOPs/step": "right"}
-    headings |= {"ms/update": "right", "engine": "left", "searched": "left"}
+    headings |= {"closed by": "left", "ms/update": "right", "engine": "left", "searched": "left"}
     rows = []
     for row in planned.rows:
         model, low, high = row.typical.model, *row.widths
         head = model.head + (f" {model.head_hidden_size}" if model.head_hidden_size else "")
-        if row.typical.closed_by == "head_hidden_size":
-            head += " *"
         mark = "" if row.space.matched else " unmatched"
         rows.append(
             [
@@ -103,6 +101,7 @@ def _print_plan(planned: StudyPlan) -> None:
                 f"{100 * row.typical.residual:+.2f}%{mark}",
                 f"{row.complexity.state_size:,}",
                 f"{row.complexity.flops_per_step:,.0f}",
+                row.typical.closed_by,
                 f"{row.step_ms:.1f}",
                 row.engine,
                 ", ".join(key.removeprefix("options.") for key in sorted(row.space.free)),
@@ -110,7 +109,7 @@ def _print_plan(planned: StudyPlan) -> None:
         )
     print_table(headings, rows)
     if any(row.typical.closed_by for row in planned.rows):
-        click.echo("* the hidden width of the head was set to meet the budget")
+        click.echo("closed by: the second size that was set to meet the budget")
     click.echo(
         f"\nSearch        {planned.trials} trials "
         f"({config.search.sampler}, {config.search.scheduler})\n"
@@ -237,8 +236,6 @@ def schema(output: Path | None) -> None:
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    from rich.markup import escape
-
     console = stdout()
     metric = comparison.metric
     click.echo(
@@ -247,12 +244,8 @@ def _print_comparison(comparison: Comparison) -> None:
     )
     headings = {"": "right", "row": "left", f"mean {metric}": "right", "95% interval": "left"}
     headings |= {"seeds": "right", "against the best": "left", "p (Holm)": "right"}
-    headings |= {
-        "effect": "right",
-        "parameters": "right",
-        "residual": "right",
-        "ms/update": "right",
-    }
+    headings |= {"effect": "right", "parameters": "right", "residual": "right"}
+    headings |= {"width": "right", "head": "left", "ms/update": "right"}
     rows = []
     for row in comparison.rows:
         paired = row.against_winner
@@ -263,15 +256,17 @@ def _print_comparison(comparison: Comparison) -> None:
                 _decimal(row.mean),
                 f"{row.low:.4f} to {row.high:.4f}" if row.low is not None else row.reason,
                 str(row.n),
-                row.verdict or "",
+                "best mean" if row.verdict == "winner" else row.verdict or "",
                 _decimal(paired.p_holm if paired else None, 3),
                 _decimal(paired.effect_size if paired else None, 2),
                 f"{row.parameters:,}" if row.parameters is not None else "",
                 f"{100 * row.residual:+.2f}%" if row.residual is not None else "",
+                row.hidden_sizes,
+                row.head,
                 _decimal(row.step_ms, 2),
             ]
         )
-    print_table(headings, [[str(cell) for cell in cells] for cells in rows])
+    print_table(headings, rows)
     click.echo("\nEffort")
     headings = {"row": "left", "search trials": "right", "pruned": "right", "failed": "right"}
     headings |= {"search epochs": "right", "search s": "right"}
@@ -294,12 +289,12 @@ def _print_comparison(comparison: Comparison) -> None:
         ],
     )
     click.echo("")
-    console.print(escape(comparison.headline), soft_wrap=True)
+    console.print(comparison.headline, markup=False, soft_wrap=True)
     _print_source(comparison.source)
     for caveat in comparison.caveats:
         if comparison.source.caveat and comparison.source.caveat in caveat:
             continue  # said with the source
-        console.print(escape(f"note  {caveat}"), soft_wrap=True)
+        console.print(f"note  {caveat}", markup=False, soft_wrap=True)
 
 
 def _decimal(value: float | None, digits: int = 4) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import click
 
-from rnnsearch.cli.output import first_line, json_option, print_json, print_table
+from rnnsearch.cli.output import (
+    describe_each,
+    describe_option,
+    first_line,
+    json_option,
+    print_json,
+    print_table,
+)
 
 
 @click.group()
@@ -41,7 +49,7 @@ def list_tasks(as_json: bool) -> None:
     """List tasks."""
     from rnnsearch.registry import load_registry
 
-    described = [_describe(name) for name in load_registry().tasks]
+    described = describe_each(_describe, load_registry().tasks)
     if as_json:
         print_json(described)
         return
@@ -60,7 +68,7 @@ def show_task(name: str, as_json: bool) -> None:
         return
     from rnnsearch.registry import load_registry
 
-    click.echo((load_registry().task(name).__doc__ or "").strip() + "\n")
+    click.echo(inspect.cleandoc(load_registry().task(name).__doc__ or "") + "\n")
     shape = described["shape"]
     rows = [
         ["sequences", f"{shape['length'] or 'variable'} steps of {shape['input_size']}"],
@@ -68,12 +76,9 @@ def show_task(name: str, as_json: bool) -> None:
         ["metric", f"{described['metric']} ({described['direction']})"],
         ["no skill", f"{described['no_skill']:g}"],
         ["data", ", ".join(described["datasets"]) or "comes with a package"],
-        *[[f"option {key}", _option(option)] for key, option in described["options"].items()],
+        *[
+            [f"option {key}", describe_option(option)]
+            for key, option in described["options"].items()
+        ],
     ]
     print_table({"": "left", " ": "left"}, rows)
-
-
-def _option(option: dict[str, Any]) -> str:
-    values = option.get("options")
-    span = ", ".join(map(str, values)) if values else f"{option['low']} to {option['high']}"
-    return f"{span} (default {option['default']})"

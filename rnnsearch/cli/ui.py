@@ -12,6 +12,9 @@ from rnnsearch.cli.output import stderr
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(name: str | None, port: int) -> None:
     """Open the MLflow UI, on 127.0.0.1; with NAME, print the link to that study's comparison."""
+    import signal
+    import socket
+    import sys
     import time
     import urllib.error
     import urllib.request
@@ -32,7 +35,8 @@ def ui(name: str | None, port: int) -> None:
     for store in stores:
         config, task = stored_config(store)
         if resolve_uri(config.tracking.uri) == uri:
-            links[store.name] = study_link(uri, base, store.name, f"test/{task.metric}")
+            run_id, metric = store.info.get("run_id", ""), f"test/{task.metric}"
+            links[store.name] = study_link(uri, base, store.name, run_id, metric)
     if uri == local_uri() and not any(links.values()):
         msg = (
             f"no study has been recorded in {uri} yet; start one with `rnnsearch study start FILE`"
@@ -42,15 +46,21 @@ def ui(name: str | None, port: int) -> None:
         for study, link in links.items():
             click.echo(f"{study}: {link or 'not on this server'}")
         return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            msg = f"port {port} cannot be used: {error.strerror}. Try another --port"
+            raise TrackingError(msg) from None
     console = stderr()
     server = serve_ui(uri, port)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # not without the server
     try:
         console.print(f"Starting the MLflow UI on {base} (Ctrl-C ends it) ...", markup=False)
         while True:
             if server.poll() is not None:
-                tail = (server.stderr.read() if server.stderr else b"").decode()[-500:]
-                reason = tail.strip().splitlines()[-1] if tail.strip() else "no reason given"
-                msg = f"the MLflow UI did not start on port {port}: {reason}. Try another --port"
+                msg = f"the MLflow UI on {uri} ended with exit code {server.returncode}"
                 raise TrackingError(msg)
             try:
                 urllib.request.urlopen(f"{base}/health", timeout=2).close()
@@ -61,7 +71,9 @@ def ui(name: str | None, port: int) -> None:
         for study, link in links.items():
             if link:
                 click.echo(f"{study}: {link}")
-        server.wait()
+        if code := server.wait():
+            msg = f"the MLflow UI on {uri} ended with exit code {code}"
+            raise TrackingError(msg)
     finally:
         server.terminate()
         server.wait(timeout=15)
