@@ -12,6 +12,8 @@ import yaml
 
 from rnnsearch.errors import PluginError, StudyFileError
 
+_MOST_VALUES = 100_000
+
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 _TAGS = frozenset(
@@ -105,6 +107,10 @@ def parse_value(text: str) -> Any:
 
 def _plain(node: yaml.Node, key: KeyPath, lines: dict[KeyPath, int], path: str) -> Any:
     lines.setdefault(key, node.start_mark.line + 1)
+    if len(lines) > _MOST_VALUES:
+        # A few nested aliases can stand for more values than there is memory.
+        problem = f"holds more than {_MOST_VALUES:,} values"
+        raise StudyFileError(problem, path=path, line=node.start_mark.line + 1)
     _check_tag(node, key, path)
     if isinstance(node, yaml.MappingNode):
         content: dict[str, Any] = {}

@@ -266,3 +266,11 @@ def test_a_scalar_that_is_not_what_it_claims_is_refused_with_its_line(
 def test_every_refusal_has_the_exit_code_of_study_files() -> None:
     assert _refused("").exit_code == 3
     assert StudyFile("my.yaml", "", {}, {}).error((), "is wrong").exit_code == 3
+
+
+def test_nested_aliases_are_refused_before_they_fill_the_memory() -> None:
+    text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    for level in range(1, 10):
+        text += f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n"
+    with pytest.raises(StudyFileError, match="more than 100,000 values"):
+        parse_study(text, "my.yaml")
