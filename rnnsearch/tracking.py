@@ -6,20 +6,22 @@ import json
 import logging
 import math
 import os
-import subprocess
-import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 # MLflow reads these when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # a UI of 2 processes, not 10
+# It would otherwise retry an absent server for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 # A run id in the environment would hijack every run that is started here.
 os.environ.pop("MLFLOW_RUN_ID", None)
 
@@ -56,12 +58,13 @@ from rnnsearch.task import DataSource
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
 from rnnsearch.trial_queue import Outcome
 
+# A model is logged with its signature; an example would add nothing but files.
+warnings.filterwarnings("ignore", message=".*An input example was not provided")
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 # As MLflow's own Optuna storage maps them.
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
-_ANSWER_TIMEOUT_S = 10
 _TAG_LIMIT, _PARAMETER_LIMIT = 7_000, 6_000
 
 
@@ -111,9 +114,6 @@ class Tracker:
             TrackingError: it does not answer, or the database cannot be made.
         """
         shown = hide_password(self.uri)
-        # MLflow would otherwise retry an absent server for minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_ANSWER_TIMEOUT_S))
         try:
             if self.uri == local_uri():
                 home().mkdir(parents=True, exist_ok=True)
@@ -234,11 +234,6 @@ class Tracker:
     def close(self) -> None:
         """End the writing thread."""
         self._writer.shutdown(wait=True)
-
-    def comparison_link(self, base: str, metric: str) -> str:
-        """Link to MLflow's comparison of the confirmed configurations, below a UI at `base`."""
-        runs = [run for key, run in self._runs.items() if key.startswith("configuration/")]
-        return compare_runs_link(base, runs, self.experiment_id, metric)
 
     def _later(self, write: Callable[[], object]) -> None:
         def guarded() -> None:
@@ -406,20 +401,8 @@ def flat_parameters(spec: TrialSpec) -> dict[str, str | int | float | bool]:
     }
 
 
-def compare_runs_link(base: str, runs: list[str], experiment_id: str, metric: str) -> str:
-    """Link to MLflow's comparison page for some runs."""
-
-    def encode(value: object) -> str:
-        return quote(json.dumps(value, separators=(",", ":")))
-
-    return (
-        f"{base}/#/compare-runs?runs={encode(runs)}&experiments={encode([experiment_id])}"
-        f"&metrics={encode([metric])}"
-    )
-
-
-def study_link(uri: str, base: str, experiment: str, run_id: str, metric: str) -> str | None:
-    """Link to the comparison of a study's confirmed configurations; None if it is not there.
+def find_configurations(uri: str, experiment: str, run_id: str) -> tuple[str, list[str]] | None:
+    """Find a study's experiment and the runs of its confirmed configurations.
 
     `run_id` is the study's own run: an earlier study of the same name is not to be mixed in.
 
@@ -442,9 +425,7 @@ def study_link(uri: str, base: str, experiment: str, run_id: str, metric: str) -
             f"the MLflow tracking store {hide_password(uri)} does not answer: {_reason(error, uri)}"
         )
         raise TrackingError(msg) from error
-    if not runs:
-        return f"{base}/#/experiments/{found.experiment_id}"
-    return compare_runs_link(base, [run.info.run_id for run in runs], found.experiment_id, metric)
+    return found.experiment_id, [run.info.run_id for run in runs]
 
 
 def log_files(uri: str, run_id: str, files: list[Path]) -> None:
@@ -456,17 +437,6 @@ def log_files(uri: str, run_id: str, files: list[Path]) -> None:
         shown = hide_password(uri)
         msg = f"the MLflow tracking store {shown} does not take results: {_reason(error, uri)}"
         raise TrackingError(msg) from error
-
-
-def serve_ui(uri: str, port: int) -> subprocess.Popen[bytes]:
-    """Start the MLflow UI of a store on 127.0.0.1; the caller waits for it and ends it."""
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri,
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
-    if uri == local_uri():
-        command += ["--artifacts-destination", str(home() / "mlartifacts")]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _reason(error: Exception, uri: str) -> str:

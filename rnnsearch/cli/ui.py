@@ -12,6 +12,7 @@ from rnnsearch.cli.output import stderr
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(name: str | None, port: int) -> None:
     """Open the MLflow UI, on 127.0.0.1; with NAME, print the link to that study's comparison."""
+    import re
     import signal
     import socket
     import sys
@@ -20,9 +21,10 @@ def ui(name: str | None, port: int) -> None:
     import urllib.request
 
     from rnnsearch.errors import TrackingError
+    from rnnsearch.mlflow_ui import comparison_link, serve
     from rnnsearch.store import StudyStore, list_stores
     from rnnsearch.study import stored_config
-    from rnnsearch.tracking import local_uri, resolve_uri, serve_ui, study_link
+    from rnnsearch.tracking import local_uri, resolve_uri
 
     stores = list_stores() if name is None else [StudyStore.open(name)]
     configured = None
@@ -30,16 +32,18 @@ def ui(name: str | None, port: int) -> None:
         configured = stored_config(stores[0])[0].tracking.uri
     uri = resolve_uri(configured)
     is_server = uri.startswith(("http://", "https://"))
-    base = uri.rstrip("/") if is_server else f"http://127.0.0.1:{port}"
+    without_password = re.sub(r"//[^/@]*@", "//", uri)
+    base = without_password.rstrip("/") if is_server else f"http://127.0.0.1:{port}"
     links = {}
     for store in stores:
         config, task = stored_config(store)
         if resolve_uri(config.tracking.uri) == uri:
             run_id, metric = store.info.get("run_id", ""), f"test/{task.metric}"
-            links[store.name] = study_link(uri, base, store.name, run_id, metric)
+            links[store.name] = comparison_link(uri, base, store.name, run_id, metric)
     if uri == local_uri() and not any(links.values()):
         msg = (
-            f"no study has been recorded in {uri} yet; start one with `rnnsearch study start FILE`"
+            f"no study has been recorded in {without_password} yet; start one with "
+            f"`rnnsearch study start FILE`"
         )
         raise TrackingError(msg)
     if is_server:
@@ -54,13 +58,15 @@ def ui(name: str | None, port: int) -> None:
             msg = f"port {port} cannot be used: {error.strerror}. Try another --port"
             raise TrackingError(msg) from None
     console = stderr()
-    server = serve_ui(uri, port)
+    server = serve(uri, port)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # not without the server
     try:
         console.print(f"Starting the MLflow UI on {base} (Ctrl-C ends it) ...", markup=False)
         while True:
             if server.poll() is not None:
-                msg = f"the MLflow UI on {uri} ended with exit code {server.returncode}"
+                msg = (
+                    f"the MLflow UI on {without_password} ended with exit code {server.returncode}"
+                )
                 raise TrackingError(msg)
             try:
                 urllib.request.urlopen(f"{base}/health", timeout=2).close()
@@ -72,7 +78,7 @@ def ui(name: str | None, port: int) -> None:
             if link:
                 click.echo(f"{study}: {link}")
         if code := server.wait():
-            msg = f"the MLflow UI on {uri} ended with exit code {code}"
+            msg = f"the MLflow UI on {without_password} ended with exit code {code}"
             raise TrackingError(msg)
     finally:
         server.terminate()
