@@ -257,7 +257,7 @@ def _print_comparison(comparison: Comparison) -> None:
                 f"{row.low:.4f} to {row.high:.4f}" if row.low is not None else row.reason,
                 str(row.n),
                 "best mean" if row.verdict == "winner" else row.verdict or "",
-                _decimal(paired.p_holm if paired else None, 3),
+                _p_value(paired.p_holm if paired else None),
                 _decimal(paired.effect_size if paired else None, 2),
                 f"{row.parameters:,}" if row.parameters is not None else "",
                 f"{100 * row.residual:+.2f}%" if row.residual is not None else "",
@@ -295,6 +295,10 @@ def _print_comparison(comparison: Comparison) -> None:
         if comparison.source.caveat and comparison.source.caveat in caveat:
             continue  # said with the source
         console.print(f"note  {caveat}", markup=False, soft_wrap=True)
+
+
+def _p_value(p: float | None) -> str:
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _decimal(value: float | None, digits: int = 4) -> str:
