@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -106,6 +107,10 @@ class StudyStore:
             )
             raise StoreError(msg)
         return cls(folder)
+
+    def discard(self) -> None:
+        """Remove the study's folder with everything in it."""
+        shutil.rmtree(self.folder)
 
     @property
     def study_text(self) -> str:

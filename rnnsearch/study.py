@@ -160,9 +160,13 @@ def _recorded(store: StudyStore, tracker: Tracker, study: Study, plan: StudyPlan
 
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
-    parent = tracker.start_study(
-        store.folder / "study.yaml", study.config.question, plan.source, environment, git
-    )
+    try:
+        parent = tracker.start_study(
+            store.folder / "study.yaml", study.config.question, plan.source, environment, git
+        )
+    except TrackingError:
+        store.discard()  # nothing has run: the name stays free
+        raise
     store.write_info(
         name=study.config.name,
         state="running",

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 # MLflow reads these when it is imported.
@@ -145,7 +144,11 @@ class Tracker:
         environment: Mapping[str, str],
         git: Mapping[str, str],
     ) -> str:
-        """Open the study's own run; returns its id."""
+        """Open the study's own run; returns its id.
+
+        Raises:
+            TrackingError: the store does not take it.
+        """
         tags = {
             MLFLOW_RUN_NAME: f"study {self._experiment}",
             MLFLOW_RUN_NOTE: question,
@@ -162,12 +165,19 @@ class Tracker:
             if git.get(key):
                 tags[name] = git[key][:_TAG_LIMIT]
         self._source = source
-        run = self._client.create_run(self.experiment_id, tags=tags)
-        run_id = str(run.info.run_id)
-        self._runs["study"] = run_id
-        self._client.log_artifact(run_id, str(study_file))
-        self._log_json(run_id, "environment.json", dict(environment))
-        self._log_input(run_id, source)
+        try:
+            run = self._client.create_run(self.experiment_id, tags=tags)
+            run_id = str(run.info.run_id)
+            self._runs["study"] = run_id
+            self._client.log_artifact(run_id, str(study_file))
+            self._client.log_dict(run_id, dict(environment), "environment.json")
+            self._log_input(run_id, source)
+        except Exception as error:
+            shown = hide_password(self.uri)
+            msg = (
+                f"the MLflow tracking store {shown} does not take runs: {_reason(error, self.uri)}"
+            )
+            raise TrackingError(msg) from error
         return run_id
 
     def trial_started(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
@@ -373,9 +383,6 @@ class Tracker:
         self._client.log_inputs(
             run_id, [DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])]
         )
-
-    def _log_json(self, run_id: str, name: str, content: dict[str, Any]) -> None:
-        self._client.log_dict(run_id, content, name)
 
 
 def _signature(spec: TrialSpec) -> ModelSignature:

@@ -175,3 +175,13 @@ def test_ui_serves_the_store_and_its_link_opens_the_comparison_in_a_browser(
     assert "lstm confirmed" in page
     assert "elman confirmed" in page
     assert "test/accuracy" in page
+
+
+def test_a_store_that_takes_no_run_leaves_the_name_of_the_study_free(tmp_path: Path) -> None:
+    # Artifacts go below a file, so the study's first artifact cannot be written.
+    (tmp_path / "mlartifacts").write_text("in the way")
+    done = run("study", "start", write_study(tmp_path), "-q", RNNSEARCH_HOME=str(tmp_path))
+    assert done.returncode == 8, done.stderr
+    assert "does not take runs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "studies" / "small").exists()
