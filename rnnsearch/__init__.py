@@ -35,6 +35,12 @@ if TYPE_CHECKING:
         TrialsFailedError,
     )
     from rnnsearch.hookspecs import hookimpl
+    from rnnsearch.losses import (
+        accuracy,
+        binary_cross_entropy,
+        cross_entropy,
+        mean_squared_error,
+    )
     from rnnsearch.model import (
         Complexity,
         ModelSpec,
@@ -76,6 +82,7 @@ _NAMES = {
         "TrialsFailedError",
     ),
     "hookspecs": ("hookimpl",),
+    "losses": ("accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"),
     "model": ("Complexity", "ModelSpec", "build_model", "count_parameters", "measure_complexity"),
     "parameters": ("Choice", "FloatRange", "IntRange", "Value"),
     "registry": ("load_registry",),
@@ -118,15 +125,19 @@ __all__ = [
     "TrackingError",
     "TrialsFailedError",
     "Value",
+    "accuracy",
+    "binary_cross_entropy",
     "build_model",
     "compare_study",
     "count_parameters",
+    "cross_entropy",
     "data_folder",
     "hookimpl",
     "import_torchvision",
     "load_registry",
     "load_study",
     "locate",
+    "mean_squared_error",
     "measure_complexity",
     "sha256_of",
     "solve",

@@ -347,6 +347,10 @@ class StudyConfig(_Strict):
     training: TrainingSettings
     search: SearchConfig = SearchConfig()
     confirmation: ConfirmationConfig = ConfirmationConfig()
+    engine: Literal["auto", "program", "layers", "torch", "eager"] = Field(
+        default="auto",
+        description="What trains the models; auto takes the fastest that is verified.",
+    )
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,21 +25,23 @@ def run_eagerly(cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tens
     return torch.stack(outputs), state
 
 
-def run_as_torch(layer: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run a whole sequence through the `torch.nn` layer that equals a cell."""
+def run_as_torch(cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    """Run a whole sequence through the `torch.nn` layer that equals the cell."""
+    layer = cell.as_torch()
+    assert layer is not None, "asked for by `engines`"
     hidden = tuple(part.unsqueeze(0) for part in state)
     outputs, last = layer(inputs, hidden if isinstance(layer, nn.LSTM) else hidden[0])
     return outputs, tuple(p.squeeze(0) for p in (last if isinstance(last, tuple) else (last,)))
 
 
-def engine_of(cell: RecurrentCell) -> str:
-    """Name what runs a cell over time: `torch.nn.LSTM` and its like, or `eager`."""
-    layer = cell.as_torch()
-    return "eager" if layer is None else f"torch.nn.{type(layer).__name__}"
+# Runs a cell over a sequence: inputs and state to outputs and last state, as `run_eagerly`.
+Run: TypeAlias = Callable[[RecurrentCell, Tensor, State], tuple[Tensor, State]]
 
 
 class Unrolled(nn.Module):
     """A cell run over the time axis.
+
+    `run` says how; None is the step-by-step loop, which defines what every other way must give.
 
     Shapes:
         inputs: `(time, batch, input_size)`
@@ -52,6 +55,7 @@ class Unrolled(nn.Module):
     def __init__(self, cell: RecurrentCell, *, learned_initial_state: bool = False) -> None:
         super().__init__()
         self.cell = cell
+        self.run: Run | None = None
         parts = cell.initial_state(1) if learned_initial_state else ()
         self.initial_offsets = nn.ParameterList(torch.zeros_like(part) for part in parts)
 
@@ -63,11 +67,11 @@ class Unrolled(nn.Module):
         return tuple(part + off for part, off in zip(state, self.initial_offsets, strict=True))
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        state = self.initial_state(inputs.shape[1])
-        layer = self.cell.as_torch()
-        if layer is None:
-            return run_eagerly(self.cell, inputs, state)[0]
-        return run_as_torch(layer, inputs, state)[0]
+        return self.continued(inputs, self.initial_state(inputs.shape[1]))[0]
+
+    def continued(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run on from a state, and hand back where it ends: truncated backpropagation."""
+        return (self.run or run_eagerly)(self.cell, inputs, state)
 
 
 class Bidirectional(nn.Module):

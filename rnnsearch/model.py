@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rnnsearch.cell import RecurrentCell
 from rnnsearch.heads import HEADS
-from rnnsearch.layers import Bidirectional, Stacked, Unrolled, engine_of, run_eagerly
+from rnnsearch.layers import Bidirectional, Stacked, Unrolled, run_eagerly
 from rnnsearch.parameters import Value
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
 
@@ -142,7 +142,7 @@ def refusal(architecture: Architecture, shape: SequenceShape) -> str | None:
 
 
 class RecurrentModel(nn.Module):
-    """Stacked layers, a readout and a head.
+    """Stacked layers, a readout and a head; `spec` says what it was built from, if that is known.
 
     Shapes:
         inputs: `(time, batch, input_size)`
@@ -156,6 +156,7 @@ class RecurrentModel(nn.Module):
         super().__init__()
         self.body, self.head, self.readout = body, head, readout
         self.bidirectional = bidirectional
+        self.spec: ModelSpec | None = None
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         outputs = self.body(inputs, lengths)
@@ -208,7 +209,9 @@ def build_model(architecture: Architecture, spec: ModelSpec) -> nn.Module:
         **spec.head_options,
     )
     readout = architecture.readout or spec.shape.readout
-    return RecurrentModel(Stacked(layers), head, readout, bidirectional=spec.bidirectional)
+    model = RecurrentModel(Stacked(layers), head, readout, bidirectional=spec.bidirectional)
+    model.spec = spec
+    return model
 
 
 def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexity:
@@ -235,9 +238,3 @@ def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexit
             model(inputs, None)
             flops = counter.get_total_flops() / steps
     return Complexity(trainable, trainable - redundant, frozen, state_size, flops)
-
-
-def engine_name(model: nn.Module) -> str:
-    """Name what runs a model over time."""
-    cells = [layer.cell for layer in model.modules() if isinstance(layer, Unrolled)]
-    return engine_of(cells[0]) if cells else "feed-forward"

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import torch
 
 from rnnsearch.budget import BudgetSolution
 from rnnsearch.config import StudyConfig
+from rnnsearch.engine_choice import EngineChoice, choose_engine
 from rnnsearch.errors import StudyFileError
-from rnnsearch.model import Complexity, build_model, engine_name, measure_complexity
+from rnnsearch.model import Complexity, measure_complexity
 from rnnsearch.registry import Registry
 from rnnsearch.space import SearchSpace, build_spaces
 from rnnsearch.study_file import StudyFile
 from rnnsearch.task import DataSource, Task
-from rnnsearch.training import make_optimizer
 from rnnsearch.trial import Phase, TrialSpec
 
-_LENGTH_WHERE_IT_VARIES = 40  # steps timed for a task of variable length
+_PER_UPDATE = 7 / 6  # a sixth for evaluation and everything that is not training
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,7 @@ class PlannedRow:
         complexity: what that model costs.
         widths: smallest and largest solved width over the structures that may be sampled.
         residual: the residual farthest from zero over those structures.
-        engine: what runs the model over time.
-        step_ms: measured wall time of one update of the typical model on random data.
+        engine: what trains it, how fast, and why.
     """
 
     space: SearchSpace
@@ -43,8 +39,7 @@ class PlannedRow:
     complexity: Complexity
     widths: tuple[int, int]
     residual: float
-    engine: str
-    step_ms: float
+    engine: EngineChoice
 
 
 @dataclass(frozen=True)
@@ -107,8 +102,10 @@ class StudyPlan:
                     "matched": row.space.matched,
                     "state_size": row.complexity.state_size,
                     "flops_per_step": row.complexity.flops_per_step,
-                    "engine": row.engine,
-                    "step_ms": row.step_ms,
+                    "engine": row.engine.name,
+                    "engine_reason": row.engine.reason or None,
+                    "engine_speedup": row.engine.speedup,
+                    "step_ms": row.engine.step_ms,
                     "searched": sorted(row.space.free),
                 }
                 for row in self.rows
@@ -144,7 +141,7 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
     task = make_task(config, file, registry)
     spaces = build_spaces(config, file, registry, task)
     source = task.find()
-    rows = tuple(_plan_row(space, config) for space in spaces)
+    rows = tuple(_plan_row(space, config, task, source.sizes["train"]) for space in spaces)
     resources = config.resources
     cpus = os.cpu_count() or 1
     workers = resources.workers or max(1, math.floor(cpus / resources.cpus_per_trial))
@@ -164,58 +161,50 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
     )
 
 
-def _plan_row(space: SearchSpace, config: StudyConfig) -> PlannedRow:
+def _plan_row(space: SearchSpace, config: StudyConfig, task: Task, samples: int) -> PlannedRow:
     phase: Phase = "search" if config.search.trials else "confirmation"
     typical = space.trial(config, space.default_values(), phase=phase, number=0)
     solutions: list[BudgetSolution] = [space.solve(values) for values in space.structures()]
     widths = [solution.spec.hidden_size for solution in solutions]
-    engine, step_ms = time_update(space, typical)
+    engine = choose_engine(
+        space.architecture,
+        typical,
+        task,
+        requested=config.engine,
+        updates=_updates(space, typical, config, samples),
+        on_gpu=config.resources.gpus_per_trial > 0,
+    )
+    updates_per_epoch = math.ceil(samples / typical.training.batch_size)
+    speedup = round(engine.speedup or 0.0, 2)
     return PlannedRow(
-        space=space,
-        typical=typical,
+        space=replace(
+            space,
+            engine=engine.engine,
+            engine_speedup=speedup,
+            epoch_seconds=_PER_UPDATE * engine.step_ms / 1000 * updates_per_epoch,
+        ),
+        typical=replace(typical, engine=engine.engine, engine_speedup=speedup),
         complexity=measure_complexity(space.architecture, typical.model),
         widths=(min(widths), max(widths)),
         residual=max((solution.residual for solution in solutions), key=abs),
         engine=engine,
-        step_ms=step_ms,
     )
-
-
-def time_update(space: SearchSpace, spec: TrialSpec, repeats: int = 3) -> tuple[str, float]:
-    """Name the engine and time one update on random data, in milliseconds."""
-    shape = spec.model.shape
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            model = build_model(space.architecture, spec.model)
-            batch = spec.training.batch_size
-            inputs = torch.rand(shape.length or _LENGTH_WHERE_IT_VARIES, batch, shape.input_size)
-            optimizer = make_optimizer(model, spec.training)
-            best = math.inf
-            for _ in range(1 + repeats):
-                started = time.perf_counter()
-                optimizer.zero_grad()
-                model(inputs, None).square().mean().backward()
-                optimizer.step()
-                best = min(best, time.perf_counter() - started)
-        return engine_name(model), 1000 * best
-    finally:
-        torch.set_num_threads(threads)
 
 
 def estimate_seconds(row: PlannedRow, config: StudyConfig, samples: int) -> float:
     """Estimate the processor time of a row's search and confirmation, in seconds."""
-    updates = math.ceil(samples / row.typical.training.batch_size)
-    # A sixth for evaluation and everything that is not training.
-    epoch_s = 7 / 6 * updates * row.step_ms / 1000
-    epochs = config.search.epochs or row.space.epochs
+    updates = _updates(row.space, row.typical, config, samples)
+    return _PER_UPDATE * updates * row.engine.step_ms / 1000
+
+
+def _updates(space: SearchSpace, typical: TrialSpec, config: StudyConfig, samples: int) -> float:
+    """Updates of a row's search and confirmation."""
+    per_epoch = math.ceil(samples / typical.training.batch_size)
+    epochs = config.search.epochs or space.epochs
     search = config.search.trials * _epochs_of_a_search_trial(config, epochs)
     best = config.confirmation.best if config.search.trials else 1
-    confirmation = (
-        config.confirmation.seeds * best * (config.confirmation.epochs or row.space.epochs)
-    )
-    return epoch_s * (search + confirmation)
+    confirmation = config.confirmation.seeds * best * (config.confirmation.epochs or space.epochs)
+    return per_epoch * (search + confirmation)
 
 
 def _epochs_of_a_search_trial(config: StudyConfig, epochs: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,6 +44,9 @@ class SearchSpace:
         budget: the budget.
         matched: false if the row is not held to the budget.
         epochs: epochs of a full training run.
+        engine: what trains it, one of `engines.ENGINES`; chosen by the plan.
+        engine_speedup: how many times faster that was than torch, 0 where it was not measured.
+        epoch_seconds: estimated time of one epoch.
     """
 
     label: str
@@ -57,6 +61,9 @@ class SearchSpace:
     budget: Budget
     matched: bool
     epochs: int
+    engine: str = "torch"
+    engine_speedup: float = 0.0
+    epoch_seconds: float = math.inf
 
     def solve(self, values: Mapping[str, Value]) -> BudgetSolution:
         """Fill in the widths for sampled values.
@@ -142,6 +149,8 @@ class SearchSpace:
             rank=rank,
             label=self.label,
             metric=self.metric,
+            engine=self.engine,
+            engine_speedup=self.engine_speedup,
         )
 
     def default_values(self) -> dict[str, Value]:

@@ -178,6 +178,7 @@ def _record(phase: Phase, label: str, trial: optuna.trial.FrozenTrial) -> TrialR
         test_metric=attributes.get("test_metric"),
         complexity=Complexity(**complexity) if complexity else None,
         engine=attributes.get("engine", ""),
+        engine_reason=attributes.get("engine_reason", ""),
     )
 
 
@@ -262,4 +263,11 @@ def make_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampl
     """Optuna's sampler; TPE begins to model after half of a small number of trials."""
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(2, min(10, trials // 2)))
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=draws_before_results(name, trials)
+    )
+
+
+def draws_before_results(name: str, trials: int) -> int:
+    """How many of a sampler's first draws do not depend on any result."""
+    return trials if name == "random" else max(2, min(10, trials // 2))

@@ -113,8 +113,15 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of a batch, a scalar; `outputs` as the shape's readout says."""
+        """Mean loss of a batch, a scalar; `outputs` as the shape's readout says.
+
+        Where it is one of `rnnsearch.losses`, say `loss = cross_entropy` in the class: then whole
+        training steps can be compiled.
+        """
 
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean metric of a batch, a scalar; averaged over samples by the caller."""
+        """Mean metric of a batch, a scalar; averaged over samples by the caller.
+
+        As `loss`: `score = accuracy` where it is that.
+        """

@@ -327,6 +327,7 @@ class Tracker:
         metrics = []
         if outcome is not None:
             tags["rnnsearch.engine"] = outcome.engine
+            tags["rnnsearch.engine_reason"] = outcome.engine_reason[:_TAG_LIMIT]
             now = _milliseconds()
             for name, value in (("loss", outcome.test_loss), (spec.metric, outcome.test_metric)):
                 if value is not None and math.isfinite(value):

@@ -56,6 +56,9 @@ class TrialSpec:
         matched: false for a model that is shown without being held to the budget.
         label: name of the row in the comparison; the architecture unless the study renames it.
         metric: name of the task's metric.
+        engine: what is to run it, one of `engines.ENGINES`.
+        engine_speedup: how many times faster that was than torch when the study started, on a
+            typical model; 0 where it was not measured.
     """
 
     phase: Phase
@@ -71,6 +74,8 @@ class TrialSpec:
     rank: int = 0
     label: str = ""
     metric: str = ""
+    engine: str = "torch"
+    engine_speedup: float = 0.0
 
     def to_json(self) -> str:
         """Return the specification as one line of JSON."""
@@ -126,7 +131,8 @@ class TrialRecord:
         test_loss: loss on the test split, for a completed confirmation.
         test_metric: metric on the test split, for a completed confirmation.
         complexity: parameters by both rules, state and FLOPs.
-        engine: what ran the model over time, such as `eager` or `torch.nn.LSTM`.
+        engine: what ran the model, such as `eager` or `compiled program`.
+        engine_reason: why that and not a faster one, or an empty string.
         phase: `search` or `confirmation`.
         label: name of the row in the comparison.
     """
@@ -142,3 +148,4 @@ class TrialRecord:
     test_metric: float | None = None
     complexity: Complexity | None = None
     engine: str = ""
+    engine_reason: str = ""

@@ -16,11 +16,14 @@ from rnnsearch.errors import BudgetError, RnnsearchError
 from rnnsearch.model import Complexity, measure_complexity
 from rnnsearch.parameters import Value
 from rnnsearch.space import SearchSpace, derive_seed
-from rnnsearch.store import OpenTrial, StudyStore, make_sampler
+from rnnsearch.store import OpenTrial, StudyStore, draws_before_results, make_sampler
 from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
 
 _MOST_DRAWS = 100
+# Trials that one worker takes at a time last about so long together: short ones would otherwise
+# spend more time on being handed out than on training.
+_TOGETHER_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,15 @@ class Outcome:
     """What a trial that ran to its last epoch hands back.
 
     Attributes:
-        engine: what ran the model over time.
+        engine: what ran the model.
+        engine_reason: why not what the trial asked for, or an empty string.
         test_loss: loss on the test split, for a confirmation.
         test_metric: metric on the test split, for a confirmation.
         weights: path of the trained weights, for a confirmation.
     """
 
     engine: str
+    engine_reason: str = ""
     test_loss: float | None = None
     test_metric: float | None = None
     weights: str = ""
@@ -72,11 +77,50 @@ class TrialQueue:
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = listeners
         self._live: dict[str, _Live] = {}
+        self._handed_back: list[str] = []
         self.total = 0
 
     def ask(self) -> tuple[str, TrialSpec] | None:
         """Take the next trial, or None when there is none left."""
         raise NotImplementedError
+
+    def ask_together(self, workers: int) -> list[tuple[str, TrialSpec]]:
+        """Take trials that one worker runs one after the other, or none when none is left.
+
+        Several only where they are short, where all are known beforehand (fresh seeds; draws that
+        do not depend on results), and where enough are left for the other workers. Each is the
+        same trial that it would be alone.
+
+        Args:
+            workers: trials at a time.
+        """
+        if self._handed_back:
+            key = self._handed_back.pop(0)
+            return [(key, self._live[key].spec)]
+        first = self.ask()
+        if first is None:
+            return []
+        together, seconds = [first], self._seconds_of(first[1])
+        most = min(math.ceil(self._known_beforehand() / workers), _most_together(seconds))
+        while len(together) <= most and (following := self.ask()) is not None:
+            together.append(following)
+        return together
+
+    def _known_beforehand(self) -> int:
+        """Trials that could be handed out now without a result being missed."""
+        return 0
+
+    def _seconds_of(self, spec: TrialSpec) -> float:
+        """Estimated seconds of a trial."""
+        return math.inf
+
+    def hand_back(self, key: str) -> None:
+        """Let a trial that its worker never got to be asked for again."""
+        self._handed_back.append(key)
+
+    def is_running(self, key: str) -> bool:
+        """Whether a trial was handed out, has not finished and was not handed back."""
+        return key in self._live and key not in self._handed_back
 
     @property
     def running(self) -> int:
@@ -118,7 +162,10 @@ class TrialQueue:
             return
         del self._live[key]
         live.trial.note(
-            engine=outcome.engine, test_loss=outcome.test_loss, test_metric=outcome.test_metric
+            engine=outcome.engine,
+            engine_reason=outcome.engine_reason,
+            test_loss=outcome.test_loss,
+            test_metric=outcome.test_metric,
         )
         live.trial.complete(value)
         self._tell(key, spec, "COMPLETE", "", outcome)
@@ -139,6 +186,10 @@ class TrialQueue:
     ) -> None:
         for listener in self._listeners:
             listener.trial_finished(key, spec, state, reason, outcome)
+
+
+def _most_together(seconds: float) -> int:
+    return math.floor(_TOGETHER_S / seconds) if seconds > 0 else 0
 
 
 class SearchQueue(TrialQueue):
@@ -169,7 +220,16 @@ class SearchQueue(TrialQueue):
             for space in spaces
         ]
         self._asked = [0] * len(spaces)
+        self._drawn_blindly = draws_before_results(config.search.sampler, trials)
         self.total = trials * len(spaces)
+
+    def _known_beforehand(self) -> int:
+        if self._config.search.scheduler != "none":  # it stops trials one by one
+            return 0
+        return sum(max(0, self._drawn_blindly - asked) for asked in self._asked)
+
+    def _seconds_of(self, spec: TrialSpec) -> float:
+        return _seconds_of(self._spaces, spec)
 
     def ask(self) -> tuple[str, TrialSpec] | None:
         if (fewest := min(self._asked)) >= self._config.search.trials:
@@ -215,7 +275,14 @@ class ConfirmationQueue(TrialQueue):
             for rank, values in enumerate(best[space.label])
         ]
         self._waiting.reverse()
+        self._spaces = spaces
         self.total = len(self._waiting)
+
+    def _known_beforehand(self) -> int:
+        return len(self._waiting)
+
+    def _seconds_of(self, spec: TrialSpec) -> float:
+        return _seconds_of(self._spaces, spec)
 
     def ask(self) -> tuple[str, TrialSpec] | None:
         if not self._waiting:
@@ -226,6 +293,11 @@ class ConfirmationQueue(TrialQueue):
         trial.note(values=values, rank=rank)
         spec = space.trial(self._config, values, phase="confirmation", number=number, rank=rank)
         return self._start(space, trial, spec)
+
+
+def _seconds_of(spaces: Sequence[SearchSpace], spec: TrialSpec) -> float:
+    epoch_s = next(space.epoch_seconds for space in spaces if space.label == spec.label)
+    return epoch_s * spec.training.epochs
 
 
 def best_values(

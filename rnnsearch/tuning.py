@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,18 @@ from ray import tune  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
+from rnnsearch.batches import Batches  # noqa: E402
+from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
 from rnnsearch.errors import RnnsearchError  # noqa: E402
 from rnnsearch.registry import load_registry  # noqa: E402
 from rnnsearch.task import Examples  # noqa: E402
-from rnnsearch.training import Batches, TrainingRun  # noqa: E402
+from rnnsearch.training import TrainingRun  # noqa: E402
 from rnnsearch.trial import EpochMetrics, TrialSpec  # noqa: E402
 from rnnsearch.trial_queue import Outcome, TrialQueue  # noqa: E402
 
 _METRIC = "validation_metric"
-WEIGHTS_FILE = "weights.pt"
+_BETWEEN_REPORTS_S = 0.5
 _ANSWER_TIMEOUT_S = 10
 
 
@@ -150,11 +152,13 @@ def run_trials(
     stop_early = search is not None and search.scheduler == "asha"
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(_Trial, splits=dict(splits)),
+            tune.with_parameters(_Trial, splits=dict(splits), compiled=Compiled.of_this_process()),
             {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
         ),
         tune_config=tune.TuneConfig(
-            search_alg=_QueueSearcher(queue, trials_at_a_time(resources), mode),
+            search_alg=_QueueSearcher(
+                queue, trials_at_a_time(resources), mode, patient=not stop_early
+            ),
             scheduler=_AshaPerRow(mode, search) if stop_early and search else FIFOScheduler(),
             num_samples=queue.total,
             reuse_actors=True,
@@ -180,10 +184,17 @@ def run_trials(
 
 
 class _Trial(tune.Trainable):
-    """A trial inside a Ray worker; the worker process is reused for the next one."""
+    """Trials inside a Ray worker, one after the other; the process is reused for the next ones."""
 
-    def setup(self, config: dict[str, Any], splits: Mapping[str, Examples] | None = None) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        splits: Mapping[str, Examples] | None = None,
+        compiled: Compiled | None = None,
+    ) -> None:
         assert splits is not None
+        if compiled is not None:
+            compiled.install()
         # Ray's resources are a promise between trials; torch has to be told to keep it.
         held = self.trial_resources.required_resources if self.trial_resources else {}
         torch.set_num_threads(max(1, int(held.get("CPU", 1))))
@@ -192,56 +203,99 @@ class _Trial(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._spec = spec = TrialSpec.from_json(new_config["spec"])
+        self._waiting = [(key, TrialSpec.from_json(text)) for key, text in new_config["trials"]]
+        self._patient = new_config["patient"]
+        self._weights: dict[str, Any] = {}
+        self._run: TrainingRun | None = None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for an epoch, or where nobody stops trials early, for about half a second."""
+        began, told, value = time.perf_counter(), [], math.nan
+        while self._waiting:
+            key, spec = self._waiting[0]
+            try:
+                news = self._advance(spec)
+            except Exception as error:
+                if not self._patient:
+                    raise
+                # A trial that fails leaves without touching those behind it.
+                news = {"error": f"{type(error).__name__}: {error}"}
+            told.append({"key": key, **news})
+            if "metrics" in news:
+                value = news["metrics"][_METRIC]
+            if "metrics" not in news or "outcome" in news:
+                if "outcome" in news and spec.phase == "confirmation" and self._run:
+                    self._weights[key] = self._run.state_dict()
+                self._run = None
+                del self._waiting[0]
+            if not self._patient or time.perf_counter() - began > _BETWEEN_REPORTS_S:
+                break
+        return {"told": told, _METRIC: value, "done": not self._waiting}
+
+    def _advance(self, spec: TrialSpec) -> dict[str, Any]:
+        """One epoch of a trial, with its outcome after the last."""
+        if self._run is None:
+            self._run = self._begin(spec)
+        run = self._run
+        metrics = run.run_epoch()
+        if metrics.epoch < spec.training.epochs:
+            return {"metrics": asdict(metrics)}
+        outcome = Outcome(run.engine, run.engine_reason)
+        if spec.phase == "confirmation":
+            outcome = Outcome(run.engine, run.engine_reason, *run.evaluate(self._splits["test"]))
+        return {"metrics": asdict(metrics), "outcome": asdict(outcome)}
+
+    def _begin(self, spec: TrialSpec) -> TrainingRun:
         registry = load_registry()
         if spec.training.train_on == "train+validation":
             train, validation = self._splits["train+validation"], None
         else:
             train, validation = self._splits["train"], self._splits["validation"]
-        self._run = TrainingRun(
+        return TrainingRun(
             registry.architecture(spec.model.architecture),
             spec,
             registry.task(spec.task)(**spec.task_options),
             train,
             validation,
         )
-        return True
-
-    def step(self) -> dict[str, Any]:
-        metrics = self._run.run_epoch()
-        result = {"metrics": asdict(metrics), _METRIC: metrics.validation_metric, "done": False}
-        if metrics.epoch >= self._spec.training.epochs:
-            outcome = Outcome(engine=self._run.engine)
-            if self._spec.phase == "confirmation":
-                outcome = Outcome(self._run.engine, *self._run.evaluate(self._splits["test"]))
-            result.update(done=True, outcome=asdict(outcome))
-        return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        torch.save(self._run.state_dict(), Path(checkpoint_dir, WEIGHTS_FILE))
+        for key, state in self._weights.items():
+            torch.save(state, Path(checkpoint_dir, weights_file(key)))
 
     def load_checkpoint(self, checkpoint: str | None) -> None:  # type: ignore[override]
-        if checkpoint:
-            state = torch.load(Path(checkpoint, WEIGHTS_FILE), weights_only=True)
-            self._run.load_state_dict(state)
+        """Nothing: a checkpoint is kept for its weights; trials that stop are run anew."""
+
+
+def weights_file(key: str) -> str:
+    """Name of the file with a trial's weights."""
+    return f"{key.replace('/', '-')}.pt"
 
 
 class _QueueSearcher(Searcher):
-    """Gives Tune the next trial of a queue."""
+    """Gives Tune the next trials of a queue: as many as one worker takes at a time."""
 
-    def __init__(self, queue: TrialQueue, at_a_time: int, mode: str) -> None:
+    def __init__(self, queue: TrialQueue, at_a_time: int, mode: str, *, patient: bool) -> None:
         super().__init__(metric=_METRIC, mode=mode)
-        self._queue, self._at_a_time = queue, at_a_time
+        self._queue, self._at_a_time, self._patient = queue, at_a_time, patient
+        self._given: list[list[str]] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # Asking only when a place is free lets Optuna know all earlier results, and makes one
         # worker reproducible.
-        if self._queue.running >= self._at_a_time:
+        running = self._queue.is_running
+        self._given = [keys for keys in self._given if any(map(running, keys))]
+        if len(self._given) >= self._at_a_time:
             return None
-        if (asked := self._queue.ask()) is None:
+        if not (together := self._queue.ask_together(self._at_a_time)):
             return Searcher.FINISHED
-        key, spec = asked
-        return {"key": key, "row": spec.label, "spec": spec.to_json()}
+        self._given.append([key for key, _ in together])
+        return {
+            "row": together[0][1].label,
+            "trials": [(key, spec.to_json()) for key, spec in together],
+            "patient": self._patient,
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -265,30 +319,49 @@ class _QueueCallback(tune.Callback):
     def __init__(self, queue: TrialQueue) -> None:
         self._queue = queue
         self._outcomes: dict[str, Outcome] = {}
-        self._weights: dict[str, str] = {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        key = trial.config["key"]
-        self._queue.report(key, EpochMetrics(**result["metrics"]))
-        if "outcome" in result:
-            self._outcomes[key] = Outcome(**result["outcome"])
+        for told in result["told"]:
+            key = told["key"]
+            if "error" in told:
+                self._queue.fail(key, told["error"])
+                continue
+            self._queue.report(key, EpochMetrics(**told["metrics"]))
+            if "outcome" in told:
+                outcome = Outcome(**told["outcome"])
+                if outcome.test_metric is None:
+                    self._queue.finish(key, outcome)
+                else:  # its weights come with the checkpoint
+                    self._outcomes[key] = outcome
 
     def on_checkpoint(
         self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any
     ) -> None:
-        self._weights[trial.config["key"]] = str(Path(checkpoint.path) / WEIGHTS_FILE)
+        for key in self._keys(trial):
+            path = Path(checkpoint.path) / weights_file(key)
+            if key in self._outcomes and path.exists():
+                self._outcomes[key] = replace(self._outcomes[key], weights=str(path))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        key = trial.config["key"]
-        outcome = self._outcomes.pop(key, None)
-        if outcome is not None:
-            outcome = Outcome(**{**asdict(outcome), "weights": self._weights.get(key, "")})
-        self._queue.finish(key, outcome)
+        for key in self._keys(trial):
+            self._queue.finish(key, self._outcomes.pop(key, None))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._queue.fail(trial.config["key"], _reason(trial.error_file))
+        to_blame = True  # the first that had not ended; the worker never got to those behind it
+        for key in self._keys(trial):
+            if (outcome := self._outcomes.pop(key, None)) is not None:
+                self._queue.finish(key, outcome)
+            elif to_blame:
+                to_blame = False
+                self._queue.fail(key, _reason(trial.error_file))
+            else:
+                self._queue.hand_back(key)
+
+    def _keys(self, trial: Any) -> list[str]:
+        """A worker's trials that have not ended."""
+        return [key for key, _ in trial.config["trials"] if self._queue.is_running(key)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -324,7 +397,7 @@ class _AshaPerRow(FIFOScheduler):
     def _row(self, trial: Any) -> ASHAScheduler:
         row = trial.config["row"]
         if row not in self._rows:
-            epochs = TrialSpec.from_json(trial.config["spec"]).training.epochs
+            epochs = TrialSpec.from_json(trial.config["trials"][0][1]).training.epochs
             self._rows[row] = ASHAScheduler(
                 metric=_METRIC,
                 mode=self._mode,
@@ -348,4 +421,4 @@ class _AshaPerRow(FIFOScheduler):
         self._row(trial).on_trial_remove(tune_controller, trial)
 
 
-__all__ = ["WEIGHTS_FILE", "cluster", "run_trials", "trials_at_a_time"]
+__all__ = ["cluster", "run_trials", "trials_at_a_time"]

@@ -102,14 +102,17 @@ def _print_plan(planned: StudyPlan) -> None:
                 f"{row.complexity.state_size:,}",
                 f"{row.complexity.flops_per_step:,.0f}",
                 row.typical.closed_by,
-                f"{row.step_ms:.1f}",
-                row.engine,
+                f"{row.engine.step_ms:.3g}",
+                row.engine.name + (f" {row.engine.speedup:.1f}x" if row.engine.speedup else ""),
                 ", ".join(key.removeprefix("options.") for key in sorted(row.space.free)),
             ]
         )
     print_table(headings, rows)
     if any(row.typical.closed_by for row in planned.rows):
         click.echo("closed by: the second size that was set to meet the budget")
+    for row in planned.rows:
+        if row.engine.reason:
+            click.echo(f"engine of {row.space.label}: {row.engine.reason}")
     click.echo(
         f"\nSearch        {planned.trials} trials "
         f"({config.search.sampler}, {config.search.scheduler})\n"

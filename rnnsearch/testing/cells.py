@@ -268,7 +268,7 @@ class CellConformance:
             results = []
             for outputs, last in (
                 run_eagerly(cell, inputs, state),
-                run_as_torch(layer, inputs, state),
+                run_as_torch(cell, inputs, state),
             ):
                 loss = (outputs * noise(*outputs.shape, seed=5)).sum()
                 loss = loss + sum((part * noise(*part.shape, seed=6)).sum() for part in last)

@@ -1,0 +1,192 @@
+"""Build: compiles C++ to a library for this machine, once, and keeps it.
+
+A library is named by a hash of its source, the headers, the compiler, its flags and what the
+processor can do, so that a folder may be shared by unlike machines. Files appear whole or not at
+all; no lock is needed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from rnnsearch.engine.capture import Unsupported
+from rnnsearch.errors import StoreError
+from rnnsearch.home import home, write_whole
+
+NATIVE = Path(__file__).parent / "native"
+_FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-w",
+)
+_LONGEST_BUILD_S = 120
+
+
+class NoCompiler(Unsupported):
+    """There is no C++ compiler that works."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler and what it builds for.
+
+    Attributes:
+        command: the compiler with the flags for this processor.
+        width: floats in a vector register.
+        key: hash of the compiler's version and the processor's features.
+        description: both, to be read.
+    """
+
+    command: tuple[str, ...]
+    width: int
+    key: str
+    description: str
+
+
+@cache
+def toolchain() -> Toolchain:
+    """Find the compiler: CXX, or the first of c++, g++ and clang++.
+
+    `RNNSEARCH_CXXFLAGS` replaces the flags that choose the processor (`-march=native`).
+
+    Raises:
+        NoCompiler: none is there, or it does not work.
+    """
+    named = os.environ.get("CXX")
+    candidates = [named] if named else ["c++", "g++", "clang++"]
+    chosen = next((c for c in candidates if c and shutil.which(shlex.split(c)[0])), None)
+    if chosen is None:
+        raise NoCompiler(f"no C++ compiler found (looked for {', '.join(map(str, candidates))})")
+    given = os.environ.get("RNNSEARCH_CXXFLAGS")
+    if given is not None:
+        flags = shlex.split(given)
+    elif sys.platform == "darwin" and platform.machine() == "arm64":
+        flags = ["-mcpu=native"]
+    else:
+        flags = ["-march=native"]
+    command = (*shlex.split(chosen), *flags)
+    # The predefined macros tell the compiler's version and every feature of the processor.
+    macros = _run([*command, "-std=c++17", "-dM", "-E", "-x", "c++", os.devnull]).stdout
+    defined = {line.split()[1]: line for line in macros.splitlines() if len(line.split()) > 1}
+    if "__AVX512F__" in defined:
+        width, level = 16, "AVX-512"
+    elif "__AVX2__" in defined and "__FMA__" in defined:
+        width, level = 8, "AVX2"
+    else:
+        width, level = 4, "NEON" if "__ARM_NEON" in defined else "plain"
+    version = defined.get("__VERSION__", "").partition('"')[2].rstrip('"')
+    key = hashlib.sha256("\n".join(sorted(defined.values())).encode()).hexdigest()[:12]
+    return Toolchain(command, width, key, f"{Path(command[0]).name} {version}, {level}")
+
+
+@cache
+def _headers() -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(NATIVE.iterdir()))
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_BUILD_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoCompiler(f"{command[0]} does not run: {error}") from error
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[0]
+        raise NoCompiler(f"{command[0]} fails: {last}")
+    return done
+
+
+def cache_folder() -> Path:
+    """Where built libraries are kept: `engine` in rnnsearch's home."""
+    return home() / "engine"
+
+
+def library_name(source: str, defines: Mapping[str, int]) -> str:
+    """File name of the library that a source becomes on this machine."""
+    chain = toolchain()
+    parts = [source, repr(sorted(defines.items())), " ".join(chain.command), " ".join(_FLAGS)]
+    content = "\0".join(parts).encode() + _headers()
+    return f"{chain.key}-{hashlib.sha256(content).hexdigest()[:20]}.so"
+
+
+def build(source: str, defines: Mapping[str, int] | None = None) -> Path:
+    """Compile a source, or find what it became the last time.
+
+    Raises:
+        NoCompiler: the compiler is missing or refuses the source.
+    """
+    defines = defines or {}
+    target = cache_folder() / library_name(source, defines)
+    if target.exists():
+        return target
+    chain = toolchain()
+    with tempfile.TemporaryDirectory(prefix="rnnsearch-build-") as folder:
+        written, built = Path(folder, "step.cpp"), Path(folder, "step.so")
+        written.write_text(source, encoding="utf-8")
+        definitions = [f"-D{name}={value}" for name, value in defines.items()]
+        command = [*chain.command, *_FLAGS, *definitions, f"-I{NATIVE}"]
+        _run([*command, str(written), "-o", str(built)])
+        install(target.name, built.read_bytes())
+    return target
+
+
+def install(name: str, content: bytes) -> Path:
+    """Put a library that was built elsewhere into this machine's cache, if it is not there."""
+    target = cache_folder() / name
+    if not target.exists():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make {target.parent}: {error.strerror}") from error
+        write_whole(target, content)
+    return target
+
+
+def read_libraries(names: Iterable[str]) -> dict[str, bytes]:
+    """Content of built libraries, by file name."""
+    return {name: (cache_folder() / name).read_bytes() for name in names}
+
+
+def install_matching(libraries: Mapping[str, bytes]) -> None:
+    """Install the libraries that were built by this machine's compiler for its processor."""
+    try:
+        key = toolchain().key
+    except NoCompiler:
+        return
+    for name, content in libraries.items():
+        if name.startswith(f"{key}-"):
+            install(name, content)
+
+
+@cache
+def load(path: Path) -> ctypes.CDLL:
+    """Load a built library into this process."""
+    return ctypes.CDLL(str(path))
+
+
+def load_native(name: str) -> ctypes.CDLL:
+    """Build and load one of the engine's own files, such as `training`."""
+    return load(build((NATIVE / f"{name}.cpp").read_text(encoding="utf-8")))

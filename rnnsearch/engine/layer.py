@@ -1,0 +1,144 @@
+"""The drop-in form: a compiled step over time as an ordinary autograd function.
+
+Any head, loss, wrapper or optimizer works around it as around the eager loop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rnnsearch.engine.build import load_native
+from rnnsearch.engine.step import CompiledStep
+
+_LARGEST_POOL = 8
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> Any:
+    addresses = [None if t is None else t.data_ptr() for t in tensors]
+    return (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
+
+
+class CompiledLayer:
+    """A compiled cell run over time on tensors.
+
+    Args:
+        step: the cell's compiled step.
+    """
+
+    def __init__(self, step: CompiledStep) -> None:
+        self.step = step
+        self._native = load_native("layer")
+        self._native.rnn_layer_new.restype = ctypes.c_void_p
+        self._idle: list[tuple[tuple[int, int], Any]] = []
+
+    def __call__(
+        self, inputs: Tensor, state: Sequence[Tensor], held: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run over a sequence.
+
+        Args:
+            inputs: `(time, batch, input_size)`.
+            state: parts `(batch, ...)` of the state before the first step.
+            held: the cell's parameters and buffers, in the order of `step.tables.names`.
+
+        Returns:
+            Outputs `(time, batch, output_size)`, and the state after the last step.
+        """
+        outputs, *last = _Run.apply(
+            self, len(state), inputs, *state, *held, *self.step.folded.values()
+        )  # type: ignore[no-untyped-call]
+        return outputs, tuple(last)
+
+    def take(self, shape: tuple[int, int]) -> Any:
+        """Memory for sequences of `(steps, batch)`, from the pool if there is some."""
+        for i, (have, handle) in enumerate(self._idle):
+            if have == shape:
+                del self._idle[i]
+                return handle
+        steps, batch = (ctypes.c_long(n) for n in shape)
+        handle = self._native.rnn_layer_new(ctypes.byref(self.step.spec), steps, batch)
+        if not handle:
+            raise MemoryError(f"no memory for {shape[0]} steps of {shape[1]} samples")
+        return ctypes.c_void_p(handle)
+
+    def give_back(self, shape: tuple[int, int], handle: Any) -> None:
+        """Put memory into the pool; the oldest leaves it when it is full."""
+        self._idle.append((shape, handle))
+        if len(self._idle) > _LARGEST_POOL:
+            self._native.rnn_layer_free(self._idle.pop(0)[1])
+
+    def __del__(self) -> None:
+        for _, handle in getattr(self, "_idle", ()):
+            self._native.rnn_layer_free(handle)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["step"])  # type: ignore[misc]
+
+
+class _Memory:
+    """Memory of one forward pass, back in the pool when nobody can ask for its backward pass."""
+
+    def __init__(self, layer: CompiledLayer, shape: tuple[int, int]) -> None:
+        self.layer, self.shape = layer, shape
+        self.handle = layer.take(shape)
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None) is not None:
+            self.layer.give_back(self.shape, self.handle)
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, layer: CompiledLayer, parts: int, inputs: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        state = [part.detach().contiguous() for part in rest[:parts]]
+        held = [value.detach().contiguous() for value in rest[parts:]]
+        given = inputs.detach().contiguous()
+        steps, batch, _ = given.shape
+        memory = _Memory(layer, (steps, batch))
+        outputs = given.new_empty(steps, batch, layer.step.tables.output_size)
+        last = [torch.empty_like(part) for part in state]
+        layer._native.rnn_layer_forward(
+            memory.handle,
+            _pointers(held),
+            ctypes.c_void_p(given.data_ptr()),
+            _pointers(state),
+            ctypes.c_void_p(outputs.data_ptr()),
+            _pointers(last),
+        )
+        ctx.memory, ctx.state, ctx.held, ctx.shape = memory, state, held, given.shape
+        ctx.set_materialize_grads(True)
+        return (outputs, *last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_outputs: Tensor, *of_last: Tensor) -> tuple[Tensor | None, ...]:
+        memory, layer = ctx.memory, ctx.memory.layer
+        tables = layer.step.tables
+        of_held = [
+            torch.zeros_like(value) if name in tables.trained else None
+            for name, value in zip(tables.names, ctx.held, strict=True)
+        ]
+        of_inputs = of_outputs.new_empty(ctx.shape) if ctx.needs_input_grad[2] else None
+        of_state = [torch.empty_like(part) for part in ctx.state]
+        given = [of_outputs.contiguous(), *(gradient.contiguous() for gradient in of_last)]
+        layer._native.rnn_layer_backward(
+            memory.handle,
+            _pointers(ctx.held),
+            ctypes.c_void_p(given[0].data_ptr()),
+            _pointers(given[1:]),
+            _pointers(of_held),
+            ctypes.c_void_p(of_inputs.data_ptr() if of_inputs is not None else None),
+            _pointers(of_state),
+        )
+        return (None, None, of_inputs, *of_state, *of_held)

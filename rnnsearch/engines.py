@@ -1,0 +1,273 @@
+"""Engines: the ways to train a model, from the loop that defines it to whole steps in machine code.
+
+| engine    | shown as           | what it is                                                    |
+|-----------|--------------------|---------------------------------------------------------------|
+| `eager`   | `eager`            | one torch operator after the other; always right              |
+| `torch`   | `torch.nn.LSTM`... | the `torch.nn` layer that equals the cell, where there is one |
+| `layers`  | `compiled layers`  | each cell over time in machine code, the rest in torch        |
+| `program` | `compiled program` | layers, head, loss, clipping and optimizer in machine code    |
+
+An engine that cannot take a model says why, and the next one down runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rnnsearch.batches import Batches
+from rnnsearch.cell import RecurrentCell, State
+from rnnsearch.compiled_model import plan_program
+from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine.layer import CompiledLayer
+from rnnsearch.engine.program import Data, Member, Program, chunks
+from rnnsearch.engine.step import compile_step, lanes_for
+from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch
+from rnnsearch.losses import Objective
+from rnnsearch.model import RecurrentModel
+from rnnsearch.optimizers import make_optimizer
+from rnnsearch.trial import TrainingConfig
+
+ENGINES = ("program", "layers", "torch", "eager")
+_EVALUATION_BATCH = 1000
+
+
+class Updates(Protocol):
+    """Trains a model and measures it.
+
+    Attributes:
+        name: what it is shown as.
+    """
+
+    name: str
+
+    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
+        """Update on consecutive batches of `order`.
+
+        Returns:
+            Sums over the samples of loss and metric, and over the updates of the gradient's norm.
+        """
+
+    def measure(self, data: Batches) -> tuple[float, float]:
+        """Mean loss and mean metric over a split."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimizer."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+
+
+def prepare(
+    engine: str, model: nn.Module, config: TrainingConfig, objective: Objective, data: Batches
+) -> tuple[Updates, str]:
+    """Set a model up on an engine, or on the fastest below it that takes the model.
+
+    Args:
+        engine: one of `ENGINES`.
+        model: the model, on the device of the data.
+        config: how it is trained.
+        objective: for loss and metric.
+        data: the split it is trained on.
+
+    Returns:
+        The engine, and why the faster ones were left out, or an empty string.
+    """
+    reasons: list[str] = []
+    for candidate in ENGINES[ENGINES.index(engine) :]:
+        try:
+            return _prepare(candidate, model, config, objective, data), "; ".join(reasons)
+        except Unsupported as error:
+            if candidate in ("program", "layers"):
+                reasons.append(f"{candidate}: {error}")
+    raise AssertionError("the eager loop takes every model")
+
+
+def _prepare(
+    engine: str, model: nn.Module, config: TrainingConfig, objective: Objective, data: Batches
+) -> Updates:
+    layers = [m for m in model.modules() if isinstance(m, Unrolled)]
+    if engine == "program":
+        return ProgramUpdates(model, config, objective, data)
+    if engine == "layers":
+        compile_layers(model, config.batch_size, data.device)
+        return AutogradUpdates("compiled layers", model, config, objective)
+    equal = [layer.cell.as_torch() for layer in layers]
+    if engine == "torch":
+        if not equal or any(layer is None for layer in equal):
+            raise Unsupported("no layer of `torch.nn` equals the cell")
+        for layer in layers:
+            layer.run = run_as_torch
+        return AutogradUpdates(f"torch.nn.{type(equal[0]).__name__}", model, config, objective)
+    for layer in layers:
+        layer.run = None
+    return AutogradUpdates("eager" if layers else "feed-forward", model, config, objective)
+
+
+class AutogradUpdates:
+    """Torch's autograd and optimizers, whatever runs the layers."""
+
+    def __init__(
+        self, name: str, model: nn.Module, config: TrainingConfig, objective: Objective
+    ) -> None:
+        self.name, self._model, self._config, self._objective = name, model, config, objective
+        self._optimizer = make_optimizer(model, config)
+
+    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
+        """Update on consecutive batches; see `Updates`."""
+        self._model.train()
+        parameters = list(self._model.parameters())
+        limit = self._config.gradient_clip or float("inf")
+        totals = torch.zeros(3, dtype=torch.float64)
+        for index in order.split(self._config.batch_size):
+            inputs, targets, lengths = data.take(index.to(data.device))
+            self._optimizer.zero_grad(set_to_none=True)
+            outputs = self._model(inputs, lengths)
+            loss = self._objective.loss(outputs, targets)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(parameters, limit)
+            self._optimizer.step()
+            with torch.no_grad():
+                values = torch.stack((loss, self._objective.score(outputs, targets), norm))
+            totals += values.double().cpu() * torch.tensor([len(index), len(index), 1.0])
+        loss_sum, score_sum, norm_sum = totals.tolist()
+        return loss_sum, score_sum, norm_sum
+
+    @torch.no_grad()
+    def measure(self, data: Batches) -> tuple[float, float]:
+        """Mean loss and mean metric over a split."""
+        self._model.eval()
+        loss = metric = 0.0
+        for index in torch.arange(len(data)).split(_EVALUATION_BATCH):
+            inputs, targets, lengths = data.take(index.to(data.device))
+            outputs = self._model(inputs, lengths)
+            loss += float(self._objective.loss(outputs, targets)) * len(index)
+            metric += float(self._objective.score(outputs, targets)) * len(index)
+        return loss / len(data), metric / len(data)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimizer."""
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._optimizer.load_state_dict(dict(state))
+
+
+class ProgramUpdates:
+    """Whole steps in machine code; nothing of torch runs between two of them.
+
+    Raises:
+        Unsupported: the model, the loss or the data cannot be compiled; says what and why.
+    """
+
+    name = "compiled program"
+
+    def __init__(
+        self, model: nn.Module, config: TrainingConfig, objective: Objective, data: Batches
+    ) -> None:
+        if data.device.type != "cpu":
+            raise Unsupported("the data are on a GPU")
+        plan = plan_program(model, objective, data.steps, config.batch_size)
+        self._outputs = plan.buffers[-1].rows
+        self._of(data)
+        self._member = Member(
+            model,
+            plan,
+            config.optimizer,
+            config.learning_rate,
+            config.weight_decay,
+            config.gradient_clip,
+        )
+        self._program = Program(plan, self._member.names)
+        self._batch_size = config.batch_size
+        self._seconds_per_update = 0.01
+
+    def _of(self, data: Batches) -> Data:
+        return data.compiled(self._outputs)
+
+    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
+        """Update on consecutive batches; see `Updates`."""
+        loss = score = norm = 0.0
+        for some in chunks(order, self._batch_size, self._seconds_per_update):
+            began = time.perf_counter()
+            measured = self._program.run(
+                self._member, self._of(data), some, self._batch_size, train=True
+            )
+            updates = -(-len(some) // self._batch_size)
+            self._seconds_per_update = (time.perf_counter() - began) / updates
+            loss, score, norm = (
+                loss + measured.loss,
+                score + measured.score,
+                norm + measured.norm,
+            )
+        return loss, score, norm
+
+    def measure(self, data: Batches) -> tuple[float, float]:
+        """Mean loss and mean metric over a split."""
+        loss = score = 0.0
+        for some in torch.arange(len(data)).split(_EVALUATION_BATCH):
+            measured = self._program.run(
+                self._member, self._of(data), some, _EVALUATION_BATCH, train=False
+            )
+            loss, score = loss + measured.loss, score + measured.score
+        return loss / len(data), score / len(data)
+
+    def gradient(self, data: Batches) -> Tensor:
+        """Gradient of the mean loss over a whole split, flat; nothing is updated."""
+        order = torch.arange(len(data))
+        return self._program.gradient(self._member, self._of(data), order)[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimizer."""
+        return self._member.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._member.load_state_dict(dict(state))
+
+
+def compile_layers(model: nn.Module, batch_size: int, device: torch.device) -> None:
+    """Let every cell of a model run over time in machine code, under torch's autograd.
+
+    Raises:
+        Unsupported: a cell cannot be compiled, or is on a GPU.
+    """
+    if device.type != "cpu":
+        raise Unsupported("the model is on a GPU")
+    layers = [m for m in model.modules() if isinstance(m, Unrolled)]
+    if not layers:
+        raise Unsupported(f"{type(model).__name__} is not unrolled over time")
+    first = {id(layer) for layer in layers}
+    if isinstance(model, RecurrentModel):
+        bottom = model.body.layers[0]
+        pair = (bottom.forwards, bottom.backwards) if isinstance(bottom, Bidirectional) else ()
+        first = {id(layer) for layer in (bottom, *pair)}
+    runs = [_CompiledRun(layer, batch_size, id(layer) not in first) for layer in layers]
+    for layer, run in zip(layers, runs, strict=True):
+        layer.run = run
+
+
+class _CompiledRun:
+    """Runs one layer's cell in machine code."""
+
+    def __init__(self, layer: Unrolled, batch_size: int, input_gradient: bool) -> None:
+        shapes = tuple(tuple(part.shape[1:]) for part in layer.initial_state(1))
+        self._layer = CompiledLayer(
+            compile_step(
+                layer.cell,
+                layer.cell.input_size,
+                shapes,
+                lanes=lanes_for(batch_size),
+                input_gradient=input_gradient,
+            )
+        )
+
+    def __call__(self, cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        held = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
+        names = [n for n in self._layer.step.tables.names if n not in self._layer.step.folded]
+        return self._layer(inputs, state, [held[name] for name in names])

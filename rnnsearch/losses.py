@@ -1,0 +1,106 @@
+"""Losses and scores by name: what a task may use and every engine knows.
+
+Class targets of -100 and float targets that are not a number are left out of the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+
+class Objective(Protocol):
+    """What is trained on and what is reported; a task is one."""
+
+    @property
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Mean loss of a batch, from outputs and targets."""
+
+    @property
+    def score(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Mean metric of a batch, from outputs and targets."""
+
+
+class Measure:
+    """A loss or a score: `(outputs, targets)` to a scalar, the mean over what is counted.
+
+    Shapes:
+        outputs: `(batch, output_size)`, or `(time, batch, output_size)` at every step
+        targets: classes `(batch,)` or `(batch, time)`; values `(batch, output_size)` or
+            `(batch, time, output_size)`
+
+    Attributes:
+        compiled_as: its name in the engine.
+    """
+
+    def __init__(self, name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.compiled_as, self._function = name, function
+        self.__doc__ = function.__doc__
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.dim() == 3:  # time first; targets lie samples first
+            outputs = outputs.transpose(0, 1)[:, : targets.shape[1]]
+            targets = targets[:, : outputs.shape[1]]
+        return self._function(outputs, targets)
+
+    def __repr__(self) -> str:
+        return self.compiled_as
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of logits against classes, in nats."""
+    return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
+
+
+def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Share of the largest logits that are at the right class."""
+    counted = targets != -100
+    return (outputs.argmax(dim=-1) == targets)[counted].float().mean()
+
+
+def _mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error."""
+    counted = ~targets.isnan()
+    return (outputs[counted] - targets[counted]).square().mean()
+
+
+def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of logits against probabilities or bits, in nats."""
+    counted = ~targets.isnan()
+    return functional.binary_cross_entropy_with_logits(outputs[counted], targets[counted])
+
+
+cross_entropy = Measure("cross_entropy", _cross_entropy)
+accuracy = Measure("accuracy", _accuracy)
+mean_squared_error = Measure("mean_squared_error", _mean_squared_error)
+binary_cross_entropy = Measure("binary_cross_entropy", _binary_cross_entropy)
+
+
+class StandIn:
+    """An objective that any outputs and targets fit: to time and to compare engines."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean square of the outputs."""
+        return outputs.square().mean()
+
+    score = loss
+
+
+def fitting_random_targets(objective: Objective) -> Objective:
+    """The objective itself if its loss is one of these by name, else a stand-in."""
+    return objective if isinstance(objective.loss, Measure) else StandIn()
+
+
+__all__ = [
+    "Measure",
+    "Objective",
+    "StandIn",
+    "accuracy",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "fitting_random_targets",
+    "mean_squared_error",
+]

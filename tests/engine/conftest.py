@@ -1,0 +1,36 @@
+"""What the engine's tests share: one folder of built libraries, so that each is built once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rnnsearch.engine.build import NoCompiler, toolchain
+
+pytest.register_assert_rewrite("tests.engine.agreement")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of all tests here, for fixtures of every scope."""
+    folder = tmp_path_factory.mktemp("engine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNNSEARCH_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def own_home(build_cache: Path) -> Path:
+    """In place of a home for each test."""
+    return build_cache
+
+
+@pytest.fixture(scope="package")
+def compiler(build_cache: Path) -> None:
+    """Skip what needs a C++ compiler where there is none."""
+    try:
+        toolchain()
+    except NoCompiler as error:
+        pytest.skip(str(error))
