@@ -7,6 +7,12 @@
 # and name the mount: -v /path/to/data:/data:ro -e RNNSEARCH_DATA_DIR=/data
 FROM python:3.11-slim
 
+# The engine compiles cells with it.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/*
+
 RUN useradd --create-home --uid 1000 rnnsearch \
  && mkdir -p /var/lib/rnnsearch \
  && chown rnnsearch:rnnsearch /var/lib/rnnsearch

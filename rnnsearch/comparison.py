@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from rnnsearch.comparison_text import (
     to_plain_values,
 )
 from rnnsearch.home import write_whole
-from rnnsearch.ledger import Effort, add_up, describe_inequality
+from rnnsearch.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
 from rnnsearch.ranking import Row, rank_rows, rows_of
 from rnnsearch.statistics import FEWEST_SEEDS
 from rnnsearch.task import DataSource, Direction
@@ -47,6 +47,7 @@ class Comparison:
         ledger: effort of each label, in order of first appearance.
         unequal_effort: where labels were given unequal effort, one sentence each; empty if equal.
         caveats: what a reader of the ranking must not overlook, one sentence or two each.
+        time: where the wall time of each phase went.
     """
 
     study: str
@@ -61,6 +62,7 @@ class Comparison:
     ledger: tuple[Effort, ...]
     unequal_effort: tuple[str, ...]
     caveats: tuple[str, ...]
+    time: tuple[PhaseTime, ...] = ()
 
     @property
     def ranked(self) -> tuple[Row, ...]:
@@ -133,6 +135,7 @@ def compare(
     budget_parameters: int,
     study: str,
     budget_tolerance: float = 0.02,
+    phases: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Comparison:
     """Rank the confirmed configurations of a study by their test metric.
 
@@ -148,6 +151,7 @@ def compare(
         budget_parameters: the parameter budget.
         study: name of the study.
         budget_tolerance: largest relative residual that meets the budget.
+        phases: wall `seconds` and `workers` of the phases that have ended.
     """
     by_label: dict[str, list[TrialRecord]] = {}
     for record in records:
@@ -169,6 +173,7 @@ def compare(
         ledger=ledger,
         unequal_effort=describe_inequality(ledger),
         caveats=(),
+        time=use_of_time(records, phases or {}),
     )
     return replace(comparison, caveats=tuple(_caveats(comparison)))
 

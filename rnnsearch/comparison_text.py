@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from rnnsearch.ledger import Effort, Spent
+from rnnsearch.ledger import Effort, PhaseTime, Spent
 from rnnsearch.ranking import Row
 from rnnsearch.statistics import PairedComparison
 from rnnsearch.wording import count, interval, number, whole
@@ -106,6 +106,7 @@ def to_markdown(comparison: Comparison) -> str:
     ]
     if comparison.ledger:
         parts += ["## Effort", _table([c for e in comparison.ledger for c in _effort_cells(e)])]
+    parts += [_escape(describe_time(phase)) for phase in comparison.time]
     sizes = ", ".join(f"{amount:,} {split}" for split, amount in source.sizes.items())
     parts += [
         *_section("Caveats", comparison.caveats),
@@ -116,6 +117,14 @@ def to_markdown(comparison: Comparison) -> str:
         ),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def describe_time(phase: PhaseTime) -> str:
+    """A sentence on where the wall time of a phase went."""
+    return (
+        f"The {phase.phase} took {phase.seconds:,.1f} s with {phase.workers} at a time: "
+        f"{100 * phase.other_share:.0f} % of the workers' time was not training or validation."
+    )
 
 
 def _ranking_cells(row: Row) -> dict[str, str]:

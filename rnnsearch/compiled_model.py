@@ -8,13 +8,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from rnnsearch.cell import RecurrentCell
 from rnnsearch.engine import build
-from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine.capture import Unsupported, capture
 from rnnsearch.engine.program import LOSSES, SCORES, Buffer, Plan, Stage
+from rnnsearch.engine.source import write_source
 from rnnsearch.engine.step import CompiledStep, compile_step, lanes_for
 from rnnsearch.layers import Bidirectional, Unrolled
 from rnnsearch.losses import Objective
 from rnnsearch.model import RecurrentModel
+
+
+def cell_source(cell: RecurrentCell) -> str:
+    """The C++ that a cell becomes; the same for all its sizes.
+
+    Raises:
+        Unsupported: it cannot be compiled; says why.
+    """
+    shapes = tuple(tuple(part.shape[1:]) for part in cell.initial_state(1))
+    captured = capture(cell, cell.input_size, shapes)
+    return write_source(captured, type(cell).__name__)[0]
 
 
 class _InitialState(nn.Module):

@@ -347,7 +347,7 @@ class StudyConfig(_Strict):
     training: TrainingSettings
     search: SearchConfig = SearchConfig()
     confirmation: ConfirmationConfig = ConfirmationConfig()
-    engine: Literal["auto", "program", "layers", "torch", "eager"] = Field(
+    engine: Literal["auto", "program", "layers", "vmapped", "graphed", "torch", "eager"] = Field(
         default="auto",
         description="What trains the models; auto takes the fastest that is verified.",
     )

@@ -11,14 +11,17 @@ import torch
 
 from rnnsearch.batches import Batches
 from rnnsearch.engine.capture import Unsupported
-from rnnsearch.engines import prepare
-from rnnsearch.losses import Objective, fitting_random_targets
+from rnnsearch.engine.vmapped import VmappedPopulation
+from rnnsearch.engines import POPULATION_ENGINES, prepare
+from rnnsearch.losses import Objective, StandIn, fitting_random_targets
 from rnnsearch.model import Architecture, build_model
 from rnnsearch.trial import TrialSpec
 from rnnsearch.verification import Mismatch, random_data, verify
 
-# Below this much training by the plain engine nobody should wait for a compiler.
-_WORTH_COMPILING_S = 5.0
+# Time steps of training (updates times length) below which nobody should wait for a compiler: an
+# eager one takes about a quarter of a millisecond. Counted, not timed, so that the same study gets
+# the same engine every time.
+_WORTH_COMPILING = 20_000
 _LENGTH_WHERE_IT_VARIES = 40  # steps timed for a task of variable length
 # How much faster a compiled engine has to be than the plain one: nearer is a matter of chance.
 _WORTH_CHANGING = 1.1
@@ -84,23 +87,24 @@ def _choose(
     steps = shape.length or _LENGTH_WHERE_IT_VARIES
     data = random_data(shape, steps, 2 * config.batch_size, objective)
     timed = fitting_random_targets(objective)
-    plain = "torch" if requested in ("auto", "program", "layers") else requested
+    plain = requested if requested in ("torch", "eager") else "torch"
     name, plain_ms = _time(plain, model, spec, timed, data)
     if requested in ("torch", "eager") or name == "feed-forward":
         return EngineChoice(plain, name, plain_ms)
+    if requested in POPULATION_ENGINES:
+        return EngineChoice(requested, f"{requested} seeds", plain_ms)
     if on_gpu:
         return EngineChoice(plain, name, plain_ms, "the trials run on a GPU")
-    seconds = plain_ms * updates / 1000
-    if requested == "auto" and seconds < _WORTH_COMPILING_S:
-        reason = f"all trials together take about {seconds:.1g} s: not worth compiling"
+    if requested == "auto" and updates * steps < _WORTH_COMPILING:
+        reason = f"{updates * steps:,.0f} time steps in all: not worth compiling"
         return EngineChoice(plain, name, plain_ms, reason)
     reasons, failed = [], False
     for engine in ("program", "layers") if requested != "layers" else ("layers",):
         try:
             error = verify(engine, model, shape, config, objective)
-        except Unsupported as reason:
-            failed = failed or isinstance(reason, Mismatch)
-            reasons.append(f"{engine}: {reason}")
+        except Unsupported as refused:
+            failed = failed or isinstance(refused, Mismatch)
+            reasons.append(f"{engine}: {refused}")
             continue
         shown, step_ms = _time(engine, model, spec, timed, data)
         speedup = plain_ms / step_ms
@@ -108,7 +112,22 @@ def _choose(
             reasons.append(f"{engine}: not faster ({speedup:.1f} times)")
             continue
         return EngineChoice(engine, shown, step_ms, "; ".join(reasons), speedup, error, failed)
-    return EngineChoice(plain, name, plain_ms, "; ".join(reasons), failed=failed)
+    reason = "; ".join(reasons)
+    if requested == "auto" and name == "eager" and not failed and _vmap_follows(model, data):
+        return EngineChoice("vmapped", "vmapped seeds", plain_ms, reason)
+    return EngineChoice(plain, name, plain_ms, reason, failed=failed)
+
+
+def _vmap_follows(model: torch.nn.Module, data: Batches) -> bool:
+    """Whether seeds of a model can run together in torch."""
+    population = VmappedPopulation([model, copy.deepcopy(model)], "sgd", [0.1, 0.1], 0.0, [0, 0])
+    inputs, targets, lengths = data.take(torch.arange(2))
+    stand_in = StandIn()
+    try:
+        population.evaluate(inputs, targets, lengths, stand_in.loss, stand_in.score)
+    except Unsupported:
+        return False
+    return True
 
 
 def _time(

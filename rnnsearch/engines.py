@@ -6,6 +6,8 @@
 | `torch`   | `torch.nn.LSTM`... | the `torch.nn` layer that equals the cell, where there is one |
 | `layers`  | `compiled layers`  | each cell over time in machine code, the rest in torch        |
 | `program` | `compiled program` | layers, head, loss, clipping and optimizer in machine code    |
+| `vmapped` | `vmapped seeds`    | several trials of one shape as one program of torch           |
+| `graphed` | `graphed seeds`    | the same on a GPU, whole updates replayed as CUDA graphs      |
 
 An engine that cannot take a model says why, and the next one down runs.
 """
@@ -33,7 +35,9 @@ from rnnsearch.optimizers import make_optimizer
 from rnnsearch.trial import TrainingConfig
 
 ENGINES = ("program", "layers", "torch", "eager")
-_EVALUATION_BATCH = 1000
+# Engines of several trials that share a shape; one alone runs in torch.
+POPULATION_ENGINES = ("vmapped", "graphed")
+EVALUATION_BATCH = 1000
 
 
 class Updates(Protocol):
@@ -78,6 +82,7 @@ def prepare(
         The engine, and why the faster ones were left out, or an empty string.
     """
     reasons: list[str] = []
+    engine = "torch" if engine in POPULATION_ENGINES else engine
     for candidate in ENGINES[ENGINES.index(engine) :]:
         try:
             return _prepare(candidate, model, config, objective, data), "; ".join(reasons)
@@ -142,7 +147,7 @@ class AutogradUpdates:
         """Mean loss and mean metric over a split."""
         self._model.eval()
         loss = metric = 0.0
-        for index in torch.arange(len(data)).split(_EVALUATION_BATCH):
+        for index in torch.arange(len(data)).split(EVALUATION_BATCH):
             inputs, targets, lengths = data.take(index.to(data.device))
             outputs = self._model(inputs, lengths)
             loss += float(self._objective.loss(outputs, targets)) * len(index)
@@ -210,9 +215,9 @@ class ProgramUpdates:
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
         loss = score = 0.0
-        for some in torch.arange(len(data)).split(_EVALUATION_BATCH):
+        for some in torch.arange(len(data)).split(EVALUATION_BATCH):
             measured = self._program.run(
-                self._member, self._of(data), some, _EVALUATION_BATCH, train=False
+                self._member, self._of(data), some, EVALUATION_BATCH, train=False
             )
             loss, score = loss + measured.loss, score + measured.score
         return loss / len(data), score / len(data)

@@ -51,6 +51,51 @@ class Effort:
     confirmation: Spent
 
 
+@dataclass(frozen=True)
+class PhaseTime:
+    """Wall time of a phase, and what its workers did with it.
+
+    Attributes:
+        phase: `search` or `confirmation`.
+        seconds: wall time, from the first trial's start to the last one's end.
+        workers: trials at a time.
+        training: seconds of training and validation of all trials together.
+    """
+
+    phase: Phase
+    seconds: float
+    workers: int
+    training: float
+
+    @property
+    def other_share(self) -> float:
+        """Share of the workers' time that went into anything else than trials: 0 to 1."""
+        whole = self.seconds * self.workers
+        return max(0.0, 1 - self.training / whole) if whole else 0.0
+
+
+def use_of_time(
+    records: Sequence[TrialRecord], phases: Mapping[str, Mapping[str, float]]
+) -> tuple[PhaseTime, ...]:
+    """Where the wall time of each phase went.
+
+    Args:
+        records: all trials of the study.
+        phases: `seconds` and `workers` of each phase that has ended.
+    """
+    found = []
+    for phase, known in phases.items():
+        training = math.fsum(
+            record.epochs[-1].seconds
+            for record in records
+            if record.phase == phase and record.epochs
+        )
+        found.append(
+            PhaseTime(phase, known["seconds"], int(known["workers"]), training)  # type: ignore[arg-type]
+        )
+    return tuple(found)
+
+
 def add_up(label: str, records: Sequence[TrialRecord]) -> Effort:
     """The line of a label, from all of its trials."""
     return Effort(label, _spent(records, "search"), _spent(records, "confirmation"))

@@ -89,6 +89,20 @@ class StandIn:
     score = loss
 
 
+class Classification:
+    """Cross-entropy and accuracy."""
+
+    @property
+    def loss(self) -> Measure:
+        """Mean cross-entropy."""
+        return cross_entropy
+
+    @property
+    def score(self) -> Measure:
+        """Accuracy."""
+        return accuracy
+
+
 def fitting_random_targets(objective: Objective) -> Objective:
     """The objective itself if its loss is one of these by name, else a stand-in."""
     return objective if isinstance(objective.loss, Measure) else StandIn()
@@ -97,6 +111,7 @@ def fitting_random_targets(objective: Objective) -> Objective:
 __all__ = [
     "Measure",
     "Objective",
+    "Classification",
     "StandIn",
     "accuracy",
     "binary_cross_entropy",

@@ -105,6 +105,9 @@ def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
     StudyStore.require_new(config.name)
     _announce(listeners, "reading the data and solving the widths")
     plan = study.plan()
+    for planned in plan.rows:
+        if planned.engine.failed:
+            _announce(listeners, f"WARNING {planned.space.label}: {planned.engine.reason}")
     splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
     _announce(listeners, "starting Ray and MLflow")
     tracker = Tracker(resolve_uri(config.tracking.uri), config.name)
@@ -146,11 +149,25 @@ def _search_and_confirm(
     spaces = [row.space for row in plan.rows]
     search = SearchQueue(store, config, spaces, direction, hearing)
     _begin(listeners, "search", search.total)
-    run_trials(search, splits, config.resources, direction, folder, config.search)
+    with _timed(store, "search", config):
+        run_trials(search, splits, config.resources, direction, folder, config.search)
     confirmation = ConfirmationQueue(store, config, spaces, direction, hearing)
     _begin(listeners, "confirmation", confirmation.total)
     with_test = _confirmation_splits(config, plan, splits)
-    run_trials(confirmation, with_test, config.resources, direction, folder)
+    with _timed(store, "confirmation", config):
+        run_trials(confirmation, with_test, config.resources, direction, folder)
+
+
+@contextmanager
+def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]:
+    """Keep how long a phase took on how many workers, for the ledger."""
+    from rnnsearch.tuning import trials_at_a_time
+
+    began = time.monotonic()
+    yield
+    seconds = round(time.monotonic() - began, 3)
+    known = {"seconds": seconds, "workers": trials_at_a_time(config.resources)}
+    store.write_info(phases={**store.info.get("phases", {}), phase: known})
 
 
 @contextmanager
@@ -173,6 +190,7 @@ def _recorded(store: StudyStore, tracker: Tracker, study: Study, plan: StudyPlan
         started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         data=asdict(plan.source),
         environment=environment,
+        engines={row.space.label: asdict(row.engine) for row in plan.rows},
         git=git,
         tracking_uri=hide_password(tracker.uri),
         experiment_id=tracker.experiment_id,
@@ -237,6 +255,7 @@ def compare_study(study: StudyStore | str) -> Comparison:
         budget_parameters=config.budget.parameters,
         budget_tolerance=config.budget.tolerance,
         study=store.name,
+        phases=store.info.get("phases"),
     )
 
 

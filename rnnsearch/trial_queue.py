@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rnnsearch.config import StudyConfig
+from rnnsearch.engines import POPULATION_ENGINES
 from rnnsearch.errors import BudgetError, RnnsearchError
 from rnnsearch.model import Complexity, measure_complexity
 from rnnsearch.parameters import Value
@@ -100,11 +101,18 @@ class TrialQueue:
         first = self.ask()
         if first is None:
             return []
+        if first[1].engine in POPULATION_ENGINES:
+            return [first, *self._ask_like(first[1], workers)]
         together, seconds = [first], self._seconds_of(first[1])
-        most = min(math.ceil(self._known_beforehand() / workers), _most_together(seconds))
-        while len(together) <= most and (following := self.ask()) is not None:
+        share = math.ceil((1 + self._known_beforehand()) / workers)
+        most = min(share, _most_together(seconds))
+        while len(together) < most and (following := self.ask()) is not None:
             together.append(following)
         return together
+
+    def _ask_like(self, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
+        """Take a worker's share of the trials that can train as one population with another."""
+        return []
 
     def _known_beforehand(self) -> int:
         """Trials that could be handed out now without a result being missed."""
@@ -281,13 +289,26 @@ class ConfirmationQueue(TrialQueue):
     def _known_beforehand(self) -> int:
         return len(self._waiting)
 
+    def _ask_like(self, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
+        alike = [w for w in self._waiting if (w[0].label, w[1]) == (spec.label, spec.rank)]
+        found = []
+        for waiting in alike[::-1][: math.ceil((1 + len(alike)) / workers) - 1]:
+            self._waiting.remove(waiting)
+            found.append(self._begin(waiting))
+        return found
+
     def _seconds_of(self, spec: TrialSpec) -> float:
         return _seconds_of(self._spaces, spec)
 
     def ask(self) -> tuple[str, TrialSpec] | None:
         if not self._waiting:
             return None
-        space, rank, values, number = self._waiting.pop()
+        return self._begin(self._waiting.pop())
+
+    def _begin(
+        self, waiting: tuple[SearchSpace, int, dict[str, Value], int]
+    ) -> tuple[str, TrialSpec]:
+        space, rank, values, number = waiting
         study = self._store.optuna_study("confirmation", space.label, self._direction)
         trial = OpenTrial(study, study.ask())
         trial.note(values=values, rank=rank)

@@ -46,7 +46,9 @@ from ray.tune.search import Searcher  # noqa: E402
 from rnnsearch.batches import Batches  # noqa: E402
 from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
-from rnnsearch.errors import RnnsearchError  # noqa: E402
+from rnnsearch.engine.capture import Unsupported  # noqa: E402
+from rnnsearch.errors import DivergedError, RnnsearchError  # noqa: E402
+from rnnsearch.population import PopulationRun, share_a_program  # noqa: E402
 from rnnsearch.registry import load_registry  # noqa: E402
 from rnnsearch.task import Examples  # noqa: E402
 from rnnsearch.training import TrainingRun  # noqa: E402
@@ -207,54 +209,88 @@ class _Trial(tune.Trainable):
         self._patient = new_config["patient"]
         self._weights: dict[str, Any] = {}
         self._run: TrainingRun | None = None
+        self._population: PopulationRun | None = None
+        self._trials = list(self._waiting)
+        specs = [spec for _, spec in self._trials]
+        if len(specs) > 1 and share_a_program(specs):
+            # What torch cannot run together runs one by one.
+            with suppress(Unsupported):
+                self._population = self._begin(PopulationRun, specs[0], specs)
         return True
 
     def step(self) -> dict[str, Any]:
         """Train for an epoch, or where nobody stops trials early, for about half a second."""
-        began, told, value = time.perf_counter(), [], math.nan
+        began, told = time.perf_counter(), []
         while self._waiting:
-            key, spec = self._waiting[0]
-            try:
-                news = self._advance(spec)
-            except Exception as error:
-                if not self._patient:
-                    raise
-                # A trial that fails leaves without touching those behind it.
-                news = {"error": f"{type(error).__name__}: {error}"}
-            told.append({"key": key, **news})
-            if "metrics" in news:
-                value = news["metrics"][_METRIC]
-            if "metrics" not in news or "outcome" in news:
-                if "outcome" in news and spec.phase == "confirmation" and self._run:
-                    self._weights[key] = self._run.state_dict()
-                self._run = None
-                del self._waiting[0]
+            told += self._together() if self._population else self._first()
             if not self._patient or time.perf_counter() - began > _BETWEEN_REPORTS_S:
                 break
+        value = next((t["metrics"][_METRIC] for t in told[::-1] if "metrics" in t), math.nan)
         return {"told": told, _METRIC: value, "done": not self._waiting}
 
-    def _advance(self, spec: TrialSpec) -> dict[str, Any]:
-        """One epoch of a trial, with its outcome after the last."""
-        if self._run is None:
-            self._run = self._begin(spec)
-        run = self._run
-        metrics = run.run_epoch()
+    def _first(self) -> list[dict[str, Any]]:
+        """An epoch of the first of the trials that wait."""
+        key, spec = self._waiting[0]
+        try:
+            if self._run is None:
+                self._run = self._begin(TrainingRun, spec, spec)
+            run = self._run
+            metrics = run.run_epoch()
+        except Exception as error:
+            if not self._patient:
+                raise
+            # A trial that fails leaves without touching those behind it.
+            del self._waiting[0]
+            self._run = None
+            return [{"key": key, "error": f"{type(error).__name__}: {error}"}]
         if metrics.epoch < spec.training.epochs:
-            return {"metrics": asdict(metrics)}
+            return [{"key": key, "metrics": asdict(metrics)}]
         outcome = Outcome(run.engine, run.engine_reason)
         if spec.phase == "confirmation":
             outcome = Outcome(run.engine, run.engine_reason, *run.evaluate(self._splits["test"]))
-        return {"metrics": asdict(metrics), "outcome": asdict(outcome)}
+            self._weights[key] = run.state_dict()
+        del self._waiting[0]
+        self._run = None
+        return [{"key": key, "metrics": asdict(metrics), "outcome": asdict(outcome)}]
 
-    def _begin(self, spec: TrialSpec) -> TrainingRun:
+    def _together(self) -> list[dict[str, Any]]:
+        """An epoch of all trials, as one population."""
+        population, told = self._population, []
+        assert population is not None
+        news = population.run_epoch()
+        spec = self._trials[0][1]
+        tests = {}
+        if all(
+            isinstance(n, EpochMetrics) and n.epoch < spec.training.epochs for n in news.values()
+        ):
+            pass
+        elif spec.phase == "confirmation":
+            tests = population.evaluate(self._splits["test"])
+        for member, metrics in news.items():
+            key = self._trials[member][0]
+            if isinstance(metrics, DivergedError):
+                told.append({"key": key, "error": f"DivergedError: {metrics}"})
+            elif metrics.epoch < spec.training.epochs:
+                told.append({"key": key, "metrics": asdict(metrics)})
+                continue
+            else:
+                outcome = Outcome(population.engine, "", *tests.get(member, ()))
+                if spec.phase == "confirmation":
+                    self._weights[key] = population.weights_of(member)
+                told.append({"key": key, "metrics": asdict(metrics), "outcome": asdict(outcome)})
+            self._waiting = [waiting for waiting in self._waiting if waiting[0] != key]
+        return told
+
+    def _begin(self, run: Any, spec: TrialSpec, given: Any) -> Any:
+        """Set a run up: of one trial, or of a population."""
         registry = load_registry()
         if spec.training.train_on == "train+validation":
             train, validation = self._splits["train+validation"], None
         else:
             train, validation = self._splits["train"], self._splits["validation"]
-        return TrainingRun(
+        return run(
             registry.architecture(spec.model.architecture),
-            spec,
+            given,
             registry.task(spec.task)(**spec.task_options),
             train,
             validation,

@@ -184,7 +184,7 @@ REFUSALS = {
         _with("training:", "trainng:"),
         "my.yaml:10: trainng: unknown key. Did you mean `training`? Known: schema_version, name, "
         "question, seed, task, architectures, budget, model, training, search, confirmation, "
-        "resources, tracking.",
+        "engine, resources, tracking.",
     ),
     "an unknown key below another": (
         _with("epochs: 2", "epochs: 2\n  learing_rate: 1"),

@@ -20,7 +20,6 @@ from rnnsearch.model import (
     build_model,
     count_parameters,
     default_head_hidden_size,
-    engine_name,
     measure_complexity,
     refusal,
 )
@@ -160,18 +159,6 @@ def test_same_seed_builds_the_same_model() -> None:
     spec = ModelSpec("mcrm", FIXED, 5, num_layers=2)
     one, two = _build(spec), _build(spec)
     assert torch.equal(one(_inputs()), two(_inputs()))
-
-
-@pytest.mark.parametrize(
-    ("spec", "architecture", "engine"),
-    [
-        (ModelSpec("lstm", FIXED, 5, bidirectional=True), LSTMCell, "torch.nn.LSTM"),
-        (ModelSpec("mcrm", FIXED, 5), MCRMCell, "eager"),
-        (ModelSpec("ff_nn", FIXED, 5, head=""), FFNN, "feed-forward"),
-    ],
-)
-def test_engine_is_named(spec: ModelSpec, architecture: type, engine: str) -> None:
-    assert engine_name(build_model(architecture, spec)) == engine
 
 
 # Readouts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -19,7 +20,7 @@ from rnnsearch import (
     measure_complexity,
     trial_queue,
 )
-from rnnsearch.config import StudyConfig, check_config
+from rnnsearch.config import SearchConfig, StudyConfig, check_config
 from rnnsearch.plan import make_task
 from rnnsearch.space import SearchSpace, build_spaces
 from rnnsearch.store import StudyStore
@@ -523,3 +524,64 @@ def test_values_are_those_that_were_drawn() -> None:
         "options.mlp_ratio": searched.model.options["mlp_ratio"],
     }
     assert best_values(study.store, study.config, study.spaces[0], "maximize") == [drawn]
+
+
+# Trials that one worker takes together
+
+
+def _quick(study: Study, epoch_seconds: float = 0.1) -> Study:
+    study.spaces = [replace(space, epoch_seconds=epoch_seconds) for space in study.spaces]
+    return study
+
+
+def test_short_confirmations_are_taken_together_and_shared_among_workers() -> None:
+    study = _quick(Study(trials=0, seeds=4))
+    queue = study.confirm()
+    sizes = []
+    while together := queue.ask_together(2):
+        sizes.append(len(together))
+    assert sizes == [6, 3, 2, 1]
+    assert sum(sizes) == queue.total
+
+
+def test_trials_taken_together_are_those_that_would_be_taken_alone() -> None:
+    alone = [spec for _, spec in _ask_all(Study(trials=0, seeds=4).confirm())]
+    queue = _quick(Study("again", trials=0, seeds=4)).confirm()
+    together = [spec for group in iter(lambda: queue.ask_together(2), []) for _, spec in group]
+    assert together == alone
+
+
+def test_long_trials_are_taken_one_by_one() -> None:
+    queue = _quick(Study(trials=0, seeds=4), epoch_seconds=100.0).confirm()
+    assert len(queue.ask_together(2)) == 1
+
+
+def test_no_search_trial_is_taken_before_the_results_it_should_know() -> None:
+    study = _quick(Study(trials=6))
+    search = SearchConfig(trials=6, sampler="tpe", scheduler="none")
+    study.config = study.config.model_copy(update={"search": search})
+    queue = study.search()  # of TPE's six draws a row, three are blind
+    taken = [key for group in (queue.ask_together(1), queue.ask_together(1)) for key, _ in group]
+    assert taken[:9] == [f"search/{row}/{number}" for number in range(3) for row in ROWS]
+    assert len(taken) == 10
+
+
+def test_a_trial_that_its_worker_never_got_to_is_asked_for_again() -> None:
+    queue = _quick(Study(trials=0, seeds=4)).confirm()
+    (first, _), (second, spec), *_ = queue.ask_together(2)
+    queue.fail(first, "the worker died")
+    queue.hand_back(second)
+    assert not queue.is_running(second)
+    assert queue.ask_together(2) == [(second, spec)]
+    assert queue.is_running(second)
+
+
+def test_seeds_of_one_configuration_train_as_one_population_however_long_they_take() -> None:
+    study = Study(trials=0, seeds=4)
+    study.spaces = [replace(space, engine="vmapped") for space in study.spaces]
+    queue = study.confirm()
+    groups = list(iter(lambda: queue.ask_together(2), []))
+    rows = [{spec.label for _, spec in group} for group in groups]
+    assert rows == [{row} for _ in range(3) for row in ROWS]
+    assert [len(group) for group in groups] == [2] * 3 + [1] * 6
+    assert len({key for group in groups for key, _ in group}) == 12

@@ -179,6 +179,63 @@ def size_architecture(
     )
 
 
+@architecture.command("compile")
+@click.argument("name")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A declared option.")
+@click.option("--source", is_flag=True, help="Print the C++ that the cell becomes, and stop.")
+@json_option
+def compile_architecture(name: str, options: tuple[str, ...], source: bool, as_json: bool) -> None:
+    """Compile a step cell, verify it, and time it (28 steps of 28 inputs, batches of 32)."""
+    from rnnsearch.compiled_model import cell_source
+    from rnnsearch.engine.build import cache_folder, toolchain
+    from rnnsearch.engine.capture import Unsupported
+    from rnnsearch.engine_choice import choose_engine
+    from rnnsearch.errors import CapabilityError
+    from rnnsearch.losses import Classification
+    from rnnsearch.model import ModelSpec
+    from rnnsearch.parameters import defaults
+    from rnnsearch.registry import load_registry
+    from rnnsearch.sequence_model import SequenceModel, SequenceShape
+    from rnnsearch.trial import TrainingConfig, TrialSpec
+
+    found = load_registry().architecture(name)
+    if issubclass(found, SequenceModel):
+        msg = f"architecture `{name}` is no step cell: there is no time loop to compile"
+        raise CapabilityError(msg)
+    declared = {**found.structure, **found.hyperparameters}
+    chosen = {**defaults(declared), **_read_options(options, declared)}
+    if source:
+        try:
+            click.echo(cell_source(found(28, 16, **chosen)))
+        except Unsupported as error:
+            raise CapabilityError(f"`{name}` cannot be compiled: {error}") from None
+        return
+    shape = SequenceShape(28, 10, 28, "last_step")
+    model = ModelSpec(name, shape, 16, options=chosen)
+    spec = TrialSpec("search", model, TrainingConfig(1, 32, 1e-3), 0, "", {}, 0, 0.0)
+    choice = choose_engine(found, spec, Classification())
+    result = {
+        "architecture": name,
+        "engine": choice.name,
+        "reason": choice.reason or None,
+        "ms_per_update": choice.step_ms,
+        "speedup": choice.speedup,
+        "gradient_error": choice.error,
+        "compiler": toolchain().description if choice.speedup else None,
+        "libraries": str(cache_folder()) if choice.speedup else None,
+    }
+    if as_json:
+        print_json(result)
+        return
+    shown = {
+        **result,
+        "ms_per_update": f"{choice.step_ms:.3g}",
+        "speedup": f"{choice.speedup:.1f} times torch" if choice.speedup else None,
+        "gradient_error": f"{choice.error:.1e} of float64" if choice.error is not None else None,
+    }
+    print_table({"": "left", " ": "left"}, [[k, str(v)] for k, v in shown.items() if v is not None])
+
+
 def _fraction(text: str) -> float:
     try:
         value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)

@@ -239,6 +239,8 @@ def schema(output: Path | None) -> None:
 
 
 def _print_comparison(comparison: Comparison) -> None:
+    from rnnsearch.comparison_text import describe_time
+
     console = stdout()
     metric = comparison.metric
     click.echo(
@@ -291,6 +293,8 @@ def _print_comparison(comparison: Comparison) -> None:
             for effort in comparison.ledger
         ],
     )
+    for phase in comparison.time:
+        click.echo(describe_time(phase))
     click.echo("")
     console.print(comparison.headline, markup=False, soft_wrap=True)
     _print_source(comparison.source)

@@ -117,7 +117,7 @@ class PhaseWriter:
         index = self._tables.index(strides, view.offset)
         if self._roles.role[view.base] is Role.CONSTANT:
             return f"constant({self._constant(view.base)}[{index}])"
-        where = "v" if index == "0" else f"({index}) * L + v"
+        where = _lane(index)
         return f"load({self._pointer(view.base)} + {where})"
 
     # ---- order
@@ -236,7 +236,7 @@ class PhaseWriter:
                     texts.append(self._load(operand, view, of_view.get(id(view), [])))
             if isinstance(item, Summand):
                 index = self._tables.index(own, item.place)
-                body.append(f"add_to(f.sums + ({index}) * L + v, {texts[0]});")
+                body.append(f"add_to(f.sums + {_lane(index)}, {texts[0]});")
                 continue
             if item in self._roles.literal:
                 text = self._tables.number(self._roles.literal[item])
@@ -257,7 +257,7 @@ class PhaseWriter:
 
     def _at(self, strides: list[int]) -> str:
         index = self._tables.index(strides)
-        return "v" if index == "0" else f"({index}) * L + v"
+        return _lane(index)
 
     def _operands(
         self, item: Item, shape: tuple[int, ...]
@@ -517,10 +517,10 @@ class PhaseWriter:
             axis, (before, after) = len(features) - 1 - i, pads[2 * i : 2 * i + 2]
             if axis < 0 and (before or after):
                 raise Unsupported("padding of the samples of a batch")
-            if before < 0 or after < 0:
-                raise Unsupported("padding by less than nothing")
-            if before or after:
-                target = target.sliced(axis, before, view.shape[axis])
+            if before or after:  # less than nothing cuts off
+                kept = view.shape[axis] + min(before, 0) + min(after, 0)
+                view = view.sliced(axis, max(-before, 0), kept)
+                target = target.sliced(axis, max(before, 0), kept)
         axes = collapse(features, [whole.strides])[0]
         heads = [*self._tables.loops(axes), "for (long v = 0; v < L; v += W)"]
         self._code += [f"{'  ' * i}{head}" for i, head in enumerate(heads)]
@@ -572,6 +572,13 @@ class PhaseWriter:
             view = self._roles.operand(node, features, len(shape_of(node)))
         dense = View.of(node, features)
         self._copy(f"({target})", dense.strides, view, verb)
+
+
+def _lane(index: str) -> str:
+    """C++ of a vector's place in a row."""
+    if index == "0":
+        return "v"
+    return f"{f'({index})' if '+' in index else index} * L + v"
 
 
 def write_contractions(roles: Roles, storage: Storage, tables: Tables) -> list[str]:

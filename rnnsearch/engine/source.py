@@ -15,7 +15,7 @@ from rnnsearch.engine.tables import Tables
 _FILE = """\
 // One step of {title}, forwards and backwards, over lanes of samples.
 // n[] are sizes and c[] constants, given at run time; r_ are rows of lanes, v_ values in registers.
-// The words are explained in the engine's page of the documentation.
+// The words are explained in rnnsearch/engine/README.md.
 #include "kernel.h"
 
 static inline void step_forward(const Frame& f, const long t) {{

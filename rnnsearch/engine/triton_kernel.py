@@ -7,6 +7,7 @@ yet run on a GPU: neither measured nor tested there.
 
 from __future__ import annotations
 
+import hashlib
 import linecache
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -92,7 +93,7 @@ class TritonLayer:
     @cached_property
     def _module(self) -> dict[str, Any]:
         # Triton reads the source of a function back; it need not lie in a file.
-        name = f"<triton {hash(self.text):x}>"
+        name = f"<triton {hashlib.sha256(self.text.encode()).hexdigest()[:16]}>"
         linecache.cache[name] = (len(self.text), None, self.text.splitlines(keepends=True), name)
         names: dict[str, Any] = {"__name__": name}
         exec(compile(self.text, name, "exec"), names)
@@ -108,10 +109,14 @@ class TritonLayer:
             raise Unsupported("Triton's kernels need a GPU, or its interpreter")
         kernel = self.source.forward if phase == "forward" else self.source.backward
         function = self._module[phase]
-        with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
-            function[(-(-batch // self.source.tile), members)](
-                *(tensors[name] for name in kernel.arguments), steps, batch
-            )
+        grid = (-(-batch // self.source.tile), members)
+        arguments = [tensors[name] for name in kernel.arguments]
+        try:
+            with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
+                # One stage: to load the next step's weights ahead would take shared memory twice.
+                function[grid](*arguments, steps, batch, num_stages=1)
+        except import_module("triton.runtime.errors").OutOfResources as error:
+            raise Unsupported(f"the step is too large for Triton: {error}") from error
 
     # ---- arithmetic on parameters alone, and on sums over samples and times
 

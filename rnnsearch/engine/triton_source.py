@@ -36,7 +36,7 @@ _MOST_RESIDENT = 1 << 14
 
 _COPIES = ("view", "_unsafe_view", "reshape", "squeeze")
 _PLACED = ("cat", "slice_scatter", "select_scatter", "constant_pad_nd")
-_REDUCTIONS = ("sum", "mean", "amax", "amin")
+_REDUCTIONS = ("sum", "mean", "var", "amax", "amin")
 _OWN_EXPRESSIONS = {"exp2": "tl.exp2({0})", "log2": "tl.log2({0})"}
 
 _HEADER = '''\
@@ -131,8 +131,9 @@ _DEVICE_WORDS = {
     "hyperbolic_sine(x)": "libdevice.sinh(x)",
     "hyperbolic_tangent(x)": "libdevice.tanh(x)",
     "logarithm_plus_one(x)": "libdevice.log1p(x)",
-    "power(x, y)": "libdevice.pow(x, y)",
-    "remainder_towards_zero(x, y)": "libdevice.fmod(x, y)",
+    # Both operands must be of one type, and a number is none.
+    "power(x, y)": "libdevice.pow(x, y + tl.zeros_like(x))",
+    "remainder_towards_zero(x, y)": "libdevice.fmod(x, y + tl.zeros_like(x))",
 }
 # The interpreter has no device library; these are for tests, and lose digits near zero.
 _INTERPRETED_WORDS = {
@@ -343,12 +344,14 @@ class TritonSource:
         inner = node.args[1] if name != "constant_pad_nd" else node.args[0]
         assert isinstance(inner, fx.Node)
         around: Source
+        skipped = 0
         if name == "constant_pad_nd":
             pads = [int(p) for p in node.args[1]]  # type: ignore[union-attr, arg-type]
-            if any(pads[2:]) or min(pads) < 0:
-                raise Unsupported("`constant_pad_nd` of the samples of a batch, or by less than 0")
+            if any(pads[2:]):
+                raise Unsupported("`constant_pad_nd` of the samples of a batch")
             around = float(node.args[2]) if len(node.args) > 2 else 0.0  # type: ignore[arg-type]
-            start, stop = pads[0], width - pads[1]
+            start, stop = max(0, pads[0]), width - max(0, pads[1])
+            skipped = max(0, -pads[0])  # to pad by less than nothing is to cut off
         else:
             rest: list[Any] = [*node.args[2:], None, None, None, None]
             dim, *given = rest
@@ -365,7 +368,7 @@ class TritonSource:
             around = self.part(node.args[0])
         placed = [
             (0, start, _window(around, 0, start)),
-            (start, stop - start, self.part(inner)),
+            (start, stop - start, _window(self.part(inner), skipped, stop - start)),
             (stop, width - stop, _window(around, stop, width - stop)),
         ]
         return [part for part in placed if part[1] > 0]
@@ -422,8 +425,7 @@ class TritonSource:
             *captured.state,
             *captured.state_gradients,
         ]
-        widths = {n: _width(roles, n) for n in [*placeholders, *self._computed]}
-        cuts = {n: {*range(0, width, _WIDEST), width} for n, width in widths.items()}
+        cuts = {n: {0, _width(roles, n)} for n in [*placeholders, *self._computed]}
         alike: list[tuple[fx.Node, int, View[fx.Node], int]] = []
 
         def read(source: Source, by: fx.Node | None = None, at: int = 0) -> None:
@@ -474,6 +476,9 @@ class TritonSource:
                     cuts[node] |= {c + at for c in theirs}
                     cuts[view.base] |= {c + view.offset for c in mine}
                     changed = True
+        for places in cuts.values():  # what is alike now stays alike
+            for low, high in pairwise(sorted(places)):
+                places.update(range(low, high, _WIDEST))
         return cuts
 
     def operands(self, node: fx.Node) -> list[Source]:
@@ -539,7 +544,9 @@ class _Phase:
         for node in self._nodes:
             for start, n in self._source.pieces(node):
                 if (node, start) in needed:
-                    self._body.append(f"{_name(node, start)} = {self._value(node, start, n)}")
+                    name, value = _name(node, start), self._value(node, start, n)
+                    if value != name:
+                        self._body.append(f"{name} = {value}")
         for base, start in dict.fromkeys(stored):
             argument, width, _ = self._source.place(base)
             if not self._is_forward:
@@ -642,6 +649,10 @@ class _Phase:
         texts = [self._text(_window(operand, start, n), n) for operand in source.operands(node)]
         if name in _COPIES:
             return texts[0]
+        if name == "pow" and isinstance(node.args[0], int | float):
+            if node.args[0] <= 0:
+                raise Unsupported(f"`pow` of {node.args[0]}")
+            return f"exponential({_number(math.log(node.args[0]))} * {texts[1]})"
         if name in _OWN_EXPRESSIONS:
             return _OWN_EXPRESSIONS[name].format(*texts)
         return expression(node, texts, _number)
@@ -691,7 +702,7 @@ class _Phase:
         role, weight = source.roles.role, source.roles.view[right]
         if role[left] is not Role.LANES or role[right] is not Role.CONSTANT:
             raise Unsupported(f"`{name_of(node)}` of a constant and lanes in this order")
-        terms = [self._text(_window(source.source(b, node), start, n), n) for b in bias]
+        total = [self._text(_window(source.source(b, node), start, n), n) for b in bias]
         given = source.values_of(left)
         if not isinstance(given, View) or not given.strides[0]:
             raise Unsupported(f"`{name_of(node)}` of repeated columns")
@@ -707,8 +718,11 @@ class _Phase:
             )
             name = self._resident_constant(pointer, text, shape[1] * shape[2])
             product = "large_product" if min(shape) >= _LEAST_DOT else "small_product"
-            terms.append(f"{product}({self._cleared(base, first, k, '0.0')}, {name})")
-        return " + ".join(terms)
+            total.append(f"{product}({self._cleared(base, first, k, '0.0')}, {name})")
+            # Term by term, so that few weights are in shared memory at a time.
+            self._body.append(f"{_name(node, start)} = {' + '.join(total)}")
+            total = [_name(node, start)]
+        return total[0]
 
     def _cleared(self, base: fx.Node, start: int, n: int, filling: str) -> str:
         """A piece with nothing but a number in the columns that only fill up its width."""
@@ -719,16 +733,29 @@ class _Phase:
         given, name = self._source.reduced(node), name_of(node)
         if not isinstance(given, View) or not given.strides[0]:
             raise Unsupported(f"`{name}` of repeated columns")
+        if name != "var":
+            text = self._over_features(name, given)
+            return f"{text} / {given.size}" if name == "mean" else text
+        mean = f"mean_of_{node.name}"
+        self._body.append(f"{mean} = {self._over_features('sum', given)} / {given.size}")
+        raw: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("correction", 1)
+        squares = self._over_features("sum", given, "({0} - " + mean + ") * ({0} - " + mean + ")")
+        return f"({squares}) / {given.size - int(raw)}"
+
+    def _over_features(self, name: str, given: View[fx.Node], what: str = "{0}") -> str:
+        """A reduction of some function of all columns."""
         function, filling, joint = {
             "amax": ("tl.max", 'float("-inf")', "larger({}, {})"),
             "amin": ("tl.min", 'float("inf")', "smaller({}, {})"),
-        }.get(name, ("tl.sum", "0.0", "({} + {})"))
+        }.get(name, ("tl.sum", "0.0", "{} + {}"))
         text = ""
         for base, start in self._source.pieces_of(given):
-            block = self._cleared(base, start, self._length(base, start), filling)
+            n, block = self._length(base, start), what.format(_name(base, start))
+            if n != padded(n):
+                block = f"clear({block}, {n}, {padded(n)}, {filling})"
             part = f"{function}({block}, 1, keep_dims=True)"
             text = joint.format(text, part) if text else part
-        return f"{text} / {given.size}" if name == "mean" else text
+        return f"({text})"
 
     # ---- ends
 

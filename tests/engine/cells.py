@@ -89,7 +89,7 @@ class FastWeights(nn.Module):
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, fast = state
         key, value = torch.tanh(self.key(inputs)), torch.tanh(self.value(inputs))
-        fast = 0.9 * fast + key.unsqueeze(2) * value.unsqueeze(1)
+        fast = 0.5 * fast + 0.2 * key.unsqueeze(2) * value.unsqueeze(1)
         hidden = torch.tanh(self.slow(hidden) + (hidden.unsqueeze(1) @ fast).squeeze(1))
         return hidden, (hidden, fast)
 
@@ -269,7 +269,6 @@ CASES = {
         lambda c, z, h: torch.tanh(c.form(z, h)), form=lambda p: nn.Bilinear(p, p, p)
     ),
     "number": _with(lambda c, z, h: torch.tanh(z) * torch.tensor(0.5)),
-    "tied": _STATES_AND_PARAMETERS["tied"],
 }
 
 _positive = torch.Tensor.abs
@@ -286,7 +285,7 @@ FUNCTIONS: dict[str, Function] = {
         name: getattr(torch, name)
         for name in (
             *("abs", "atan", "cos", "cosh", "erf", "exp", "exp2", "expm1", "floor", "sigmoid"),
-            *("sign", "sin", "sinh", "square", "tan", "tanh"),
+            *("sign", "sin", "sinh", "square", "tanh"),
         )
     },
     "gelu by tanh": lambda z: functional.gelu(z, approximate="tanh"),
@@ -298,6 +297,7 @@ FUNCTIONS: dict[str, Function] = {
     "sqrt": lambda z: torch.sqrt(_positive(z) + 0.1),
     "rsqrt": lambda z: torch.rsqrt(_positive(z) + 0.1),
     "reciprocal": lambda z: torch.reciprocal(_positive(z) + 0.5),
+    "tan": lambda z: torch.tan(torch.tanh(z)),
     "asin": lambda z: torch.asin(0.9 * torch.tanh(z)),
     "acos": lambda z: torch.acos(0.9 * torch.tanh(z)),
     "third power": lambda z: z**3,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnsearch.engine import build
 from rnnsearch.engine.build import NoCompiler, toolchain
 
 pytest.register_assert_rewrite("tests.engine.agreement")
@@ -34,3 +35,10 @@ def compiler(build_cache: Path) -> None:
         toolchain()
     except NoCompiler as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def quick_builds(compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build with less optimization, for large steps that show what the source says."""
+    flags = tuple("-O1" if flag == "-O3" else flag for flag in build._FLAGS)
+    monkeypatch.setattr(build, "_FLAGS", flags)

@@ -1,0 +1,119 @@
+"""Runs a whole study as a user does, by the command line and in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+
+from benchmarks.fresh_process import REPOSITORY, environment
+
+NAME = "benchmark"
+WORKERS = 2
+LEARNING_RATES = {"low": 1e-3, "high": 2e-2, "log": True}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of a study, from its ledger.
+
+    Attributes:
+        seconds: wall time from the first trial's start to the last one's end.
+        workers: trials at a time.
+        training: seconds of training and validation of all trials together.
+        trials: trials that ran to their end.
+    """
+
+    seconds: float
+    workers: int
+    training: float
+    trials: int
+
+    @property
+    def other(self) -> float:
+        """Seconds of the workers that were not training, for each trial."""
+        return (self.seconds * self.workers - self.training) / self.trials
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """What became of a study.
+
+    Attributes:
+        seconds: wall time of the command, from nothing to the leaderboard.
+        search: the search.
+        specs: what its trials were asked to do, as `TrialSpec` writes it.
+        engine: what trained them.
+    """
+
+    seconds: float
+    search: Phase
+    specs: list[dict[str, Any]]
+    engine: str
+
+
+def run_study(trials: int, epochs: int, **changes: Any) -> StudyRun:
+    """Run a study of SM-RNN on the 5,000 digits that come with the packages.
+
+    Args:
+        trials: trials of the search.
+        epochs: of each trial.
+        changes: other settings of the study file.
+    """
+    content = {
+        "schema_version": 1,
+        "name": NAME,
+        "seed": 1,
+        "task": {"name": "spatial_mnist", "options": {"pixels": "binary"}},
+        # One size for all trials, so that all take the same time.
+        "architectures": [{"name": "sm_rnn", "options": {"mlp_ratio": 1.3333}}],
+        "budget": {"parameters": 3000, "tolerance": "3%"},
+        "training": {"epochs": epochs, "batch_size": 32, "learning_rate": LEARNING_RATES},
+        "search": {"trials": trials, "sampler": "random", "scheduler": "none"},
+        "confirmation": {"seeds": 1},
+        "resources": {"workers": WORKERS},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        home, file = Path(folder, "home"), Path(folder, "study.yaml")
+        file.write_text(yaml.safe_dump({**content, **changes}, sort_keys=False), encoding="utf-8")
+        began = time.perf_counter()
+        _rnnsearch(home, "study", "start", "--quiet", str(file))
+        seconds = time.perf_counter() - began
+        info = json.loads(_rnnsearch(home, "study", "show", NAME, "--json"))
+        return _read(home / "studies" / NAME, seconds, info)
+
+
+def _read(folder: Path, seconds: float, info: Mapping[str, Any]) -> StudyRun:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'trials.db'}")
+    found = optuna.load_study(study_name="search/sm_rnn", storage=storage).trials
+    storage.engine.dispose()
+    epochs = [json.loads(trial.user_attrs["epochs"]) for trial in found]
+    phase = info["phases"]["search"]
+    training = sum(metrics[-1]["seconds"] for metrics in epochs)
+    return StudyRun(
+        seconds,
+        Phase(phase["seconds"], int(phase["workers"]), training, len(found)),
+        [json.loads(trial.user_attrs["spec"]) for trial in found],
+        info["engines"]["sm_rnn"]["name"],
+    )
+
+
+def _rnnsearch(home: Path, *arguments: str) -> str:
+    """Run a command of rnnsearch to its end; what it says on stdout."""
+    return subprocess.run(
+        [sys.executable, "-m", "rnnsearch", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+        env=environment(home),
+    ).stdout

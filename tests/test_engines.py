@@ -1,0 +1,266 @@
+"""Engines train the same model alike, say what they cannot take, and are told from each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rnnsearch import Examples, ModelSpec, SequenceShape, accuracy, cross_entropy, load_registry
+from rnnsearch.batches import Batches
+from rnnsearch.cell import RecurrentCell, State
+from rnnsearch.engine import build
+from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine_choice import choose_engine
+from rnnsearch.engines import ENGINES, prepare
+from rnnsearch.errors import DivergedError
+from rnnsearch.layers import Stacked, Unrolled
+from rnnsearch.losses import Classification, StandIn
+from rnnsearch.model import RecurrentModel, build_model
+from rnnsearch.training import TrainingRun
+from rnnsearch.trial import TrainingConfig, TrialSpec
+from rnnsearch.verification import Mismatch, relative_error, verify
+
+CPU = torch.device("cpu")
+SHAPE = SequenceShape(input_size=3, output_size=4, length=6, readout="last_step")
+CONFIG = TrainingConfig(epochs=3, batch_size=16, learning_rate=0.01, gradient_clip=0.5)
+
+
+class CounterCell(RecurrentCell):
+    """Hides a counter from its arguments, which no engine that looks at one step can see."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.linear = torch.nn.Linear(input_size + hidden_size, hidden_size)
+        self.steps = 0
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Any) -> int:
+        return (input_size + hidden_size + 1) * hidden_size
+
+    def initial_state(self, batch_size: int) -> State:
+        self.steps = 0
+        return (self.zeros(batch_size, self.hidden_size),)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        self.steps += 1
+        hidden = torch.tanh(self.linear(torch.cat((inputs, state[0]), dim=-1))) / self.steps
+        return hidden, (hidden,)
+
+
+class ShyCell(CounterCell):
+    """Branches on the value of a tensor."""
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = torch.tanh(self.linear(torch.cat((inputs, state[0]), dim=-1)))
+        if hidden.sum() > 0:
+            hidden = hidden * 2
+        return hidden, (hidden,)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder of built kernels for all tests here."""
+    folder = tmp_path_factory.mktemp("kernels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "cache_folder", lambda: folder)
+        yield
+
+
+def spec_of(architecture: str = "mcrm", engine: str = "program", **model: Any) -> TrialSpec:
+    """A small trial."""
+    model_spec = ModelSpec(architecture, SHAPE, 5, **{"head": "linear", **model})
+    return TrialSpec("search", model_spec, CONFIG, 3, "noise", {}, 0, 0.0, engine=engine)
+
+
+def data(samples: int = 50, seed: int = 0, *, varying: bool = False) -> Batches:
+    """Four classes of noise."""
+    source = np.random.default_rng(seed)
+    inputs = source.normal(size=(samples, 6, 3)).astype(np.float32)
+    lengths = source.integers(1, 7, samples) if varying else None
+    return Batches(Examples(inputs, source.integers(0, 4, samples), lengths), CPU)
+
+
+def start(spec: TrialSpec, objective: Any = None) -> TrainingRun:
+    """A run on noise."""
+    architecture = load_registry().architecture(spec.model.architecture)
+    return TrainingRun(architecture, spec, objective or Classification(), data(), data(23, 1))
+
+
+def model_with(cell: RecurrentCell) -> RecurrentModel:
+    """A cell, read at the last step by a linear head."""
+    head = torch.nn.Linear(cell.hidden_size, 4)
+    return RecurrentModel(Stacked([Unrolled(cell)]), head, "last_step")
+
+
+@pytest.mark.parametrize("architecture", ["mcrm", "lstm", "snn"])
+def test_every_engine_trains_the_same_model_alike(architecture: str) -> None:
+    runs = {engine: start(spec_of(architecture, engine)) for engine in ENGINES}
+    metrics = {engine: [run.run_epoch() for _ in range(2)][-1] for engine, run in runs.items()}
+    for engine, found in metrics.items():
+        for name in ("train_loss", "train_metric", "validation_loss", "gradient_norm"):
+            expected = getattr(metrics["eager"], name)
+            assert getattr(found, name) == pytest.approx(expected, rel=2e-4), (engine, name)
+    assert [run.engine for run in runs.values()][:2] == ["compiled program", "compiled layers"]
+    assert runs["eager"].engine == "eager"
+    assert runs["torch"].engine == ("torch.nn.LSTM" if architecture == "lstm" else "eager")
+
+
+def test_a_program_resumes_to_the_last_bit(tmp_path: Path) -> None:
+    whole, half = start(spec_of()), start(spec_of())
+    expected = [whole.run_epoch().train_loss for _ in range(3)]
+    half.run_epoch()
+    torch.save(half.state_dict(), tmp_path / "half.pt")
+    again = start(replace(spec_of(), seed=99))
+    again.load_state_dict(torch.load(tmp_path / "half.pt", weights_only=True))
+    assert [again.run_epoch().train_loss for _ in range(2)] == expected[1:]
+
+
+def test_the_model_of_a_program_is_always_up_to_date() -> None:
+    run = start(spec_of())
+    run.run_epoch()
+    exported = build_model(load_registry().architecture("mcrm"), run.model.spec)  # type: ignore[arg-type]
+    exported.load_state_dict(run.state_dict()["model"])
+    inputs, targets, _ = data(23, 1).take(torch.arange(23))
+    with torch.no_grad():
+        loss = float(cross_entropy(exported(inputs, None), targets))
+    assert loss == pytest.approx(run.evaluate(data(23, 1))[0], rel=1e-5)
+
+
+def test_a_program_that_diverges_says_so_as_eager_does() -> None:
+    config = replace(CONFIG, learning_rate=1e30, gradient_clip=0.0)
+    run = start(replace(spec_of("prelu_rnn"), training=config))
+    with pytest.raises(DivergedError, match="is not finite in epoch 1"):
+        run.run_epoch()
+
+
+def test_a_loss_that_the_engine_lacks_leaves_compiled_layers_and_says_why() -> None:
+    run = start(spec_of(), StandIn())
+    assert run.engine == "compiled layers"
+    assert run.engine_reason == "program: the loss is not one that the engine has"
+
+
+def test_what_cannot_be_compiled_runs_eagerly_and_says_why() -> None:
+    updates, reason = prepare(
+        "program", model_with(ShyCell(3, 5)), CONFIG, Classification(), data()
+    )
+    assert updates.name == "eager"
+    assert "program: " in reason
+    assert "layers: " in reason
+    loss, _, _ = updates.train(data(), torch.arange(50))
+    assert math.isfinite(loss)
+
+
+def test_no_compiler_leaves_the_plain_engine_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    build.toolchain.cache_clear()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    try:
+        choice = choose_engine(load_registry().architecture("mcrm"), spec_of(), Classification())
+    finally:
+        build.toolchain.cache_clear()
+    assert (choice.engine, choice.name, choice.speedup) == ("vmapped", "vmapped seeds", None)
+    assert "no C++ compiler found (looked for no-such-compiler)" in choice.reason
+    assert not choice.failed
+
+
+# Verification
+
+
+@pytest.mark.parametrize("engine", ["program", "layers"])
+def test_an_engine_that_computes_what_eager_does_is_let_through(engine: str) -> None:
+    model = build_model(load_registry().architecture("nlstm"), spec_of("nlstm").model)
+    assert verify(engine, model, SHAPE, CONFIG, Classification()) < 1e-6
+
+
+@pytest.mark.parametrize("engine", ["program", "layers"])
+def test_a_counter_that_a_cell_hides_is_found(engine: str) -> None:
+    with pytest.raises(Mismatch, match="gradients over 5 steps differ from the eager loop's"):
+        verify(engine, model_with(CounterCell(3, 5)), SHAPE, CONFIG, Classification())
+
+
+def test_variable_lengths_and_both_directions_are_verified_too() -> None:
+    shape = replace(SHAPE, length=None, readout="masked_step")
+    spec = replace(spec_of("gru").model, shape=shape, bidirectional=True, num_layers=2)
+    model = build_model(load_registry().architecture("gru"), spec)
+    assert verify("program", model, shape, CONFIG, Classification()) < 1e-6
+
+
+def test_a_relative_error_with_something_not_finite_is_infinite() -> None:
+    exact = [torch.ones(2, dtype=torch.float64)]
+    assert relative_error(exact, [torch.tensor([1.0, math.nan])]) == math.inf
+    assert relative_error(exact, [torch.tensor([1.0, 1.5])]) == pytest.approx(0.5 / math.sqrt(2))
+
+
+# The choice
+
+
+def test_a_mismatch_falls_back_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: Any) -> float:
+        raise Mismatch("gradients over 5 steps differ from the eager loop's by 1.0e-02")
+
+    monkeypatch.setattr("rnnsearch.engine_choice.verify", refuse)
+    choice = choose_engine(load_registry().architecture("mcrm"), spec_of(), Classification())
+    assert choice.failed
+    assert choice.engine == "torch"
+    assert "program: gradients over 5 steps differ" in choice.reason
+
+
+def test_nobody_waits_for_a_compiler_on_what_eager_would_finish_sooner() -> None:
+    architecture = load_registry().architecture("mcrm")
+    choice = choose_engine(architecture, spec_of(), Classification(), updates=3_000)
+    assert (choice.engine, choice.speedup) == ("torch", None)
+    assert choice.reason == "18,000 time steps in all: not worth compiling"
+
+
+def test_the_choice_says_how_much_faster_and_how_exact_the_engine_is() -> None:
+    choice = choose_engine(load_registry().architecture("mcrm"), spec_of(), Classification())
+    assert (choice.engine, choice.name, choice.reason) == ("program", "compiled program", "")
+    assert choice.speedup is not None
+    assert choice.speedup > 1
+    assert choice.error is not None
+    assert choice.error < 1e-6
+
+
+@pytest.mark.parametrize("engine", ["eager", "torch"])
+def test_a_plain_engine_that_was_asked_for_is_taken(engine: str) -> None:
+    architecture = load_registry().architecture("lstm")
+    choice = choose_engine(architecture, spec_of("lstm"), Classification(), requested=engine)
+    assert choice.engine == engine
+    assert choice.name == {"eager": "eager", "torch": "torch.nn.LSTM"}[engine]
+
+
+def test_a_gpu_leaves_the_compiled_cpu_engines_out() -> None:
+    architecture = load_registry().architecture("mcrm")
+    choice = choose_engine(architecture, spec_of(), Classification(), on_gpu=True)
+    assert (choice.engine, choice.reason) == ("torch", "the trials run on a GPU")
+
+
+def test_a_model_without_a_time_loop_is_named_feed_forward() -> None:
+    architecture = load_registry().architecture("ff_nn")
+    spec = replace(spec_of("ff_nn"), model=ModelSpec("ff_nn", SHAPE, 5, head=""))
+    choice = choose_engine(architecture, spec, Classification())
+    assert (choice.engine, choice.name) == ("torch", "feed-forward")
+
+
+def test_unsupported_data_are_refused_by_type() -> None:
+    batches = Batches(Examples(np.zeros((4, 6, 3), np.int64), np.zeros(4, np.int64)), CPU)
+    with pytest.raises(Unsupported, match=r"inputs are torch\.int64"):
+        batches.compiled(4)
+
+
+def test_a_class_that_the_model_has_no_output_for_is_refused() -> None:
+    batches = Batches(Examples(np.zeros((4, 6, 3), np.float32), np.array([0, 1, 2, 4])), CPU)
+    with pytest.raises(Unsupported, match="class targets are not all from 0 to 3"):
+        batches.compiled(4)
+
+
+def test_an_accuracy_leaves_out_what_the_loss_leaves_out() -> None:
+    outputs = torch.tensor([[[2.0, 1.0]], [[1.0, 2.0]], [[5.0, 0.0]]])  # (time, batch, classes)
+    assert float(accuracy(outputs, torch.tensor([[0, 0, -100]]))) == 0.5
