@@ -28,12 +28,22 @@ def run(quick: bool = False) -> list[Table]:
         "float32, with torch's defaults: cuDNN may use TF32, other matrix products do not.",
     ]
     for members in (1, 4) if quick else (1, 10, 64, 256):
-        rows += _rows(members, (2, 3) if quick else (ROUNDS, STEPS), notes)
+        effort = (2, 3) if quick else (ROUNDS, STEPS)
+        rows += measure(members, torch.device("cuda"), effort, notes)
     return [Table("Populations of SM-RNN on a GPU, T = 28, batch 64", rows, notes)]
 
 
-def _rows(members: int, effort: tuple[int, int], notes: list[str]) -> list[dict[str, Value]]:
-    device = torch.device("cuda")
+def measure(
+    members: int, device: torch.device, effort: tuple[int, int], notes: list[str]
+) -> list[dict[str, Value]]:
+    """Rows of a population.
+
+    Args:
+        members: models that train together.
+        device: the GPU.
+        effort: rounds, and steps of a block.
+        notes: told what could not be measured.
+    """
     models = []
     for seed in range(members):
         torch.manual_seed(seed)

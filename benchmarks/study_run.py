@@ -27,21 +27,28 @@ class Phase:
     """A phase of a study, from its ledger.
 
     Attributes:
-        seconds: wall time from the first trial's start to the last one's end.
+        seconds: wall time, from asking for workers to the last trial's end.
+        start: of it, until the first trial began to train.
         workers: trials at a time.
         training: seconds of training and validation of all trials together.
         trials: trials that ran to their end.
     """
 
     seconds: float
+    start: float
     workers: int
     training: float
     trials: int
 
     @property
-    def other(self) -> float:
-        """Seconds of the workers that were not training, for each trial."""
-        return (self.seconds * self.workers - self.training) / self.trials
+    def other_share(self) -> float:
+        """Share of the workers' time that went into anything else than training."""
+        return 1 - self.training / (self.seconds * self.workers)
+
+    @property
+    def other_per_trial(self) -> float:
+        """Seconds of the workers for each trial, from the first one on, beside training."""
+        return ((self.seconds - self.start) * self.workers - self.training) / self.trials
 
 
 @dataclass(frozen=True)
@@ -96,13 +103,18 @@ def _read(folder: Path, seconds: float, info: Mapping[str, Any]) -> StudyRun:
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'trials.db'}")
     found = optuna.load_study(study_name="search/sm_rnn", storage=storage).trials
     storage.engine.dispose()
-    epochs = [json.loads(trial.user_attrs["epochs"]) for trial in found]
+    training = [json.loads(t.user_attrs["epochs"])[-1]["seconds"] for t in found]
+    asked = min(t.datetime_start for t in found if t.datetime_start)
+    start = min(
+        (t.datetime_complete - asked).total_seconds() - own
+        for t, own in zip(found, training, strict=True)
+        if t.datetime_complete
+    )
     phase = info["phases"]["search"]
-    training = sum(metrics[-1]["seconds"] for metrics in epochs)
     return StudyRun(
         seconds,
-        Phase(phase["seconds"], int(phase["workers"]), training, len(found)),
-        [json.loads(trial.user_attrs["spec"]) for trial in found],
+        Phase(phase["seconds"], max(0.0, start), phase["workers"], sum(training), len(found)),
+        [json.loads(t.user_attrs["spec"]) for t in found],
         info["engines"]["sm_rnn"]["name"],
     )
 

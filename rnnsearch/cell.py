@@ -28,8 +28,13 @@ class RecurrentCell(nn.Module, ABC):
       inside the step;
     * `parameter_count` equals what the constructor builds and grows strictly with `hidden_size`.
 
+    A cell that needs chance (zoneout, recurrent dropout, noise) asks for it: with `noise_size` set
+    to k, the last k columns of its inputs are drawn outside, uniform in [0, 1) at every step while
+    the module is training; otherwise they are one half, and `self.training` tells which. All
+    engines then see the same draws.
+
     Shapes:
-        inputs: `(batch, input_size)`
+        inputs: `(batch, input_size)`, or `(batch, input_size + noise_size)`
         state: a tuple of tensors `(batch, ...)`
         output: `(batch, output_size)`
 
@@ -45,12 +50,14 @@ class RecurrentCell(nn.Module, ABC):
         head: the head put on the cell where the study names none: `linear`, `mlp` or `prelu`.
         readout: `None` to read as the task says (last step, masked step, every step), or
             `all_steps` to give the head the outputs of all steps at once (fixed lengths only).
+        noise_size: random numbers that a step wants for each sample.
     """
 
     structure: ClassVar[Parameters] = {}
     hyperparameters: ClassVar[Parameters] = {}
     head: ClassVar[str] = "linear"
     readout: ClassVar[str | None] = None
+    noise_size: int = 0
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()

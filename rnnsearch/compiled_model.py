@@ -26,7 +26,7 @@ def cell_source(cell: RecurrentCell) -> str:
         Unsupported: it cannot be compiled; says why.
     """
     shapes = tuple(tuple(part.shape[1:]) for part in cell.initial_state(1))
-    captured = capture(cell, cell.input_size, shapes)
+    captured = capture(cell, cell.input_size + cell.noise_size, shapes)
     return write_source(captured, type(cell).__name__)[0]
 
 
@@ -103,7 +103,8 @@ def plan_program(
     measures = (loss, "loss" if score == loss else score)
     if model.spec is None:
         return _Planner(model, steps, lanes).plan(*measures)
-    key = f"{model.spec} {lanes} {measures}"
+    cells = {type(m.cell) for m in model.modules() if isinstance(m, Unrolled)}
+    key = f"{sorted(map(repr, cells))} {model.spec} {lanes} {measures}"
     fixed = model.readout == "all_steps"  # elsewhere a plan serves every length
     if key not in _PLANS:
         _PLANS[key] = _Planner(model, steps, lanes).plan(*measures)
@@ -176,6 +177,8 @@ class _Planner:
         return features
 
     def _cell(self, layer: Unrolled, features: int, depth: int) -> CompiledStep:
+        if layer.cell.noise_size:
+            raise Unsupported("the cell asks for noise, which whole programs do not draw")
         shapes = tuple(tuple(part.shape[1:]) for part in layer.initial_state(1))
         return self._compile(layer.cell, features, shapes, input_gradient=depth > 0)
 

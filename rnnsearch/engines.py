@@ -28,7 +28,7 @@ from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.layer import CompiledLayer
 from rnnsearch.engine.program import Data, Member, Program, chunks
 from rnnsearch.engine.step import compile_step, lanes_for
-from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch
+from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch, run_eagerly
 from rnnsearch.losses import Objective
 from rnnsearch.model import RecurrentModel
 from rnnsearch.optimizers import make_optimizer
@@ -262,10 +262,11 @@ class _CompiledRun:
 
     def __init__(self, layer: Unrolled, batch_size: int, input_gradient: bool) -> None:
         shapes = tuple(tuple(part.shape[1:]) for part in layer.initial_state(1))
+        self._training = layer.cell.training
         self._layer = CompiledLayer(
             compile_step(
                 layer.cell,
-                layer.cell.input_size,
+                layer.cell.input_size + layer.cell.noise_size,
                 shapes,
                 lanes=lanes_for(batch_size),
                 input_gradient=input_gradient,
@@ -273,6 +274,8 @@ class _CompiledRun:
         )
 
     def __call__(self, cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        if cell.training != self._training:
+            return run_eagerly(cell, inputs, state)  # it was captured in the other mode
         held = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
         names = [n for n in self._layer.step.tables.names if n not in self._layer.step.folded]
         return self._layer(inputs, state, [held[name] for name in names])

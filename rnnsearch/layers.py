@@ -71,6 +71,11 @@ class Unrolled(nn.Module):
 
     def continued(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run on from a state, and hand back where it ends: truncated backpropagation."""
+        if self.cell.noise_size:
+            shape = (*inputs.shape[:2], self.cell.noise_size)
+            drawn = torch.rand(shape, device=inputs.device, dtype=inputs.dtype)
+            noise = drawn if self.training else torch.full_like(drawn, 0.5)
+            inputs = torch.cat((inputs, noise), dim=-1)
         return (self.run or run_eagerly)(self.cell, inputs, state)
 
 

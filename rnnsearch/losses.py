@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -55,22 +56,30 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
 
 
+# Sums over what is counted, not elements picked by a mask: neither vmap nor a CUDA graph takes shapes
+# that depend on values.
+
+
 def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Share of the largest logits that are at the right class."""
     counted = targets != -100
-    return (outputs.argmax(dim=-1) == targets)[counted].float().mean()
+    right = (outputs.argmax(dim=-1) == targets) & counted
+    return right.sum() / counted.sum()
 
 
 def _mean_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean squared error."""
     counted = ~targets.isnan()
-    return (outputs[counted] - targets[counted]).square().mean()
+    errors = outputs - torch.where(counted, targets, outputs.detach())
+    return errors.square().sum() / counted.sum()
 
 
 def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of logits against probabilities or bits, in nats."""
     counted = ~targets.isnan()
-    return functional.binary_cross_entropy_with_logits(outputs[counted], targets[counted])
+    known = torch.where(counted, targets, torch.zeros_like(targets))
+    losses = functional.binary_cross_entropy_with_logits(outputs, known, reduction="none")
+    return (losses * counted).sum() / counted.sum()
 
 
 cross_entropy = Measure("cross_entropy", _cross_entropy)

@@ -167,19 +167,25 @@ def _gradient(
 def _compare_updates(
     engine: str, model: nn.Module, data: Batches, config: TrainingConfig, objective: Objective
 ) -> None:
-    """Two updates by plain gradient descent: Adam would turn the sign of a zero into a step."""
+    """Two updates and an evaluation.
+
+    By plain gradient descent: Adam would turn the sign of a zero into a step.
+    """
     plain = replace(config, optimizer="sgd", learning_rate=0.1)
     order = torch.arange(len(data))
     half = len(data) // 2
-    after = []
+    after, measured = [], []
     for which in (engine, "eager"):
         own = copy.deepcopy(model)
         updates, _ = prepare(which, own, plain, objective, data)
         for some in (order[:half], order[half:]):
             updates.train(data, some)
         after.append([p.detach().double() for p in _trained(own)])
+        measured.append(updates.measure(data)[0])
     before = [p.detach().double() for p in _trained(model)]
     found, exact = ([a - b for a, b in zip(ps, before, strict=True)] for ps in after)
     error = relative_error(exact, found)
     if not error <= 1e-3:
         raise Mismatch(f"two updates differ from the eager loop's by {error:.1e}")
+    if not abs(measured[0] - measured[1]) <= 1e-3 * max(1.0, abs(measured[1])):
+        raise Mismatch(f"evaluation gives {measured[0]:.4g}, the eager loop {measured[1]:.4g}")

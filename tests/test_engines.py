@@ -65,6 +65,21 @@ class ShyCell(CounterCell):
         return hidden, (hidden,)
 
 
+class ZoneoutCell(CounterCell):
+    """Keeps a unit's old value with probability 0.3 (Krueger et al., arXiv:1606.01305)."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.noise_size = hidden_size
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        features, noise = inputs.split((self.input_size, self.noise_size), dim=-1)
+        hidden = torch.tanh(self.linear(torch.cat((features, state[0]), dim=-1)))
+        kept = (noise < 0.3).float() if self.training else torch.full_like(noise, 0.3)
+        hidden = kept * state[0] + (1 - kept) * hidden
+        return hidden, (hidden,)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One folder of built kernels for all tests here."""
@@ -168,6 +183,33 @@ def test_no_compiler_leaves_the_plain_engine_and_says_why(monkeypatch: pytest.Mo
     assert (choice.engine, choice.name, choice.speedup) == ("vmapped", "vmapped seeds", None)
     assert "no C++ compiler found (looked for no-such-compiler)" in choice.reason
     assert not choice.failed
+
+
+def test_noise_is_drawn_outside_so_that_engines_see_the_same() -> None:
+    measured = []
+    for engine in ("program", "eager"):
+        torch.manual_seed(0)
+        model = model_with(ZoneoutCell(3, 5))
+        updates, reason = prepare(engine, model, CONFIG, Classification(), data())
+        torch.manual_seed(1)
+        measured.append((*updates.train(data(), torch.arange(50)), *updates.measure(data())))
+        if engine == "program":
+            assert updates.name == "compiled layers"
+            assert "the cell asks for noise" in reason
+    assert measured[0] == pytest.approx(measured[1], rel=1e-5)
+
+
+def test_a_carried_state_goes_on_where_the_last_piece_ended() -> None:
+    model = build_model(load_registry().architecture("mcrm"), spec_of().model)
+    updates, _ = prepare("layers", model, CONFIG, Classification(), data())
+    assert updates.name == "compiled layers"
+    layer = next(m for m in model.modules() if isinstance(m, Unrolled))
+    inputs = torch.randn(7, 4, 3)
+    whole, end = layer.continued(inputs, layer.initial_state(4))
+    first, state = layer.continued(inputs[:3], layer.initial_state(4))
+    second, last = layer.continued(inputs[3:], tuple(part.detach() for part in state))
+    torch.testing.assert_close(torch.cat((first, second)), whole)
+    torch.testing.assert_close(last, end)
 
 
 # Verification

@@ -10,6 +10,7 @@ so the graph holds forward and backward together:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,13 +74,33 @@ _TAKEN_APART = [
     _aten.softplus,
     _aten.softplus_backward,
     _aten.stack,
-    _aten.std,
     _aten.tanh_backward,
     _aten.threshold,
     _aten.threshold_backward,
-    _aten.var,
-    _aten.var_mean,
 ]
+
+
+def _variance_and_mean(
+    x: Tensor,
+    dim: list[int] | int | None = None,
+    *,
+    correction: float | None = None,
+    keepdim: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Variance and mean by sums and products; torch's own goes to operators of its compiler."""
+    axes = list(range(x.dim())) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    count = math.prod(x.shape[axis] for axis in axes)
+    centred = x - x.mean(axes, keepdim=True)
+    divisor = count - (1.0 if correction is None else correction)
+    squares = (centred * centred).sum(axes, keepdim=keepdim)
+    return squares / divisor, x.mean(axes, keepdim=keepdim)
+
+
+_OWN = {
+    _aten.var_mean.correction: _variance_and_mean,
+    _aten.var.correction: lambda *given, **named: _variance_and_mean(*given, **named)[0],
+    _aten.std.correction: lambda *given, **named: _variance_and_mean(*given, **named)[0].sqrt(),
+}
 
 
 class Unsupported(Exception):
@@ -189,7 +210,7 @@ def capture(
         outputs, pull_back = torch.func.vjp(run, *primals)[:2]
         return list(outputs), pull_back(tuple(g))
 
-    decompositions = {**core_aten_decompositions(), **get_decompositions(_TAKEN_APART)}
+    decompositions = {**core_aten_decompositions(), **get_decompositions(_TAKEN_APART), **_OWN}
     try:
         traced = make_fx(
             torch.func.functionalize(joint, remove="mutations"),
@@ -257,8 +278,6 @@ def _fold(traced: fx.GraphModule, graph: fx.Graph) -> dict[fx.Node, Tensor]:
         name = getattr(node.target, "__name__", "").split(".")[0]
         if not uses or name in FILLS or not isinstance(value, Tensor):
             continue
-        if value.dim() == 0:
-            continue  # a number: stands in the source
         with graph.inserting_before(node):
             place = graph.placeholder(f"folded_{len(folded)}")
         place.meta["val"] = value.detach().float().contiguous()

@@ -245,20 +245,22 @@ def _operands(layer: TritonLayer, tensors: Mapping[str, Tensor]) -> dict[fx.Node
         for node in reader.all_input_nodes:
             is_turned = source.roles.role[node] is Role.TURNED
             shape = shape_of(node)[:-1] if is_turned else shape_of(node)[1:]
-            columns = []
+            columns: list[Tensor] = []
             value = source.values_of(node)
             size = value.size if isinstance(value, View) else 1
             for n, part in source.stretches(value, size):
                 if not isinstance(part, View):
-                    columns.append(like.new_full((members, steps, batch, n), part))
-                elif source.is_constant(part):
-                    flat = tensors[source.constant(part.base)].flatten(1)
-                    chosen = flat[:, part.offset :: part.strides[0] or 1][:, : part.size]
-                    columns.append(chosen[:, None, None].expand(members, steps, batch, n))
+                    memory, chosen = like.new_full((members, 1, 1, 1), part), slice(None)
                 else:
-                    name, _, is_next = source.place(part.base)
-                    memory = tensors[name][:, int(is_next) :][:, :steps]
-                    columns.append(memory[..., part.offset : part.offset + part.size])
+                    step = part.strides[0]
+                    end = part.offset + (part.size * step if step else 1)
+                    chosen = slice(part.offset, end, step or 1)
+                    if source.is_constant(part):
+                        memory = tensors[source.constant(part.base)].flatten(1)[:, None, None]
+                    else:
+                        name, _, is_next = source.place(part.base)
+                        memory = tensors[name][:, int(is_next) :][:, :steps]
+                columns.append(memory[..., chosen].expand(members, steps, batch, n))
             whole = torch.cat(columns, dim=-1) if len(columns) > 1 else columns[0]
             whole = whole.expand(members, steps, batch, *(shape or (1,)))
             whole = whole.reshape(members, steps * batch, *shape)

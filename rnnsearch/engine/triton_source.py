@@ -226,6 +226,7 @@ class TritonSource:
             and node not in roles.literal
         ]
         self.cuts = self._cut()
+        self.constants: dict[str, fx.Node] = {}
         operands = [
             piece
             for node in self.contracted
@@ -235,7 +236,6 @@ class TritonSource:
         # What is stored anyway need not be computed again.
         again = set(storage.repeated) - {base for base, _ in operands}
         again |= {node for node in self._computed if name_of(node) in _PLACED}
-        self.constants: dict[str, fx.Node] = {}
         self.kept: dict[str, int] = {}
         self.stored: dict[str, int] = {}
         self._kept_pieces: dict[Piece, None] = {}
@@ -413,8 +413,11 @@ class TritonSource:
 
     def _pieces_behind(self, source: Source) -> list[Piece]:
         """The pieces that are stored of an operand of a contraction."""
-        n = source.size if isinstance(source, View) else 1
-        return [piece for _, part in self.stretches(source, n) for piece in self.pieces_of(part)]
+        parts = [part for _, part in self.stretches(source, _size(source))]
+        for part in parts:
+            if isinstance(part, View) and self.is_constant(part):
+                self.constant(part.base)
+        return [piece for part in parts for piece in self.pieces_of(part)]
 
     def _cut(self) -> dict[fx.Node, set[int]]:
         """Where values are cut, so that what is read together is cut alike."""
@@ -440,7 +443,8 @@ class TritonSource:
         for node in self._computed:
             name = name_of(node)
             if name in _PLACED:
-                for row, _, part in self.parts(node):
+                for row, length, part in self.parts(node):
+                    cuts[node] |= {row, row + length}
                     read(part, node, row)
             elif name in ("mm", "addmm"):
                 *bias, left, _ = node.args
@@ -809,6 +813,10 @@ def _window(source: Source, start: int, n: int) -> Source:
     if source.size == 1 or not source.strides[0]:
         return View(source.base, (1,), (1,), source.offset)
     return source.sliced(0, start, n)
+
+
+def _size(source: Source) -> int:
+    return source.size if isinstance(source, View) else 1
 
 
 def _width(roles: Roles, node: fx.Node) -> int:

@@ -98,6 +98,22 @@ class SlicingCell(_Cell):
         return new[:, ::1].relu(), (new / (1 + new.abs()),)
 
 
+class RepeatingCell(_Cell):
+    """Joins a repeated column, its state, a parameter and a number to what it maps."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.start = nn.Parameter(torch.randn(2))
+        self.map = nn.Linear(2 + hidden_size + 2 + 1, hidden_size)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        (old,) = state
+        batch = len(inputs)
+        parts = (inputs[:, 1:2].expand(-1, 2), old, self.start.expand(batch, -1))
+        new = self.map(torch.cat((*parts, torch.full_like(old[:, :1], 2.0)), dim=-1)).tanh()
+        return new, (new,)
+
+
 class WideCell(_Cell):
     """Wider than a piece may be."""
 
@@ -143,6 +159,7 @@ CASES: dict[str, Case] = {
     "swapped and constant parts of the state": (SwappingCell, 5, {}, 4),
     "layer normalisation and softmax": (NormalisingCell, 5, {}, 4),
     "slices and padding": (SlicingCell, 6, {}, 4),
+    "repeated columns and constants": (RepeatingCell, 5, {}, 4),
     "a single unit": (LSTMCell, 1, {}, 4),
     "products of matrix units": (LSTMCell, 17, {}, 16),
     "several pieces": (WideCell, 70, {}, 16),
