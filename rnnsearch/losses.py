@@ -56,8 +56,8 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1))
 
 
-# Sums over what is counted, not elements picked by a mask: neither vmap nor a CUDA graph takes shapes
-# that depend on values.
+# Sums over what is counted, not elements picked by a mask: neither vmap nor a CUDA graph takes
+# shapes that depend on values.
 
 
 def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -96,7 +96,29 @@ def _variance_and_mean(
     return squares / divisor, x.mean(axes, keepdim=keepdim)
 
 
+def _trilinear(
+    first: Tensor,
+    second: Tensor,
+    third: Tensor,
+    expand1: list[int],
+    expand2: list[int],
+    expand3: list[int],
+    sumdim: list[int],
+    unroll_dim: int = 1,
+) -> Tensor:
+    """Product of three tensors along their common axes, as in a bilinear map."""
+    for axis in sorted(expand1):
+        first = first.unsqueeze(axis)
+    for axis in sorted(expand2):
+        second = second.unsqueeze(axis)
+    for axis in sorted(expand3):
+        third = third.unsqueeze(axis)
+    product = first * second * third
+    return product.sum(sumdim) if sumdim else product
+
+
 _OWN = {
+    _aten._trilinear.default: _trilinear,
     _aten.var_mean.correction: _variance_and_mean,
     _aten.var.correction: lambda *given, **named: _variance_and_mean(*given, **named)[0],
     _aten.std.correction: lambda *given, **named: _variance_and_mean(*given, **named)[0].sqrt(),

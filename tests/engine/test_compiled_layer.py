@@ -67,6 +67,7 @@ def _sm_rnn() -> tuple[RecurrentCell, Shapes, CompiledLayer]:
 # Cells
 
 
+@pytest.mark.usefixtures("quick_builds")
 @pytest.mark.parametrize("name", _registered())
 def test_every_registered_cell_agrees_with_the_eager_loop_in_double_precision(name: str) -> None:
     for steps, batch, m, p in SIZES:
@@ -82,7 +83,7 @@ def test_cells_of_other_operators_states_and_parameters_agree_with_the_eager_loo
     torch.manual_seed(0)
     cell, shapes = CASES[name].make(INPUTS, HIDDEN), CASES[name].shapes(HIDDEN)
     layer = compiled(cell, INPUTS, shapes)
-    for steps, batch in ((1, 5), (40, 19)):
+    for steps, batch in ((1, 5), (33, 19)):
         assert_layer_agrees(layer, cell, steps, batch, shapes)
 
 
