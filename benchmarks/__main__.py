@@ -36,6 +36,8 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     machine = describe_machine()
     print("\n".join(f"* {name}: {value}" for name, value in machine.items()), flush=True)
+    if torch.cuda.is_available():
+        print("* GPU engines are measured by `gpu.py`; all else stays on the processor", flush=True)
     if chosen.quick:
         print("* quick: sizes too small to say anything about speed", flush=True)
     results: dict[str, object] = {}

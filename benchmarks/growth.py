@@ -18,6 +18,7 @@ from benchmarks.table import Spread, Table, Value
 from benchmarks.training import Sequences, program_block
 
 _BASE = {"T": 56, "batch": 64, "width": 30, "members": 1}
+_MEMORY = ("bytes/step", "peak MiB")
 _VARIED = {
     "T": (28, 56, 112, 224, 448),
     "batch": (32, 64, 128, 256, 512),
@@ -62,9 +63,6 @@ def run(quick: bool = False) -> list[Table]:
         Table("Growth of a training step", rows, notes),
         Table("Fitted exponents (1: in proportion; 0: not at all)", exponents),
     ]
-
-
-_MEMORY = ("bytes/step", "peak MiB")
 
 
 def measure_here(rounds: int, sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -35,8 +36,6 @@ def describe_machine() -> dict[str, str]:
 
 def describe_commit() -> str:
     """The commit that was measured, and whether the code differs from it."""
-    from pathlib import Path
-
     git = describe_git(Path(__file__).parent)
     changed = " with changes" if git.get("dirty") == "true" else ""
     return git.get("commit", "unknown")[:12] + changed

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,23 +96,28 @@ def work(storage: str, spec: dict[str, Any], low: float, high: float, trials: in
     (inputs, targets), (held_out, answers) = resident("train"), resident("validation")
     batch_size = wanted.training.batch_size
 
-    def objective(trial: optuna.Trial) -> float:
-        rate = trial.suggest_float(_RATE, low, high, log=True)
-        training = replace(wanted.training, learning_rate=rate)
-        torch.manual_seed(trial.number)
+    def begin(seed: int, rate: float) -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(seed)
         model = build_model(registry.architecture(wanted.model.architecture), wanted.model)
-        optimizer = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
+        return model, torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+
+    def update(model: nn.Module, optimizer: torch.optim.Optimizer, index: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs[:, index]), targets[index]).backward()
+        optimizer.step()
+
+    def objective(trial: optuna.Trial) -> float:
+        model, optimizer = begin(trial.number, trial.suggest_float(_RATE, low, high, log=True))
         accuracy = 0.0
-        for _ in range(training.epochs):
+        for _ in range(wanted.training.epochs):
             for index in torch.randperm(len(targets)).split(batch_size):
-                optimizer.zero_grad()
-                outputs = model(inputs[:, index])
-                nn.functional.cross_entropy(outputs, targets[index]).backward()
-                optimizer.step()
+                update(model, optimizer, index)
             with torch.no_grad():
                 accuracy = float((model(held_out).argmax(-1) == answers).float().mean())
         return accuracy
 
+    # What torch imports and allocates on first use is start-up, not to be scaled with the trials.
+    update(*begin(0, low), torch.arange(batch_size))
     study = optuna.load_study(study_name=_STUDY, storage=storage)
     study.optimize(objective, n_trials=trials)
 

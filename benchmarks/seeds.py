@@ -56,7 +56,7 @@ def _rows(batch_size: int, rounds: int, steps: int) -> list[dict[str, Value]]:
                 "parameters": parameters_of(lstm if name == baseline else models[0]),
                 "ms": timings.of(name, times),
                 "/ one nn.LSTM": timings.ratio(name, baseline, times),
-                "/ eager runs": timings.ratio(name, eager, times / SEEDS),
+                f"/ {SEEDS} eager runs": timings.ratio(name, eager, times / SEEDS),
             }
         )
     return rows

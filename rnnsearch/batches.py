@@ -29,7 +29,7 @@ class Batches:
         self.lengths = None if lengths is None else resident(lengths).long()
         if not self.targets.is_floating_point():
             self.targets = self.targets.long()
-        self._compiled: dict[int, Data] = {}
+        self._compiled: dict[tuple[int, str], Data] = {}
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -47,15 +47,17 @@ class Batches:
             inputs = inputs[:, : int(lengths.max())]
         return inputs.transpose(0, 1).to(torch.get_default_dtype()), self.targets[index], lengths
 
-    def compiled(self, outputs: int) -> Data:
+    def compiled(self, outputs: int, loss: str) -> Data:
         """The same memory as compiled programs read it.
 
         Args:
             outputs: outputs of the model per sample and step.
+            loss: the compiled loss.
 
         Raises:
             Unsupported: its types are not among those that programs read.
         """
-        if outputs not in self._compiled:
-            self._compiled[outputs] = Data(self.inputs, self.targets, self.lengths, outputs)
-        return self._compiled[outputs]
+        key = (outputs, loss)
+        if key not in self._compiled:
+            self._compiled[key] = Data(self.inputs, self.targets, self.lengths, outputs, loss)
+        return self._compiled[key]

@@ -104,7 +104,8 @@ def plan_program(
     if model.spec is None:
         return _Planner(model, steps, lanes).plan(*measures)
     cells = {type(m.cell) for m in model.modules() if isinstance(m, Unrolled)}
-    key = f"{sorted(map(repr, cells))} {model.spec} {lanes} {measures}"
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    key = f"{sorted(map(repr, cells))} {model.spec} {lanes} {measures} {trained}"
     fixed = model.readout == "all_steps"  # elsewhere a plan serves every length
     if key not in _PLANS:
         _PLANS[key] = _Planner(model, steps, lanes).plan(*measures)

@@ -178,7 +178,7 @@ class ProgramUpdates:
         if data.device.type != "cpu":
             raise Unsupported("the data are on a GPU")
         plan = plan_program(model, objective, data.steps, config.batch_size)
-        self._outputs = plan.buffers[-1].rows
+        self._outputs, self._loss = plan.buffers[-1].rows, plan.loss
         self._of(data)
         self._member = Member(
             model,
@@ -193,7 +193,7 @@ class ProgramUpdates:
         self._seconds_per_update = 0.01
 
     def _of(self, data: Batches) -> Data:
-        return data.compiled(self._outputs)
+        return data.compiled(self._outputs, self._loss)
 
     def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
         """Update on consecutive batches; see `Updates`."""

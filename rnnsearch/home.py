@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from rnnsearch.errors import StoreError
@@ -21,7 +22,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """
     target = Path(path)
     # Beside the target, for `os.replace` to stay on one file system.
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(partial, target)

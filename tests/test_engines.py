@@ -294,13 +294,13 @@ def test_a_model_without_a_time_loop_is_named_feed_forward() -> None:
 def test_unsupported_data_are_refused_by_type() -> None:
     batches = Batches(Examples(np.zeros((4, 6, 3), np.int64), np.zeros(4, np.int64)), CPU)
     with pytest.raises(Unsupported, match=r"inputs are torch\.int64"):
-        batches.compiled(4)
+        batches.compiled(4, "cross_entropy")
 
 
 def test_a_class_that_the_model_has_no_output_for_is_refused() -> None:
     batches = Batches(Examples(np.zeros((4, 6, 3), np.float32), np.array([0, 1, 2, 4])), CPU)
     with pytest.raises(Unsupported, match="class targets are not all from 0 to 3"):
-        batches.compiled(4)
+        batches.compiled(4, "cross_entropy")
 
 
 def test_an_accuracy_leaves_out_what_the_loss_leaves_out() -> None:

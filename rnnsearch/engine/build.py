@@ -114,8 +114,9 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoCompiler(f"{command[0]} does not run: {error}") from error
     if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[0]
-        raise NoCompiler(f"{command[0]} fails: {last}")
+        lines = (done.stderr.strip() or "no message").splitlines()
+        said = next((line for line in lines if "error" in line), lines[0])
+        raise NoCompiler(f"{command[0]} fails: {said}")
     return done
 
 

@@ -6,6 +6,7 @@ Any head, loss, wrapper or optimizer works around it as around the eager loop.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rnnsearch.engine.build import load_native
+from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.step import CompiledStep
 
 _LARGEST_POOL = 8
@@ -36,6 +38,7 @@ class CompiledLayer:
         self._native = load_native("layer")
         self._native.rnn_layer_new.restype = ctypes.c_void_p
         self._idle: list[tuple[tuple[int, int], Any]] = []
+        self._lock = threading.Lock()
 
     def __call__(
         self, inputs: Tensor, state: Sequence[Tensor], held: Sequence[Tensor]
@@ -57,10 +60,11 @@ class CompiledLayer:
 
     def take(self, shape: tuple[int, int]) -> Any:
         """Memory for sequences of `(steps, batch)`, from the pool if there is some."""
-        for i, (have, handle) in enumerate(self._idle):
-            if have == shape:
-                del self._idle[i]
-                return handle
+        with self._lock:
+            for i, (have, handle) in enumerate(self._idle):
+                if have == shape:
+                    del self._idle[i]
+                    return handle
         steps, batch = (ctypes.c_long(n) for n in shape)
         handle = self._native.rnn_layer_new(ctypes.byref(self.step.spec), steps, batch)
         if not handle:
@@ -69,9 +73,11 @@ class CompiledLayer:
 
     def give_back(self, shape: tuple[int, int], handle: Any) -> None:
         """Put memory into the pool; the oldest leaves it when it is full."""
-        self._idle.append((shape, handle))
-        if len(self._idle) > _LARGEST_POOL:
-            self._native.rnn_layer_free(self._idle.pop(0)[1])
+        with self._lock:
+            self._idle.append((shape, handle))
+            oldest = self._idle.pop(0)[1] if len(self._idle) > _LARGEST_POOL else None
+        if oldest is not None:
+            self._native.rnn_layer_free(oldest)
 
     def __del__(self) -> None:
         for _, handle in getattr(self, "_idle", ()):
@@ -101,6 +107,8 @@ class _Run(torch.autograd.Function):
     def forward(
         ctx: Any, layer: CompiledLayer, parts: int, inputs: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
+        if any(t.dtype != torch.float32 for t in (inputs, *rest)):
+            raise Unsupported("compiled layers take float32 alone")
         state = [part.detach().contiguous() for part in rest[:parts]]
         held = [value.detach().contiguous() for value in rest[parts:]]
         given = inputs.detach().contiguous()
@@ -116,7 +124,9 @@ class _Run(torch.autograd.Function):
             ctypes.c_void_p(outputs.data_ptr()),
             _pointers(last),
         )
-        ctx.memory, ctx.state, ctx.held, ctx.shape = memory, state, held, given.shape
+        ctx.memory, ctx.state, ctx.shape = memory, state, given.shape
+        # Saved as autograd wants it, so that a weight changed in place is noticed.
+        ctx.save_for_backward(*rest[parts:])
         ctx.set_materialize_grads(True)
         return (outputs, *last)
 
@@ -125,16 +135,17 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, of_outputs: Tensor, *of_last: Tensor) -> tuple[Tensor | None, ...]:
         memory, layer = ctx.memory, ctx.memory.layer
         tables = layer.step.tables
+        held = [value.detach().contiguous() for value in ctx.saved_tensors]
         of_held = [
             torch.zeros_like(value) if name in tables.trained else None
-            for name, value in zip(tables.names, ctx.held, strict=True)
+            for name, value in zip(tables.names, held, strict=True)
         ]
         of_inputs = of_outputs.new_empty(ctx.shape) if ctx.needs_input_grad[2] else None
         of_state = [torch.empty_like(part) for part in ctx.state]
         given = [of_outputs.contiguous(), *(gradient.contiguous() for gradient in of_last)]
         layer._native.rnn_layer_backward(
             memory.handle,
-            _pointers(ctx.held),
+            _pointers(held),
             ctypes.c_void_p(given[0].data_ptr()),
             _pointers(given[1:]),
             _pointers(of_held),

@@ -178,18 +178,32 @@ class Data:
         targets: classes `(samples, ...)` as int64, or floats.
         lengths: `(samples,)` as int64, or None.
         outputs: outputs of the model per sample and step; bounds the classes.
+        loss: the compiled loss, one of `LOSSES`.
 
     Raises:
         Unsupported: of another kind than the compiled loss takes.
     """
 
     def __init__(
-        self, inputs: Tensor, targets: Tensor, lengths: Tensor | None, outputs: int
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        lengths: Tensor | None,
+        outputs: int,
+        loss: str = "cross_entropy",
     ) -> None:
         if inputs.dtype not in _ELEMENTS:
             raise Unsupported(f"inputs are {inputs.dtype}")
         self.inputs, self.lengths = inputs.contiguous(), lengths
+        if lengths is not None and int(lengths.min()) < 1:
+            raise Unsupported("a sequence has no steps")
         classes = values = None
+        each = 1 if loss == "cross_entropy" else outputs
+        width = targets[0].numel()
+        if targets.is_floating_point() == (loss == "cross_entropy"):
+            raise Unsupported(f"targets are {targets.dtype}, which `{loss}` does not take")
+        if width not in (each, each * inputs.shape[1]):
+            raise Unsupported(f"a sample has {width} targets, not {each} or as many per step")
         if targets.is_floating_point():
             self.targets = targets.float().contiguous()
             values = self.targets.data_ptr()
@@ -206,7 +220,7 @@ class Data:
             inputs.shape[2],
             classes,
             values,
-            self.targets[0].numel(),
+            width,
             None if lengths is None else lengths.data_ptr(),
         )
 

@@ -112,17 +112,18 @@ def test_elementwise_functions_and_their_gradients_agree_with_torch(half: int) -
 
 
 @pytest.mark.usefixtures("quick_builds")
-@pytest.mark.parametrize(("m", "p"), [(1, 1), (1, 3), (3, 1), (4, 4)])
+@pytest.mark.parametrize(("m", "p"), [(1, 3), (3, 1), (4, 4)])
 def test_sizes_of_one_and_sizes_that_coincide_agree_with_the_eager_loop(m: int, p: int) -> None:
-    cell, shapes = _cell("sm_rnn", m, p)
+    cell, shapes = _cell("mike_rnn", m, p)
     assert_layer_agrees(compiled(cell, m, shapes), cell, 6, 3, shapes)
 
 
+@pytest.mark.usefixtures("quick_builds")
 def test_blocks_of_several_vectors_agree_with_the_eager_loop() -> None:
     from rnnsearch.engine.step import compile_step
 
     cell, shapes, _ = _sm_rnn()
-    lanes = 3 * toolchain().width
+    lanes = 2 * toolchain().width
     layer = CompiledLayer(compile_step(cell, INPUTS, shapes, lanes=lanes, input_gradient=True))
     assert_layer_agrees(layer, cell, 35, lanes + 1, shapes)
 

@@ -26,8 +26,10 @@ struct Layer {
 
 extern "C" {
 
-void* rnn_layer_new(const StepSpec* spec, long steps, long batch) {
-  return new (std::nothrow) Layer(*spec, steps, batch);
+void* rnn_layer_new(const StepSpec* spec, long steps, long batch) try {
+  return new Layer(*spec, steps, batch);
+} catch (const std::bad_alloc&) {
+  return nullptr;
 }
 
 void rnn_layer_free(void* layer) { delete static_cast<Layer*>(layer); }

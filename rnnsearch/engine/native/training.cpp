@@ -315,7 +315,11 @@ class Program {
 
 extern "C" {
 
-void* rnn_program_new(const ProgramSpec* spec) { return new (std::nothrow) Program(*spec); }
+void* rnn_program_new(const ProgramSpec* spec) try {
+  return new Program(*spec);
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
 
 void rnn_program_free(void* program) { delete static_cast<Program*>(program); }
 
