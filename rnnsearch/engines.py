@@ -14,8 +14,10 @@ An engine that cannot take a model says why, and the next one down runs.
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from rnnsearch.batches import Batches
 from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.compiled_model import plan_program
-from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine.capture import Unsupported, capture
 from rnnsearch.engine.layer import CompiledLayer
 from rnnsearch.engine.program import Data, Member, Program, chunks
 from rnnsearch.engine.step import compile_step, lanes_for
@@ -179,7 +181,7 @@ class ProgramUpdates:
             raise Unsupported("the data are on a GPU")
         plan = plan_program(model, objective, data.steps, config.batch_size)
         self._outputs, self._loss = plan.buffers[-1].rows, plan.loss
-        self._of(data)
+        data.compiled(self._outputs, self._loss)
         self._member = Member(
             model,
             plan,
@@ -188,11 +190,15 @@ class ProgramUpdates:
             config.weight_decay,
             config.gradient_clip,
         )
+        self._plan = plan
         self._program = Program(plan, self._member.names)
         self._batch_size = config.batch_size
         self._seconds_per_update = 0.01
 
     def _of(self, data: Batches) -> Data:
+        if data.steps > self._plan.steps:  # a split with longer sequences than the first
+            self._plan = replace(self._plan, steps=data.steps)
+            self._program = Program(self._plan, self._member.names)
         return data.compiled(self._outputs, self._loss)
 
     def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
@@ -239,11 +245,12 @@ class ProgramUpdates:
 def compile_layers(model: nn.Module, batch_size: int, device: torch.device) -> None:
     """Let every cell of a model run over time in machine code, under torch's autograd.
 
+    On a GPU the machine code comes from Triton; that path has been run in Triton's interpreter and
+    not been measured.
+
     Raises:
-        Unsupported: a cell cannot be compiled, or is on a GPU.
+        Unsupported: a cell cannot be compiled, or its kernel does not give what the cell does.
     """
-    if device.type != "cpu":
-        raise Unsupported("the model is on a GPU")
     layers = [m for m in model.modules() if isinstance(m, Unrolled)]
     if not layers:
         raise Unsupported(f"{type(model).__name__} is not unrolled over time")
@@ -252,30 +259,79 @@ def compile_layers(model: nn.Module, batch_size: int, device: torch.device) -> N
         bottom = model.body.layers[0]
         pair = (bottom.forwards, bottom.backwards) if isinstance(bottom, Bidirectional) else ()
         first = {id(layer) for layer in (bottom, *pair)}
-    runs = [_CompiledRun(layer, batch_size, id(layer) not in first) for layer in layers]
-    for layer, run in zip(layers, runs, strict=True):
-        layer.run = run
+    for layer in layers:
+        if device.type == "cpu":
+            layer.run = _compiled(layer, batch_size, input_gradient=id(layer) not in first)
+        else:
+            layer.run = _checked(_on_gpu(layer), layer, device)
 
 
-class _CompiledRun:
-    """Runs one layer's cell in machine code."""
+def _compiled(layer: Unrolled, batch_size: int, *, input_gradient: bool) -> CompiledRun:
+    step = compile_step(
+        layer.cell,
+        layer.cell.input_size + layer.cell.noise_size,
+        _state_shapes(layer),
+        lanes=lanes_for(batch_size),
+        input_gradient=input_gradient,
+    )
+    names = [name for name in step.tables.names if name not in step.folded]
+    return CompiledRun(CompiledLayer(step), names, layer.cell)
 
-    def __init__(self, layer: Unrolled, batch_size: int, input_gradient: bool) -> None:
-        shapes = tuple(tuple(part.shape[1:]) for part in layer.initial_state(1))
-        self._training = layer.cell.training
-        self._layer = CompiledLayer(
-            compile_step(
-                layer.cell,
-                layer.cell.input_size + layer.cell.noise_size,
-                shapes,
-                lanes=lanes_for(batch_size),
-                input_gradient=input_gradient,
-            )
-        )
+
+def _on_gpu(layer: Unrolled) -> CompiledRun:
+    from rnnsearch.engine.triton_kernel import TritonLayer  # triton is an optional dependency
+
+    cell = copy.deepcopy(layer.cell).cpu()
+    features = cell.input_size + cell.noise_size
+    captured = capture(cell, features, _state_shapes(layer), input_gradient=True)
+    names = [name for name in captured.names if name not in captured.folded]
+    return CompiledRun(TritonLayer(captured), names, layer.cell)
+
+
+def _state_shapes(layer: Unrolled) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(part.shape[1:]) for part in layer.initial_state(1))
+
+
+def _checked(run: CompiledRun, layer: Unrolled, device: torch.device) -> CompiledRun:
+    """Compare a kernel with the eager loop where it will run; the study's start had no GPU."""
+    cell = layer.cell
+    inputs = torch.randn(5, 19, cell.input_size + cell.noise_size, device=device)
+    with torch.no_grad():
+        found = run(cell, inputs, layer.initial_state(19))[0].double()
+        exact = copy.deepcopy(cell).double()
+        state = tuple(part.double() for part in layer.initial_state(19))
+        expected = run_eagerly(exact, inputs.double(), state)[0]
+    error = float((found - expected).norm() / expected.norm())
+    if not error < 1e-4:
+        raise Unsupported(f"its kernel differs from the eager loop by {error:.1e} on this GPU")
+    return run
+
+
+class CompiledRun:
+    """Runs one layer's cell in machine code.
+
+    Args:
+        layer: the compiled layer.
+        names: what its step reads of the cell.
+        cell: the cell that it was compiled from.
+    """
+
+    def __init__(
+        self, layer: Callable[..., tuple[Tensor, State]], names: list[str], cell: RecurrentCell
+    ) -> None:
+        self._layer, self._names, self._training = layer, names, cell.training
+        self._cell: RecurrentCell | None = None
+        self._held: list[tuple[nn.Module, str]] = []
 
     def __call__(self, cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if cell.training != self._training:
             return run_eagerly(cell, inputs, state)  # it was captured in the other mode
-        held = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
-        names = [n for n in self._layer.step.tables.names if n not in self._layer.step.folded]
-        return self._layer(inputs, state, [held[name] for name in names])
+        if cell is not self._cell:
+            self._find_held(cell)
+        return self._layer(inputs, state, [getattr(at, name) for at, name in self._held])
+
+    def _find_held(self, cell: RecurrentCell) -> None:
+        """Where the cell keeps what the step reads: looked up once, read at every call."""
+        paths = (name.rpartition(".") for name in self._names)
+        self._cell = cell
+        self._held = [(cell.get_submodule(module), name) for module, _, name in paths]

@@ -57,7 +57,7 @@ class PhaseTime:
 
     Attributes:
         phase: `search` or `confirmation`.
-        seconds: wall time, from the first trial's start to the last one's end.
+        seconds: wall time, the workers' start-up included.
         workers: trials at a time.
         training: seconds of training and validation of all trials together.
     """

@@ -35,6 +35,7 @@ class CompiledLayer:
 
     def __init__(self, step: CompiledStep) -> None:
         self.step = step
+        self.trained = [name in step.tables.trained for name in step.tables.names]
         self._native = load_native("layer")
         self._native.rnn_layer_new.restype = ctypes.c_void_p
         self._idle: list[tuple[tuple[int, int], Any]] = []
@@ -109,9 +110,9 @@ class _Run(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         if any(t.dtype != torch.float32 for t in (inputs, *rest)):
             raise Unsupported("compiled layers take float32 alone")
-        state = [part.detach().contiguous() for part in rest[:parts]]
-        held = [value.detach().contiguous() for value in rest[parts:]]
-        given = inputs.detach().contiguous()
+        state = [part.contiguous() for part in rest[:parts]]
+        held = [value.contiguous() for value in rest[parts:]]
+        given = inputs.contiguous()
         steps, batch, _ = given.shape
         memory = _Memory(layer, (steps, batch))
         outputs = given.new_empty(steps, batch, layer.step.tables.output_size)
@@ -134,11 +135,10 @@ class _Run(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, of_outputs: Tensor, *of_last: Tensor) -> tuple[Tensor | None, ...]:
         memory, layer = ctx.memory, ctx.memory.layer
-        tables = layer.step.tables
-        held = [value.detach().contiguous() for value in ctx.saved_tensors]
+        held = [value.contiguous() for value in ctx.saved_tensors]
         of_held = [
-            torch.zeros_like(value) if name in tables.trained else None
-            for name, value in zip(tables.names, held, strict=True)
+            torch.zeros_like(value) if trained else None
+            for value, trained in zip(held, layer.trained, strict=True)
         ]
         of_inputs = of_outputs.new_empty(ctx.shape) if ctx.needs_input_grad[2] else None
         of_state = [torch.empty_like(part) for part in ctx.state]
