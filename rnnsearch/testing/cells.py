@@ -234,6 +234,8 @@ class CellConformance:
     ) -> None:
         for variant in _variants(cell_class):
             layer = Unrolled(_build(cell_class, variant.options).double())
+            if layer.cell.as_torch() is not None:
+                layer.run = run_as_torch
             inputs = noise(_STEPS, _BATCH, _INPUTS)
             changed = torch.cat((inputs[:2], noise(_STEPS - 2, _BATCH, _INPUTS, seed=4)))
             assert torch.equal(layer(inputs)[:2], layer(changed)[:2]), str(variant)
