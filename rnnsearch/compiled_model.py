@@ -145,9 +145,12 @@ class _Planner:
         out = self._buffer(head.tables.output_size, once=self._buffers[read].once)
         names, folded = self._names(model.head, head)
         self._stages.append(Stage("step", read, out, step=head, names=names, folded=folded))
-        return Plan(
+        plan = Plan(
             self._lanes, self._steps, tuple(self._buffers), tuple(self._stages), loss, score
         )
+        for step in plan.steps_compiled:
+            build.finish(step.library)
+        return plan
 
     def _add_layers(self) -> int:
         layers = list(self._model.body.layers)
@@ -217,7 +220,7 @@ class _Planner:
         input_gradient: bool = False,
     ) -> CompiledStep:
         return compile_step(
-            module, features, shapes, lanes=self._lanes, input_gradient=input_gradient
+            module, features, shapes, lanes=self._lanes, input_gradient=input_gradient, wait=False
         )
 
     def _buffer(self, rows: int, *, once: bool = False) -> int:

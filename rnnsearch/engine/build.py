@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -152,6 +153,36 @@ def build(source: str, defines: Mapping[str, int] | None = None) -> Path:
         _run([*command, str(written), "-o", str(built)])
         install(target.name, built.read_bytes())
     return target
+
+
+# Builds under way, by the name of what they make: a cell and its head are compiled side by side.
+_PENDING: dict[str, Future[Path]] = {}
+_BUILDERS = ThreadPoolExecutor(2, thread_name_prefix="rnnsearch-build")
+
+
+def start(source: str, defines: Mapping[str, int]) -> str:
+    """Begin to build a source; `finish` waits for it.
+
+    Returns:
+        File name of the library that it will become.
+
+    Raises:
+        NoCompiler: the compiler is missing.
+    """
+    name = library_name(source, defines)
+    if name not in _PENDING and not (cache_folder() / name).exists():
+        _PENDING[name] = _BUILDERS.submit(build, source, defines)
+    return name
+
+
+def finish(name: str) -> None:
+    """Wait for a build that was started; raises as `build`."""
+    pending = _PENDING.get(name)
+    if pending is not None:
+        try:
+            pending.result()
+        finally:
+            _PENDING.pop(name, None)
 
 
 def install(name: str, content: bytes) -> Path:

@@ -65,6 +65,7 @@ class CompiledStep:
     @cached_property
     def spec(self) -> StepSpec:
         """What the native runner needs; loads the library, and builds it if it is not there."""
+        build.finish(self.library)
         path = build.cache_folder() / self.library
         if not path.exists():
             path = build.build(self.source, self._defines)
@@ -109,6 +110,7 @@ def compile_step(
     *,
     lanes: int,
     input_gradient: bool = False,
+    wait: bool = True,
 ) -> CompiledStep:
     """Capture, write and build one step of a module.
 
@@ -118,6 +120,7 @@ def compile_step(
         state_shapes: shape of each part of its state without the samples; None for a head.
         lanes: samples in a block, a multiple of the vector width.
         input_gradient: whether the gradient of its inputs is wanted.
+        wait: whether to wait for the compiler; if not, `build.finish(step.library)` does.
 
     Raises:
         Unsupported: it cannot be compiled; says why.
@@ -125,8 +128,10 @@ def compile_step(
     captured = capture(module, input_size, state_shapes, input_gradient=input_gradient)
     source, tables = write_source(captured, type(module).__name__)
     defines = {"RNN_LANES": lanes, "RNN_WIDTH": build.toolchain().width}
-    path = build.build(source, defines)
-    return CompiledStep(source, tables, lanes, path.name, dict(captured.folded))
+    name = build.start(source, defines)
+    if wait:
+        build.finish(name)
+    return CompiledStep(source, tables, lanes, name, dict(captured.folded))
 
 
 def lanes_for(batch_size: int) -> int:
