@@ -94,8 +94,9 @@ def _choose(
     if requested in POPULATION_ENGINES:
         return EngineChoice(requested, f"{requested} seeds", plain_ms)
     if on_gpu and requested == "layers":
-        reason = "checked where it runs: there is no GPU here" * (not torch.cuda.is_available())
-        return EngineChoice("layers", "compiled layers", plain_ms, reason)
+        return EngineChoice(
+            "layers", "compiled layers", plain_ms, "checked on the GPU, by each trial"
+        )
     if on_gpu:
         return EngineChoice(plain, name, plain_ms, "the trials run on a GPU")
     if requested == "auto" and updates * steps < _WORTH_COMPILING:
