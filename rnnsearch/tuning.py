@@ -213,9 +213,7 @@ class _Trial(tune.Trainable):
         self._trials = list(self._waiting)
         specs = [spec for _, spec in self._trials]
         if len(specs) > 1 and share_a_program(specs):
-            # What torch cannot run together runs one by one.
-            with suppress(Unsupported):
-                self._population = self._begin(PopulationRun, specs[0], specs)
+            self._population = self._begin(PopulationRun, specs[0], specs)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -257,15 +255,15 @@ class _Trial(tune.Trainable):
         """An epoch of all trials, as one population."""
         population, told = self._population, []
         assert population is not None
-        news = population.run_epoch()
+        try:
+            news = population.run_epoch()
+        except Unsupported:  # said before the first update: they run one by one
+            self._population = None
+            return self._first()
         spec = self._trials[0][1]
-        tests = {}
-        if all(
-            isinstance(n, EpochMetrics) and n.epoch < spec.training.epochs for n in news.values()
-        ):
-            pass
-        elif spec.phase == "confirmation":
-            tests = population.evaluate(self._splits["test"])
+        epochs = [n.epoch for n in news.values() if isinstance(n, EpochMetrics)]
+        confirmed = spec.phase == "confirmation" and spec.training.epochs in epochs
+        tests = population.evaluate(self._splits["test"]) if confirmed else {}
         for member, metrics in news.items():
             key = self._trials[member][0]
             if isinstance(metrics, DivergedError):
