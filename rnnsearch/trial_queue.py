@@ -292,7 +292,9 @@ class ConfirmationQueue(TrialQueue):
     def _ask_like(self, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
         alike = [w for w in self._waiting if (w[0].label, w[1]) == (spec.label, spec.rank)]
         found = []
-        for waiting in alike[::-1][: math.ceil((1 + len(alike)) / workers) - 1]:
+        # The same share for every worker, so that none is left with a seed to run alone.
+        share = math.ceil(self._config.confirmation.seeds / workers)
+        for waiting in alike[::-1][: share - 1]:
             self._waiting.remove(waiting)
             found.append(self._begin(waiting))
         return found
