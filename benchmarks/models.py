@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell, load_registry
-from rnnsearch.heads import Head, LinearHead, PReLUHead
+from rnnsearch.head import Head
 from rnnsearch.layers import Stacked, Unrolled
 from rnnsearch.model import RecurrentModel
+from rnnsearch_heads.linear import LinearHead
+from rnnsearch_heads.prelu import PReLUHead
 
 CLASSES = 10
 
@@ -19,7 +21,7 @@ def classifier(cell: RecurrentCell, prelu_head: int = 0) -> RecurrentModel:
         cell: the cell.
         prelu_head: hidden units of SM-RNN's head; 0 for a linear head.
     """
-    features = cell.output_size(cell.hidden_size)
+    features = cell.output_size(cell.input_size, cell.hidden_size)
     head: Head = LinearHead(features, CLASSES)
     if prelu_head:
         head = PReLUHead(features, CLASSES, prelu_head)

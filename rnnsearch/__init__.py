@@ -11,7 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rnnsearch.analysis import Analysis, Finding, TrainedModel
     from rnnsearch.budget import Budget, BudgetSolution, solve
+    from rnnsearch.capabilities import Capabilities
     from rnnsearch.cell import RecurrentCell, State
     from rnnsearch.data import (
         DataFile,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         TrackingError,
         TrialsFailedError,
     )
+    from rnnsearch.head import Head
     from rnnsearch.hookspecs import hookimpl
     from rnnsearch.losses import (
         accuracy,
@@ -48,17 +51,27 @@ if TYPE_CHECKING:
         count_parameters,
         measure_complexity,
     )
-    from rnnsearch.parameters import Choice, FloatRange, IntRange, Value
+    from rnnsearch.parameters import (
+        Choice,
+        FloatRange,
+        IntRange,
+        OutputSize,
+        Parameters,
+        Value,
+    )
     from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import SequenceModel, SequenceShape
+    from rnnsearch.sequence_model import Batch, SequenceModel, SequenceShape
     from rnnsearch.study import Study, StudyResult, compare_study, load_study
     from rnnsearch.task import DataSource, Examples, Task
     from rnnsearch.vision import import_torchvision
+    from rnnsearch.wrapper import CellWrapper
 
 __version__ = "0.1.0"
 
 _NAMES = {
+    "analysis": ("Analysis", "Finding", "TrainedModel"),
     "budget": ("Budget", "BudgetSolution", "solve"),
+    "capabilities": ("Capabilities",),
     "cell": ("RecurrentCell", "State"),
     "data": (
         "DataFile",
@@ -81,23 +94,29 @@ _NAMES = {
         "TrackingError",
         "TrialsFailedError",
     ),
+    "head": ("Head",),
     "hookspecs": ("hookimpl",),
     "losses": ("accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"),
     "model": ("Complexity", "ModelSpec", "build_model", "count_parameters", "measure_complexity"),
-    "parameters": ("Choice", "FloatRange", "IntRange", "Value"),
+    "parameters": ("Choice", "FloatRange", "IntRange", "OutputSize", "Parameters", "Value"),
     "registry": ("load_registry",),
-    "sequence_model": ("SequenceModel", "SequenceShape"),
+    "sequence_model": ("Batch", "SequenceModel", "SequenceShape"),
     "study": ("Study", "StudyResult", "compare_study", "load_study"),
     "task": ("DataSource", "Examples", "Task"),
     "vision": ("import_torchvision",),
+    "wrapper": ("CellWrapper",),
 }
 _HOME_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "Analysis",
+    "Batch",
     "Budget",
     "BudgetError",
     "BudgetSolution",
+    "Capabilities",
     "CapabilityError",
+    "CellWrapper",
     "Choice",
     "Complexity",
     "DataError",
@@ -106,11 +125,15 @@ __all__ = [
     "Dataset",
     "DivergedError",
     "Examples",
+    "Finding",
     "FloatRange",
+    "Head",
     "IntRange",
     "Location",
     "MissingDataError",
     "ModelSpec",
+    "OutputSize",
+    "Parameters",
     "PluginError",
     "RecurrentCell",
     "RnnsearchError",
@@ -123,6 +146,7 @@ __all__ = [
     "StudyResult",
     "Task",
     "TrackingError",
+    "TrainedModel",
     "TrialsFailedError",
     "Value",
     "accuracy",

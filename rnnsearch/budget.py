@@ -13,6 +13,7 @@ from rnnsearch.model import (
     count_parameters,
     default_head_hidden_size,
 )
+from rnnsearch.registry import load_registry
 from rnnsearch.sequence_model import SequenceModel
 
 _LARGEST_WIDTH = 1 << 20
@@ -137,10 +138,11 @@ def _knobs(
             ("last_hidden_size", _half, lambda w, s: replace(at_width(w), last_hidden_size=s))
         )
     if spec.head_hidden_size == 0:
-        if spec.head != "linear":
+        asked = load_registry().head(spec.head)
+        if asked.hidden_ratio is not None:
             head = spec.head
-        elif may_add_head and not spec.head_options:
-            head = "mlp"
+        elif may_add_head and asked.grows_into and not spec.head_options:
+            head = asked.grows_into
         else:
             return knobs
         knobs.append(

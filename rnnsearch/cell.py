@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
+from rnnsearch.capabilities import Capabilities
 from rnnsearch.parameters import Parameters, Value
 
 State: TypeAlias = tuple[Tensor, ...]
@@ -47,17 +49,23 @@ class RecurrentCell(nn.Module, ABC):
             constructor and of the counting class methods.
         hyperparameters: declared choices that do not change the count; keyword arguments of the
             constructor only.
-        head: the head put on the cell where the study names none: `linear`, `mlp` or `prelu`.
+        capabilities: what data it takes and how it is trained.
+        head: the head put on the cell where the study names none: `linear`, `mlp`, `prelu`, or
+            `identity` for a cell whose outputs are the model's (see `rnnsearch.OutputSize`).
         readout: `None` to read as the task says (last step, masked step, every step), or
             `all_steps` to give the head the outputs of all steps at once (fixed lengths only).
         noise_size: random numbers that a step wants for each sample.
+        known_failures: checks of the conformance suite that this cell is known to fail, by name,
+            each with its reason. They are shown, and must fail: one that passes is an error.
     """
 
     structure: ClassVar[Parameters] = {}
     hyperparameters: ClassVar[Parameters] = {}
+    capabilities: ClassVar[Capabilities] = Capabilities()
     head: ClassVar[str] = "linear"
     readout: ClassVar[str | None] = None
     noise_size: int = 0
+    known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -88,9 +96,14 @@ class RecurrentCell(nn.Module, ABC):
         return hidden_size
 
     @classmethod
-    def output_size(cls, hidden_size: int, **structure: Value) -> int:
+    def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Width of the output, that is of the input of a next layer or a head."""
         return hidden_size
+
+    @classmethod
+    def refusal(cls, input_size: int, **structure: Value) -> str | None:
+        """Say why this cell cannot take so many inputs, or return None."""
+        return None
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -102,6 +115,13 @@ class RecurrentCell(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: `(batch, input_size)` and the state to `(batch, output_size)` and the next."""
+
+    def memory_state(self, state: State) -> Tensor:
+        """What a picture of this cell's memory shows: `(batch, units)` of its state.
+
+        The last part of the state, unless a cell says otherwise.
+        """
+        return state[-1].flatten(1)
 
     def as_torch(self) -> nn.RNNBase | None:
         """The `torch.nn` layer that computes the same function with the same parameters, if any.

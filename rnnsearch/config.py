@@ -150,6 +150,10 @@ def _named(raw: Any) -> Any:
     return {"name": raw} if isinstance(raw, str) else raw
 
 
+def _as_tuple(raw: Any) -> Any:
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
 class TaskConfig(_Strict):
     """The task, by name, with its options."""
 
@@ -162,21 +166,26 @@ class TaskConfig(_Strict):
 class HeadConfig(_Strict):
     """The head, by name."""
 
-    name: Literal["linear", "mlp", "prelu"]
+    name: str = Field(description="Registered name; `rnnsearch plugin list` shows them.")
     hidden_size: int | None = Field(default=None, ge=1, description="Hidden width; free if absent.")
     options: dict[str, Any] = Field(default={}, description="Options of the head.")
 
 
 NamedHead = Annotated[HeadConfig, BeforeValidator(_named)]
-_head_json = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "string", "enum": ["linear", "mlp", "prelu"]},
-            HeadConfig.model_json_schema(),
-        ]
-    }
-)
+_head_json = WithJsonSchema({"anyOf": [{"type": "string"}, HeadConfig.model_json_schema()]})
 Head = Annotated[NamedHead, _head_json]
+
+
+class WrapperConfig(_Strict):
+    """A wrapper of cells, by name."""
+
+    name: str = Field(description="Registered name; `rnnsearch plugin list` shows them.")
+    options: dict[str, Any] = Field(default={}, description="Options of the wrapper.")
+
+
+_wrapper_json = WithJsonSchema({"anyOf": [{"type": "string"}, WrapperConfig.model_json_schema()]})
+Wrapper = Annotated[WrapperConfig, BeforeValidator(_named), _wrapper_json]
+Wrappers = Annotated[tuple[Wrapper, ...], BeforeValidator(_as_tuple)]
 
 
 class ModelSettings(_Strict):
@@ -192,6 +201,9 @@ class ModelSettings(_Strict):
     head: Head | None = Field(
         default=None,
         description="The same head for every architecture; each brings its own if absent.",
+    )
+    wrappers: Wrappers = Field(
+        default=(), description="Wrappers around the cell of every layer, the innermost first."
     )
 
 
@@ -222,6 +234,41 @@ class TrainingOverrides(_Strict):
     gradient_clip: AmountSetting | None = None
 
 
+class PublishedSource(_Strict):
+    """The publication whose figures stand beside ours, for a study that runs it again."""
+
+    source: str = Field(min_length=1, description="Authors, title, venue and year.")
+    where: str = Field(default="", description="Table or page in it.")
+    url: str = Field(
+        default="", pattern=r"^(https?://\S+)?$", description="Address, http:// or https://."
+    )
+    note: str = Field(
+        default="",
+        description="What a reader of the figures must know, such as that they are of the "
+        "validation split; the report shows it among its caveats.",
+    )
+
+
+class PublishedFigures(_Strict):
+    """What a publication reports of one architecture.
+
+    `value` and `interval` are in the unit of the task's metric: an accuracy of 96.5 ± 0.5 % is
+    `{value: 0.965, interval: 0.005}`. `study plan` shows `parameters` beside the true counts, the
+    report all of them beside what was measured; nothing is trained or ranked by them.
+    """
+
+    parameters: Annotated[int | None, BeforeValidator(_number)] = Field(
+        default=None, ge=1, le=10**12, description="Parameters as printed."
+    )
+    value: Annotated[float | None, BeforeValidator(_number)] = Field(
+        default=None, description="The metric as printed, in the unit of the task's metric."
+    )
+    interval: Annotated[float | None, BeforeValidator(_number)] = Field(
+        default=None, ge=0, description="Half the width of the printed interval around `value`."
+    )
+    note: str = Field(default="", description="What is odd about the printed figures.")
+
+
 class ArchitectureConfig(_Strict):
     """An architecture, by name, with what this study fixes or searches in it."""
 
@@ -241,10 +288,14 @@ class ArchitectureConfig(_Strict):
     bidirectional: BoolSetting | None = None
     learned_initial_state: BoolSetting | None = None
     head: Head | None = None
+    wrappers: Wrappers | None = None
     training: TrainingOverrides = TrainingOverrides()
     matched: bool = Field(
         default=True,
         description="false shows a model with a fixed width that is not held to the budget.",
+    )
+    published: PublishedFigures | None = Field(
+        default=None, description="What a publication reports of it, to be shown beside ours."
     )
 
 
@@ -331,6 +382,10 @@ class StudyConfig(_Strict):
         description="Names the study's folder and its MLflow experiment.",
     )
     question: str = Field(default="", description="What the study is to find out.")
+    published: PublishedSource | None = Field(
+        default=None,
+        description="Where the figures that architectures have under `published` come from.",
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="Fixes everything that is drawn at random."
     )
@@ -353,6 +408,15 @@ class StudyConfig(_Strict):
     )
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def published_figures(self) -> dict[str, PublishedFigures]:
+        """What was published of the rows, by label; rows without figures are left out."""
+        return {
+            entry.label or entry.name: entry.published
+            for entry in self.architectures
+            if entry.published is not None
+        }
 
 
 def load_config(path: str) -> tuple[StudyConfig, StudyFile]:
@@ -387,7 +451,25 @@ def check_config(file: StudyFile) -> StudyConfig:
         if not architecture.matched and architecture.hidden_size is None:
             problem = "`matched: false` needs a fixed `hidden_size`"
             raise file.error(("architectures", i, "matched"), problem)
+        _check_published(config, i, file)
     return config
+
+
+def _check_published(config: StudyConfig, i: int, file: StudyFile) -> None:
+    """Refuse published figures that say nothing, or that nobody could look up."""
+    figures, key = config.architectures[i].published, ("architectures", i, "published")
+    if figures is None:
+        return
+    if config.published is None:
+        problem = (
+            "figures need their source: say at the top of the study whose they are, such as "
+            "`published: {source: Authors, title, venue, where: Table 1}`"
+        )
+        raise file.error(key, problem)
+    if figures.parameters is None and figures.value is None and not figures.note:
+        raise file.error(key, "expected `parameters`, `value` or a `note`")
+    if figures.interval is not None and figures.value is None:
+        raise file.error((*key, "interval"), "an interval needs the `value` that it is around")
 
 
 def _explain(file: StudyFile, error: ValidationError) -> Exception:

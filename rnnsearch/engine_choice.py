@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from rnnsearch.batches import Batches
+from rnnsearch.closed_form import ClosedFormUpdates, is_closed_form
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.engines import POPULATION_ENGINES, prepare
@@ -87,6 +88,9 @@ def _choose(
     steps = shape.length or _LENGTH_WHERE_IT_VARIES
     data = random_data(shape, steps, 2 * config.batch_size, objective)
     timed = fitting_random_targets(objective)
+    if is_closed_form(model):
+        _, fit_ms = _time("torch", model, spec, timed, data)
+        return EngineChoice("torch", ClosedFormUpdates.name, fit_ms)
     plain = requested if requested in ("torch", "eager") else "torch"
     name, plain_ms = _time(plain, model, spec, timed, data)
     if requested in ("torch", "eager") or name == "feed-forward":

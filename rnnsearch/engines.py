@@ -196,6 +196,7 @@ class ProgramUpdates:
         self._seconds_per_update = 0.01
 
     def _of(self, data: Batches) -> Data:
+        """A split as the program reads it; before it is run, for this may make another program."""
         if data.steps > self._plan.steps:  # a split with longer sequences than the first
             self._plan = replace(self._plan, steps=data.steps)
             self._program = Program(self._plan, self._member.names)
@@ -204,11 +205,10 @@ class ProgramUpdates:
     def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
         """Update on consecutive batches; see `Updates`."""
         loss = score = norm = 0.0
+        read = self._of(data)
         for some in chunks(order, self._batch_size, self._seconds_per_update):
             began = time.perf_counter()
-            measured = self._program.run(
-                self._member, self._of(data), some, self._batch_size, train=True
-            )
+            measured = self._program.run(self._member, read, some, self._batch_size, train=True)
             updates = -(-len(some) // self._batch_size)
             self._seconds_per_update = (time.perf_counter() - began) / updates
             loss, score, norm = (
@@ -221,17 +221,16 @@ class ProgramUpdates:
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
         loss = score = 0.0
+        read = self._of(data)
         for some in torch.arange(len(data)).split(EVALUATION_BATCH):
-            measured = self._program.run(
-                self._member, self._of(data), some, EVALUATION_BATCH, train=False
-            )
+            measured = self._program.run(self._member, read, some, EVALUATION_BATCH, train=False)
             loss, score = loss + measured.loss, score + measured.score
         return loss / len(data), score / len(data)
 
     def gradient(self, data: Batches) -> Tensor:
         """Gradient of the mean loss over a whole split, flat; nothing is updated."""
-        order = torch.arange(len(data))
-        return self._program.gradient(self._member, self._of(data), order)[0]
+        read = self._of(data)
+        return self._program.gradient(self._member, read, torch.arange(len(data)))[0]
 
     def state_dict(self) -> dict[str, Any]:
         """State of the optimizer."""

@@ -1,4 +1,4 @@
-"""The hooks through which architectures and tasks join, ours and a stranger's alike."""
+"""The hooks through which everything joins that a study can name, ours and a stranger's alike."""
 
 from __future__ import annotations
 
@@ -25,8 +25,32 @@ def rnnsearch_architectures() -> Mapping[str, str]:  # type: ignore[empty-body]
 
 
 @hookspec
+def rnnsearch_wrappers() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return the wrappers of cells that this plugin adds: name -> `module:Class`.
+
+    Each class is a `rnnsearch.CellWrapper`; the rules of `rnnsearch_architectures` hold here too.
+    """
+
+
+@hookspec
+def rnnsearch_heads() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return the heads that this plugin adds: name -> `module:Class`.
+
+    Each class is a `rnnsearch.Head`; the rules of `rnnsearch_architectures` hold here too.
+    """
+
+
+@hookspec
 def rnnsearch_tasks() -> Mapping[str, str]:  # type: ignore[empty-body]
     """Return the tasks that this plugin adds: name -> `module:Class`.
 
     Each class is a `rnnsearch.Task`; the rules of `rnnsearch_architectures` hold here too.
+    """
+
+
+@hookspec
+def rnnsearch_analyses() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Return the analyses of trained models that this plugin adds: name -> `module:Class`.
+
+    Each class is a `rnnsearch.Analysis`; the rules of `rnnsearch_architectures` hold here too.
     """

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnnsearch.cell import RecurrentCell
-from rnnsearch.heads import HEADS
 from rnnsearch.layers import Bidirectional, Stacked, Unrolled, run_eagerly
 from rnnsearch.parameters import Value
+from rnnsearch.registry import load_registry
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
+from rnnsearch.wrapper import CellWrapper
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ModelSpec:
         head_hidden_size: hidden width of the head, 0 where it has none.
         head_options: the head's declared options.
         options: the architecture's structure and hyperparameters.
+        wrappers: wrappers around each cell, the innermost first, each with its options.
     """
 
     architecture: str
@@ -47,6 +49,7 @@ class ModelSpec:
     head_hidden_size: int = 0
     head_options: Mapping[str, Value] = field(default_factory=dict)
     options: Mapping[str, Value] = field(default_factory=dict)
+    wrappers: tuple[tuple[str, Mapping[str, Value]], ...] = ()
 
     @property
     def widths(self) -> list[int]:
@@ -100,23 +103,60 @@ def count_parameters(architecture: Architecture, spec: ModelSpec) -> tuple[int, 
     directions = 2 if spec.bidirectional else 1
     trainable = redundant = frozen = 0
     features = spec.shape.input_size
-    for width in spec.widths:
-        trainable += directions * architecture.parameter_count(features, width, **structure)
-        redundant += directions * architecture.redundant_biases(features, width, **structure)
-        frozen += directions * architecture.frozen_count(features, width, **structure)
-        if spec.learned_initial_state:
-            trainable += directions * architecture.state_size(features, width, **structure)
-        features = directions * architecture.output_size(width, **structure)
-    trainable += HEADS[spec.head].parameter_count(
-        _head_features(architecture, spec, features),
-        spec.shape.output_size,
-        spec.head_hidden_size,
-        **spec.head_options,
+    for layer, width in enumerate(spec.widths):
+        counts = [
+            architecture.parameter_count(features, width, **structure),
+            architecture.redundant_biases(features, width, **structure),
+            architecture.frozen_count(features, width, **structure),
+            architecture.state_size(features, width, **structure),
+        ]
+        output = architecture.output_size(features, width, **structure)
+        for wrapper, options in _wrappers(spec):
+            counts[0] += wrapper.parameter_count(features, output, layer=layer, **options)
+            counts[3] += wrapper.state_size(features, output, layer=layer, **options)
+            output = wrapper.output_size(features, output, **options)
+        trainable += directions * (counts[0] + (counts[3] if spec.learned_initial_state else 0))
+        redundant += directions * counts[1]
+        frozen += directions * counts[2]
+        features = directions * output
+    trainable += (
+        load_registry()
+        .head(spec.head)
+        .parameter_count(
+            head_features(architecture, spec),
+            spec.shape.output_size,
+            spec.head_hidden_size,
+            **spec.head_options,
+        )
     )
     return trainable, redundant, frozen
 
 
-def _head_features(architecture: type[RecurrentCell], spec: ModelSpec, features: int) -> int:
+def _wrappers(spec: ModelSpec) -> list[tuple[type[CellWrapper], Mapping[str, Value]]]:
+    return [(load_registry().wrapper(name), options) for name, options in spec.wrappers]
+
+
+def _layer_output_size(
+    architecture: type[RecurrentCell], spec: ModelSpec, features: int, width: int
+) -> int:
+    structure, _ = split_options(architecture, spec.options)
+    output = architecture.output_size(features, width, **structure)
+    for wrapper, options in _wrappers(spec):
+        output = wrapper.output_size(features, output, **options)
+    return (2 if spec.bidirectional else 1) * output
+
+
+def layer_inputs(architecture: type[RecurrentCell], spec: ModelSpec) -> list[int]:
+    """Width of what each layer of a model is given, and last of what stands on them."""
+    features = [spec.shape.input_size]
+    for width in spec.widths:
+        features.append(_layer_output_size(architecture, spec, features[-1], width))
+    return features
+
+
+def head_features(architecture: type[RecurrentCell], spec: ModelSpec) -> int:
+    """Width of what the head of a model sees."""
+    features = layer_inputs(architecture, spec)[-1]
     if architecture.readout == "all_steps":
         assert spec.shape.length is not None, "refused by `refusal`"
         return features * spec.shape.length
@@ -125,7 +165,7 @@ def _head_features(architecture: type[RecurrentCell], spec: ModelSpec, features:
 
 def default_head_hidden_size(head: str, width: int) -> int:
     """Hidden width of a head that the study does not fix, 0 for one without a hidden layer."""
-    ratio = HEADS[head].hidden_ratio
+    ratio = load_registry().head(head).hidden_ratio
     return 0 if ratio is None else max(1, math.floor(ratio * width + 0.5))
 
 
@@ -192,18 +232,22 @@ def build_model(architecture: Architecture, spec: ModelSpec) -> nn.Module:
         return architecture(spec.shape, spec.hidden_size, **spec.options)
     structure, _ = split_options(architecture, spec.options)
 
-    def make_layer(features: int, width: int) -> Unrolled:
-        cell = architecture(features, width, **spec.options)
+    def make_layer(features: int, width: int, layer: int) -> Unrolled:
+        cell: RecurrentCell = architecture(features, width, **spec.options)
+        output = architecture.output_size(features, width, **structure)
+        for wrapper, options in _wrappers(spec):
+            cell = wrapper(cell, output, layer, **options)
+            output = wrapper.output_size(features, output, **options)
         return Unrolled(cell, learned_initial_state=spec.learned_initial_state)
 
     layers: list[Unrolled | Bidirectional] = []
     features = spec.shape.input_size
-    for width in spec.widths:
-        make = partial(make_layer, features, width)
+    for layer, width in enumerate(spec.widths):
+        make = partial(make_layer, features, width, layer)
         layers.append(Bidirectional(make) if spec.bidirectional else make())
-        features = (2 if spec.bidirectional else 1) * architecture.output_size(width, **structure)
-    head = HEADS[spec.head](
-        _head_features(architecture, spec, features),
+        features = _layer_output_size(architecture, spec, features, width)
+    head = load_registry().head(spec.head)(
+        head_features(architecture, spec),
         spec.shape.output_size,
         spec.head_hidden_size,
         **spec.head_options,
@@ -230,8 +274,9 @@ def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexit
                 state_size += sum(part.numel() for part in state)
                 run_eagerly(layer.cell, inputs.new_empty(1, 1, layer.cell.input_size), state)
             per_step = counter.get_total_flops()
-            head_inputs = next(model.head.parameters()).shape[-1]
-            model.head(inputs.new_empty(1, head_inputs))
+            weights = next(model.head.parameters(), None)
+            if weights is not None:
+                model.head(inputs.new_empty(1, weights.shape[-1]))
             head = counter.get_total_flops() - per_step
             flops = per_step + (head if spec.shape.readout == "every_step" else head / steps)
         else:

@@ -80,10 +80,39 @@ class Choice:
         return None
 
 
+@dataclass(frozen=True)
+class OutputSize:
+    """The task's number of outputs, for a cell that has to know it: one that feeds outputs back.
+
+    The library fills it in; a study cannot set it.
+
+    Args:
+        default: the value outside a study, as in a test.
+    """
+
+    default: int = 2
+    searched: bool = False
+
+    def problem_with(self, value: Value) -> str | None:
+        """Say what is wrong with `value`, or return None."""
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            return f"expected a positive integer, got {value!r}"
+        return None
+
+
 Parameter: TypeAlias = IntRange | FloatRange | Choice
-Parameters: TypeAlias = Mapping[str, Parameter]
+Parameters: TypeAlias = Mapping[str, Parameter | OutputSize]
 
 
-def defaults(parameters: Parameters) -> dict[str, Value]:
-    """Return the default of every parameter."""
-    return {name: parameter.default for name, parameter in parameters.items()}
+def defaults(parameters: Parameters, output_size: int | None = None) -> dict[str, Value]:
+    """Return the default of every parameter.
+
+    Args:
+        parameters: what is declared.
+        output_size: the task's number of outputs, if there is a task.
+    """
+    values: dict[str, Value] = {}
+    for name, parameter in parameters.items():
+        fills = isinstance(parameter, OutputSize) and output_size is not None
+        values[name] = output_size if fills and output_size else parameter.default
+    return values

@@ -15,10 +15,21 @@ from rnnsearch import hookspecs
 from rnnsearch.errors import PluginError, did_you_mean
 
 if TYPE_CHECKING:
+    from rnnsearch.analysis import Analysis
+    from rnnsearch.head import Head
     from rnnsearch.model import Architecture
     from rnnsearch.task import Task
+    from rnnsearch.wrapper import CellWrapper
 
-_HOOKS = {"rnnsearch_architectures": "architecture", "rnnsearch_tasks": "task"}
+# What each hook brings: the name of one, and of several.
+_HOOKS = {
+    "rnnsearch_architectures": ("architecture", "architectures"),
+    "rnnsearch_wrappers": ("wrapper", "wrappers"),
+    "rnnsearch_heads": ("head", "heads"),
+    "rnnsearch_tasks": ("task", "tasks"),
+    "rnnsearch_analyses": ("analysis", "analyses"),
+}
+KINDS = dict(_HOOKS.values())
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,10 @@ class Plugin:
         distribution: installed package that brings it.
         version: version of that package.
         architectures: names of the architectures it adds.
+        wrappers: names of the wrappers it adds.
+        heads: names of the heads it adds.
         tasks: names of the tasks it adds.
+        analyses: names of the analyses it adds.
         error: why it does not work, or an empty string.
     """
 
@@ -38,8 +52,15 @@ class Plugin:
     distribution: str
     version: str
     architectures: tuple[str, ...] = ()
+    wrappers: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+    analyses: tuple[str, ...] = ()
     error: str = ""
+
+    def brings(self) -> dict[str, tuple[str, ...]]:
+        """Names of what it adds, by kind (`architecture`, `wrapper`, ...)."""
+        return {kind: getattr(self, kinds) for kind, kinds in KINDS.items()}
 
     def __str__(self) -> str:
         return f"`{self.distribution}` {self.version} (entry point `{self.name}`)"
@@ -53,7 +74,7 @@ class _Registered:
 
 @dataclass
 class Registry:
-    """Names of architectures and tasks, each with the plugin that brings it.
+    """Names of everything that plugins bring, each with the plugin that brings it.
 
     Attributes:
         plugins: every plugin found, working or not.
@@ -61,40 +82,61 @@ class Registry:
 
     plugins: list[Plugin] = field(default_factory=list)
     _names: dict[str, dict[str, list[_Registered]]] = field(
-        default_factory=lambda: {kind: {} for kind in _HOOKS.values()}
+        default_factory=lambda: {kind: {} for kind in KINDS}
     )
+    _classes: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all of a kind (one of `KINDS`), sorted."""
+        return sorted(self._names[kind])
 
     @property
     def architectures(self) -> list[str]:
         """Names of all architectures, sorted."""
-        return sorted(self._names["architecture"])
+        return self.names("architecture")
 
     @property
     def tasks(self) -> list[str]:
         """Names of all tasks, sorted."""
-        return sorted(self._names["task"])
+        return self.names("task")
 
     def architecture(self, name: str) -> Architecture:
-        """Import the class of an architecture.
+        """Import the class of an architecture; raises as `find` does."""
+        found: Architecture = self.find("architecture", name)
+        return found
+
+    def wrapper(self, name: str) -> type[CellWrapper]:
+        """Import the class of a wrapper; raises as `find` does."""
+        found: type[CellWrapper] = self.find("wrapper", name)
+        return found
+
+    def head(self, name: str) -> type[Head]:
+        """Import the class of a head; raises as `find` does."""
+        found: type[Head] = self.find("head", name)
+        return found
+
+    def task(self, name: str) -> type[Task]:
+        """Import the class of a task; raises as `find` does."""
+        found: type[Task] = self.find("task", name)
+        return found
+
+    def analysis(self, name: str) -> type[Analysis]:
+        """Import the class of an analysis; raises as `find` does."""
+        found: type[Analysis] = self.find("analysis", name)
+        return found
+
+    def find(self, kind: str, name: str) -> Any:
+        """Import a class by its kind and name.
 
         Raises:
             PluginError: the name is unknown, is registered twice, or its class does not import.
         """
-        from rnnsearch.cell import RecurrentCell
-        from rnnsearch.sequence_model import SequenceModel
-
-        found: Architecture = self._import("architecture", name, (RecurrentCell, SequenceModel))
-        return found
-
-    def task(self, name: str) -> type[Task]:
-        """Import the class of a task; raises as `architecture` does."""
-        from rnnsearch.task import Task
-
-        found: type[Task] = self._import("task", name, (Task,))
-        return found
+        if (kind, name) not in self._classes:
+            self._classes[kind, name] = self._import(kind, name, _bases(kind))
+        return self._classes[kind, name]
 
     def plugin_of(self, kind: str, name: str) -> Plugin:
-        """Return the plugin that brings an `architecture` or a `task`."""
+        """Return the plugin that brings something, by its kind and name."""
         return self._lookup(kind, name).plugin
 
     def check(self) -> list[Plugin]:
@@ -105,10 +147,9 @@ class Registry:
         if plugin.error:
             return plugin.error
         try:
-            for name in plugin.architectures:
-                self.architecture(name)
-            for name in plugin.tasks:
-                self.task(name)
+            for kind, names in plugin.brings().items():
+                for name in names:
+                    self.find(kind, name)
         except PluginError as error:
             return str(error)
         return ""
@@ -150,6 +191,30 @@ class Registry:
         return found
 
 
+def _bases(kind: str) -> tuple[type, ...]:
+    """The classes of which one has to be derived from, imported when they are first needed."""
+    if kind == "architecture":
+        from rnnsearch.cell import RecurrentCell
+        from rnnsearch.sequence_model import SequenceModel
+
+        return (RecurrentCell, SequenceModel)
+    if kind == "wrapper":
+        from rnnsearch.wrapper import CellWrapper
+
+        return (CellWrapper,)
+    if kind == "head":
+        from rnnsearch.head import Head
+
+        return (Head,)
+    if kind == "task":
+        from rnnsearch.task import Task
+
+        return (Task,)
+    from rnnsearch.analysis import Analysis
+
+    return (Analysis,)
+
+
 def build_registry(points: list[EntryPoint]) -> Registry:
     """Load each entry point and collect what its hooks return.
 
@@ -180,15 +245,10 @@ def build_registry(points: list[EntryPoint]) -> Registry:
             reason = f"{type(error).__name__}: {error}"
             registry.plugins.append(Plugin(point.name, distribution, version, error=reason))
             continue
-        plugin = Plugin(
-            point.name,
-            distribution,
-            version,
-            architectures=tuple(names["rnnsearch_architectures"]),
-            tasks=tuple(names["rnnsearch_tasks"]),
-        )
+        brought: dict[str, Any] = {kinds: tuple(names[hook]) for hook, (_, kinds) in _HOOKS.items()}
+        plugin = replace(Plugin(point.name, distribution, version), **brought)
         registry.plugins.append(plugin)
-        for hook, kind in _HOOKS.items():
+        for hook, (kind, _) in _HOOKS.items():
             for name, target in names[hook].items():
                 registry._names[kind].setdefault(name, []).append(_Registered(target, plugin))
     return registry

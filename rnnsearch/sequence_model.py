@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
+from rnnsearch.capabilities import Capabilities
 from rnnsearch.parameters import Parameters, Value
+
+# Inputs, targets and lengths of some samples.
+Batch: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,18 @@ class SequenceModel(nn.Module, ABC):
     Attributes:
         structure: declared choices that change the parameter count.
         hyperparameters: declared choices that do not.
+        capabilities: what data it takes and how it is trained.
         fine_size: name of an integer in `structure` that the budget solver may set to close the
             gap that whole steps of `hidden_size` leave, or None.
+        known_failures: checks of the conformance suite that this model is known to fail, by name,
+            each with its reason.
     """
 
     structure: ClassVar[Parameters] = {}
     hyperparameters: ClassVar[Parameters] = {}
+    capabilities: ClassVar[Capabilities] = Capabilities()
     fine_size: ClassVar[str | None] = None
+    known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, shape: SequenceShape, hidden_size: int) -> None:
         super().__init__()
@@ -82,3 +92,14 @@ class SequenceModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map whole sequences to outputs."""
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Solve for the trained weights in closed form.
+
+        Only for a model whose `capabilities.trained_by` begins with `closed_form`.
+
+        Args:
+            batches: inputs `(time, batch, input_size)`, targets as the task gives them, and
+                lengths `(batch,)` or None; each sample once, in a fixed order.
+        """
+        raise NotImplementedError

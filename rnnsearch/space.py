@@ -12,9 +12,24 @@ from typing import Any
 from rnnsearch.budget import Budget, BudgetSolution, count, solve
 from rnnsearch.config import ArchitectureConfig, HeadConfig, StudyConfig
 from rnnsearch.errors import BudgetError, CapabilityError, did_you_mean
-from rnnsearch.heads import HEADS
-from rnnsearch.model import Architecture, ModelSpec, default_head_hidden_size, refusal
-from rnnsearch.parameters import Choice, FloatRange, IntRange, Parameter, Value, defaults
+from rnnsearch.model import (
+    Architecture,
+    ModelSpec,
+    default_head_hidden_size,
+    head_features,
+    layer_inputs,
+    refusal,
+)
+from rnnsearch.parameters import (
+    Choice,
+    FloatRange,
+    IntRange,
+    OutputSize,
+    Parameter,
+    Parameters,
+    Value,
+    defaults,
+)
 from rnnsearch.registry import Registry
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
 from rnnsearch.study_file import KeyPath, StudyFile, dotted
@@ -40,6 +55,7 @@ class SearchSpace:
         fixed: settings that do not vary, by name.
         free: settings that Optuna samples; an architecture's own are called `options.NAME`.
         head: the head that the study asks for, or None for the architecture's own.
+        wrappers: wrappers around each cell, the innermost first, each with its options.
         hidden_size: the width if the study fixes it, else None: it is solved.
         budget: the budget.
         matched: false if the row is not held to the budget.
@@ -57,6 +73,7 @@ class SearchSpace:
     fixed: Mapping[str, Value]
     free: Mapping[str, Parameter]
     head: HeadConfig | None
+    wrappers: tuple[tuple[str, Mapping[str, Value]], ...]
     hidden_size: int | None
     budget: Budget
     matched: bool
@@ -92,6 +109,7 @@ class SearchSpace:
                 head_hidden_size=head.hidden_size or 0,
                 head_options=head.options,
                 options=options,
+                wrappers=self.wrappers,
             )
         if self.hidden_size is None:
             return solve(self.architecture, spec, self.budget, may_add_head=self.head is None)
@@ -209,7 +227,15 @@ def _build_space(
 ) -> SearchSpace:
     with file.pointing_at(key):
         architecture = registry.architecture(entry.name)
-    if reason := refusal(architecture, task.shape):
+    bidirectional = (
+        entry.bidirectional if entry.bidirectional is not None else (config.model.bidirectional)
+    )
+    reason = (
+        architecture.capabilities.refusal(task.data, needs_causal=task.needs_causal)
+        or refusal(architecture, task.shape)
+        or _reads_backwards(architecture, bidirectional, task)
+    )
+    if reason:
         problem = f"architecture `{entry.name}` cannot take task `{config.task.name}`: {reason}"
         where = file.error(key, problem)
         raise CapabilityError(problem, path=file.path, line=where.line, key=where.key)
@@ -224,6 +250,9 @@ def _build_space(
             )
             raise file.error((*key, "options", name), problem)
         rule = declared[name]
+        if isinstance(rule, OutputSize):
+            problem = "this is the task's number of outputs, and not for a study to set; remove it"
+            raise file.error((*key, "options", name), problem)
         for value in _bounds(setting):
             if problem_with := rule.problem_with(value):
                 raise file.error((*key, "options", name), problem_with)
@@ -233,11 +262,12 @@ def _build_space(
         if isinstance(rule, FloatRange) and isinstance(setting, IntRange):
             setting = FloatRange(setting.low, setting.high, default=setting.low, log=setting.log)
         settings[_OPTION + name] = setting
+    given = defaults(declared, task.shape.output_size)
     for name, parameter in declared.items():
         free = parameter.searched and config.search.trials > 0
-        settings.setdefault(_OPTION + name, parameter if free else parameter.default)
+        settings.setdefault(_OPTION + name, parameter if free else given[name])
     if issubclass(architecture, SequenceModel):
-        for name in (*_SURROUNDINGS, "head"):
+        for name in (*_SURROUNDINGS, "head", "wrappers"):
             if getattr(entry, name) is not None:
                 problem = f"architecture `{entry.name}` is no step cell: `{name}` does not apply"
                 raise file.error((*key, name), problem)
@@ -256,7 +286,8 @@ def _build_space(
         metric=task.metric,
         fixed={n: s for n, s in settings.items() if not isinstance(s, Parameter)},
         free={n: s for n, s in settings.items() if isinstance(s, Parameter)},
-        head=_checked_head(entry, key, config, file),
+        head=_checked_head(entry, key, config, file, registry),
+        wrappers=_checked_wrappers(architecture, entry, key, config, file, registry),
         hidden_size=entry.hidden_size,
         budget=Budget(config.budget.parameters, config.budget.tolerance, config.budget.counting),
         matched=entry.matched,
@@ -271,7 +302,7 @@ def _build_space(
         raise file.error(("search", "trials"), problem)
     for values in space.structures():
         try:
-            space.solve(values)
+            _check_fits(space, values, key, file, registry)
         except BudgetError as error:
             where = file.error(key, "")
             structure = {
@@ -292,27 +323,108 @@ def _build_space(
     return space
 
 
+def _reads_backwards(
+    architecture: Architecture, bidirectional: bool | Parameter, task: Task
+) -> str | None:
+    """Why a task that needs causal models refuses what the study makes of an architecture."""
+    may_be = bidirectional is True or isinstance(bidirectional, Choice)
+    if task.needs_causal and may_be and not issubclass(architecture, SequenceModel):
+        return (
+            "with `bidirectional` its outputs depend on later inputs, which hold what the task "
+            "asks for. Remove `bidirectional`"
+        )
+    return None
+
+
+def _check_fits(
+    space: SearchSpace,
+    values: Mapping[str, Value],
+    key: KeyPath,
+    file: StudyFile,
+    registry: Registry,
+) -> None:
+    """Solve for some values, and refuse layers and a head that cannot take what they are given.
+
+    Raises:
+        BudgetError: no width meets the budget.
+        CapabilityError: a layer cannot take its inputs, or the head cannot map the features to the
+            task's outputs.
+    """
+    if issubclass(space.architecture, SequenceModel):
+        space.solve(values)
+        return
+    options = {**space.fixed, **values}
+    structure = {n: options[_OPTION + n] for n in space.architecture.structure}
+    problem = None
+    if reason := space.architecture.refusal(space.shape.input_size, **structure):
+        problem = f"architecture `{space.name}` cannot take the task's inputs: {reason}"
+    else:
+        spec = space.solve(values).spec
+        for features in layer_inputs(space.architecture, spec)[1:]:
+            if reason := space.architecture.refusal(features, **structure):
+                problem = f"architecture `{space.name}` cannot be stacked so: {reason}"
+        features = head_features(space.architecture, spec)
+        if reason := registry.head(spec.head).refusal(features, spec.shape.output_size):
+            problem = f"head `{spec.head}` cannot stand on `{space.name}`: {reason}"
+    if problem:
+        where = file.error(key, problem)
+        raise CapabilityError(problem, path=file.path, line=where.line, key=where.key)
+
+
+def _checked_wrappers(
+    architecture: Architecture,
+    entry: ArchitectureConfig,
+    key: KeyPath,
+    config: StudyConfig,
+    file: StudyFile,
+    registry: Registry,
+) -> tuple[tuple[str, Mapping[str, Value]], ...]:
+    wrappers, where = entry.wrappers, (*key, "wrappers")
+    if wrappers is None:
+        wrappers, where = config.model.wrappers, ("model", "wrappers")
+    if issubclass(architecture, SequenceModel):
+        return ()
+    checked: list[tuple[str, Mapping[str, Value]]] = []
+    for i, wrapper in enumerate(wrappers):
+        with file.pointing_at((*where, i)):
+            found = registry.wrapper(wrapper.name)
+        declared = {**found.structure, **found.hyperparameters}
+        kind = f"wrapper `{wrapper.name}`"
+        _check_options(wrapper.options, declared, kind, (*where, i), file)
+        checked.append((wrapper.name, {**defaults(declared), **wrapper.options}))
+    return tuple(checked)
+
+
+def _check_options(
+    options: Mapping[str, Value], declared: Parameters, of: str, key: KeyPath, file: StudyFile
+) -> None:
+    for name, value in options.items():
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            problem = f"{of} has no such option.{did_you_mean(name, declared)} Known: {known}."
+            raise file.error((*key, "options", name), problem)
+        if found := declared[name].problem_with(value):
+            raise file.error((*key, "options", name), found)
+
+
 def _checked_head(
-    entry: ArchitectureConfig, key: KeyPath, config: StudyConfig, file: StudyFile
+    entry: ArchitectureConfig,
+    key: KeyPath,
+    config: StudyConfig,
+    file: StudyFile,
+    registry: Registry,
 ) -> HeadConfig | None:
     head, where = entry.head, (*key, "head")
     if head is None:
         head, where = config.model.head, ("model", "head")
     if head is None:
         return None
-    declared = HEADS[head.name].options
-    if head.hidden_size is not None and HEADS[head.name].hidden_ratio is None:
+    with file.pointing_at(where):
+        found = registry.head(head.name)
+    declared = found.options
+    if head.hidden_size is not None and found.hidden_ratio is None:
         raise file.error((*where, "hidden_size"), f"head `{head.name}` has no hidden layer")
-    for name, value in head.options.items():
-        if name not in declared:
-            known = ", ".join(declared) or "none"
-            raise file.error(
-                (*where, "options", name),
-                f"head `{head.name}` has no such option.{did_you_mean(name, declared)} "
-                f"Known: {known}.",
-            )
-        if problem := declared[name].problem_with(value):
-            raise file.error((*where, "options", name), problem)
+    _check_options(head.options, declared, f"head `{head.name}`", where, file)
     return (
         head.model_copy(update={"options": {**defaults(declared), **head.options}})
         if (head.options)

@@ -72,6 +72,9 @@ class Task(ABC):
 
     Attributes:
         options: declared choices, such as whether images are binarised.
+        data: the kind of its data, one of `rnnsearch.capabilities.DATA`.
+        needs_causal: whether an output at a step must not depend on later inputs, as where the
+            next input is to be predicted. Models that read backwards are then refused.
         datasets: data sets that `rnnsearch data` fetches and verifies for this task.
         metric: name of the metric, such as `accuracy`.
         direction: `maximize` or `minimize`.
@@ -79,6 +82,8 @@ class Task(ABC):
     """
 
     options: ClassVar[Parameters] = {}
+    data: ClassVar[str] = "sequence"
+    needs_causal: ClassVar[bool] = False
     datasets: ClassVar[tuple[Dataset, ...]] = ()
     metric: ClassVar[str]
     direction: ClassVar[Direction]

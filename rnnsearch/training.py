@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from rnnsearch.batches import Batches
-from rnnsearch.engines import prepare
+from rnnsearch.closed_form import ClosedFormUpdates, is_closed_form
+from rnnsearch.engines import Updates, prepare
 from rnnsearch.errors import DivergedError
 from rnnsearch.model import Architecture, build_model
 from rnnsearch.task import Task
@@ -42,9 +43,14 @@ class TrainingRun:
         # The one place where the global generator is seeded: the entry of a trial.
         torch.manual_seed(spec.seed)
         self.model = build_model(architecture, spec.model).to(train.device)
-        self._updates, self.engine_reason = prepare(
-            spec.engine, self.model, spec.training, task, train
-        )
+        self._updates: Updates
+        if is_closed_form(self.model):
+            self._updates = ClosedFormUpdates(self.model, spec.training, task)
+            self.engine_reason = ""
+        else:
+            self._updates, self.engine_reason = prepare(
+                spec.engine, self.model, spec.training, task, train
+            )
         self.engine = self._updates.name
         self.config = spec.training
         self.shuffle = torch.Generator().manual_seed(spec.seed)

@@ -87,6 +87,7 @@ class TrialSpec:
         fields = json.loads(text)
         model = fields.pop("model")
         model["shape"] = SequenceShape(**model["shape"])
+        model["wrappers"] = tuple((name, options) for name, options in model.get("wrappers", ()))
         training = TrainingConfig(**fields.pop("training"))
         return cls(model=ModelSpec(**model), training=training, **fields)
 

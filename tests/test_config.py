@@ -195,7 +195,7 @@ REFUSALS = {
         _with("options: {clamp: soft}", "option: {clamp: soft}"),
         "my.yaml:7: architectures[1].option: unknown key. Did you mean `options`? Known: name, "
         "label, options, hidden_size, num_layers, bidirectional, learned_initial_state, head, "
-        "training, matched.",
+        "wrappers, training, matched.",
     ),
     "an unknown key below a list": (
         _with("options: {clamp: soft}", "training: {epoch: 3}"),
@@ -313,9 +313,9 @@ REFUSALS = {
         "my.yaml:4: architectures: list should have at least 1 item after validation, not 0, "
         "found []",
     ),
-    "an unknown head": (
-        f"{STUDY}model: {{head: big}}\n",
-        "my.yaml:12: model.head: input should be 'linear', 'mlp' or 'prelu', found 'big'",
+    "a head without a name": (
+        f"{STUDY}model: {{head: {{hidden_size: 3}}}}\n",
+        "my.yaml:12: model.head: key `name` is missing",
     ),
     "an unknown sampler": (
         f"{STUDY}search:\n  sampler: grid\n",

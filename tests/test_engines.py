@@ -156,6 +156,26 @@ def test_a_program_that_diverges_says_so_as_eager_does() -> None:
         run.run_epoch()
 
 
+def test_a_split_with_longer_sequences_is_measured_as_eager_measures_it() -> None:
+    shape = replace(SHAPE, length=None, readout="masked_step")
+    model = build_model(load_registry().architecture("lstm"), ModelSpec("lstm", shape, 5))
+
+    def split(steps: int) -> Batches:
+        generator = np.random.default_rng(steps)
+        inputs = generator.standard_normal((9, steps, 3), dtype=np.float32)
+        lengths = generator.integers(1, steps + 1, 9)
+        lengths[0] = steps
+        return Batches(Examples(inputs, generator.integers(0, 4, 9), lengths), CPU)
+
+    compiled, _ = prepare("program", model, CONFIG, Classification(), split(5))
+    assert compiled.name == "compiled program"
+    eager, _ = prepare("eager", model, CONFIG, Classification(), split(5))
+    for steps in (5, 90, 7):
+        assert compiled.measure(split(steps)) == pytest.approx(
+            eager.measure(split(steps)), rel=1e-4
+        )
+
+
 def test_a_loss_that_the_engine_lacks_leaves_compiled_layers_and_says_why() -> None:
     run = start(spec_of(), StandIn())
     assert run.engine == "compiled layers"

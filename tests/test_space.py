@@ -83,8 +83,9 @@ class ProbeCell(RecurrentCell):
 class WithProbe(Registry):
     """The installed architectures, and `probe`."""
 
-    def architecture(self, name: str) -> Any:
-        return ProbeCell if name == "probe" else load_registry().architecture(name)
+    def find(self, kind: str, name: str) -> Any:
+        is_probe = (kind, name) == ("architecture", "probe")
+        return ProbeCell if is_probe else load_registry().find(kind, name)
 
 
 class Anything(Task):
@@ -601,3 +602,32 @@ def test_every_row_of_a_study_in_the_repository_can_be_built(path: Path) -> None
     for space in spaces:
         solution = space.solve(space.default_values())
         assert not space.matched or abs(solution.residual) <= space.budget.tolerance
+
+
+@pytest.mark.parametrize("given", ["{model: {head: big}}", "{model: {wrappers: [big]}}"])
+def test_an_unknown_head_or_wrapper_is_refused_where_it_stands(given: str) -> None:
+    kind = "head" if "head" in given else "wrapper"
+    message = _refused(_text("lstm", model=given[8:-1]), PluginError)
+    assert message.startswith(f"my.yaml:8: model.{kind}")
+    assert f"unknown {kind} `big`" in message
+
+
+class NextSymbol(Anything):
+    needs_causal = True
+    own_shape = SequenceShape(3, 2, 5, "every_step")
+
+
+class Trees(Anything):
+    data = "tree"
+
+
+def test_a_task_whose_answers_come_later_refuses_a_net_that_reads_backwards() -> None:
+    message = _refused(_text("{name: lstm, bidirectional: true}"), CapabilityError, NextSymbol())
+    assert message.startswith("my.yaml:5: architectures[0]: architecture `lstm` cannot take task")
+    assert "depend on later inputs" in message
+    assert _spaces(_text("lstm"), NextSymbol())
+
+
+def test_a_task_of_other_data_refuses_an_architecture_that_reads_sequences() -> None:
+    with pytest.raises(CapabilityError, match="it reads sequence data, and the task's are tree"):
+        _spaces(_text("lstm"), Trees())

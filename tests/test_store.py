@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from rnnsearch import Choice, Complexity, FloatRange, IntRange, ModelSpec, SequenceShape, StoreError
+from rnnsearch import store as store_module
 from rnnsearch.parameters import Parameter, Value
 from rnnsearch.store import (
     OpenTrial,
@@ -193,7 +194,7 @@ def test_a_complete_trial_is_complete_in_optuna_with_its_value_and_its_epochs(
     trial = _open(store)
     values = trial.suggest(FREE)
     for epoch, validation in ((1, 0.25), (2, 0.5)):
-        trial.report(_epoch(epoch, validation))
+        trial.report([_epoch(epoch, validation)])
     trial.complete(0.5)
     (found,) = _as_optuna_sees_it(store).trials
     assert found.state is optuna.trial.TrialState.COMPLETE
@@ -203,10 +204,57 @@ def test_a_complete_trial_is_complete_in_optuna_with_its_value_and_its_epochs(
     assert _as_optuna_sees_it(store).best_trial.number == found.number
 
 
+def test_epochs_reported_together_are_all_kept_and_the_last_is_optunas_value(
+    store: StudyStore,
+) -> None:
+    trial = _open(store)
+    trial.report([_epoch(1, 0.25), _epoch(2, 0.75)])
+    trial.report([_epoch(3, 0.5)])
+    trial.complete(0.5)
+    (record,) = store.records()
+    assert record.epochs == (_epoch(1, 0.25), _epoch(2, 0.75), _epoch(3, 0.5))
+    (found,) = _as_optuna_sees_it(store).trials
+    assert found.intermediate_values == {2: 0.75, 3: 0.5}
+
+
+def test_a_reader_sees_the_epochs_of_a_running_trial_seconds_old_at_most(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(store_module.time, "monotonic", lambda: now)
+    trial, seen = _open(store), []
+    for epoch in range(1, 5):
+        trial.report([_epoch(epoch, 0.5)])
+        now += 2.0
+        (record,) = StudyStore.open("small").records()
+        seen.append(len(record.epochs))
+    assert seen == [1, 1, 3, 3], "written every four seconds"
+
+
+def test_writing_down_many_epochs_takes_a_small_share_of_the_time(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, writes = 0.0, 0
+    monkeypatch.setattr(store_module.time, "monotonic", lambda: now)
+    trial = _open(store)
+    note = trial.note
+
+    def slow(**attributes: object) -> None:
+        nonlocal now, writes
+        now, writes = now + 1.0, writes + 1
+        note(**attributes)
+
+    monkeypatch.setattr(trial, "note", slow)
+    for epoch in range(1, 101):
+        now += 1.0
+        trial.report([_epoch(epoch, 0.5)])
+    assert writes == 3, "a second of writing in fifty"
+
+
 def test_a_trial_stopped_early_is_pruned_in_optuna_at_its_last_epoch(store: StudyStore) -> None:
     trial = _open(store)
     for epoch, validation in ((1, 0.5), (2, 0.25)):
-        trial.report(_epoch(epoch, validation))
+        trial.report([_epoch(epoch, validation)])
     trial.prune("stopped early after epoch 2")
     (found,) = _as_optuna_sees_it(store).trials
     assert found.state is optuna.trial.TrialState.PRUNED
@@ -226,7 +274,7 @@ def test_a_trial_stopped_before_its_first_epoch_is_pruned_without_a_value(
 
 def test_a_failed_trial_fails_in_optuna_with_its_reason(store: StudyStore) -> None:
     trial = _open(store)
-    trial.report(_epoch(1, 0.25))
+    trial.report([_epoch(1, 0.25)])
     trial.fail("DivergedError: training loss is not finite in epoch 2")
     (found,) = _as_optuna_sees_it(store).trials
     assert (found.state, found.value) == (optuna.trial.TrialState.FAIL, None)
@@ -236,7 +284,7 @@ def test_a_failed_trial_fails_in_optuna_with_its_reason(store: StudyStore) -> No
 
 def test_a_running_trial_is_running_in_optuna(store: StudyStore) -> None:
     trial = _open(store)
-    trial.report(_epoch(1, 0.25))
+    trial.report([_epoch(1, 0.25)])
     (found,) = _as_optuna_sees_it(store).trials
     assert found.state is optuna.trial.TrialState.RUNNING
     assert found.intermediate_values == {1: 0.25}
@@ -246,7 +294,7 @@ def test_a_validation_metric_that_is_no_number_is_kept_out_of_optuna_but_not_los
     store: StudyStore,
 ) -> None:
     trial = _open(store)
-    trial.report(_epoch(1, math.nan))
+    trial.report([_epoch(1, math.nan)])
     trial.complete(0.75)
     (found,) = _as_optuna_sees_it(store).trials
     assert (found.intermediate_values, found.value) == ({}, 0.75)
@@ -273,7 +321,7 @@ def test_a_record_has_all_that_was_noted(store: StudyStore) -> None:
     trial = _open(store)
     complexity = Complexity(10, 9, 1, 6, 12.5)
     trial.note(spec=SPEC.to_json(), complexity=complexity.__dict__)
-    trial.report(_epoch(1, 0.25))
+    trial.report([_epoch(1, 0.25)])
     trial.note(engine="eager", test_loss=0.125, test_metric=0.875)
     trial.complete(0.875)
     (record,) = StudyStore.open("small").records()
@@ -290,7 +338,7 @@ def test_every_state_is_remembered_in_the_order_of_numbers(store: StudyStore) ->
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     trials[2].fail("broken")
     trials[0].complete(1.0)
-    trials[1].report(_epoch(1, 0.5))
+    trials[1].report([_epoch(1, 0.5)])
     trials[1].prune("weak")
     assert [(record.number, record.state, record.reason) for record in store.records()] == [
         (0, "COMPLETE", ""),

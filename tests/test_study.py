@@ -114,12 +114,13 @@ def test_mlflow_and_optuna_agree_on_every_state(
         assert found.data.tags.get("rnnsearch.reason", "") == record.reason
 
 
-def test_ray_keeps_an_error_for_the_failed_trials_and_for_no_others(
+def test_the_tracebacks_of_the_failed_trials_are_kept_and_of_no_others(
     home: Path, records: list[TrialRecord]
 ) -> None:
-    errors = list((home / "studies" / "small" / "ray").rglob("error.txt"))
-    assert len(errors) == sum(record.state == "FAIL" for record in records)
-    assert all("DivergedError" in error.read_text() for error in errors)
+    kept = {f.name: f.read_text() for f in (home / "studies" / "small" / "errors").iterdir()}
+    failed = [record for record in records if record.state == "FAIL"]
+    assert set(kept) == {f"{r.phase}-{r.label}-{r.number}.txt" for r in failed}
+    assert all("DivergedError" in text for text in kept.values())
 
 
 def test_every_row_gets_the_same_trials_and_the_same_seeds(records: list[TrialRecord]) -> None:

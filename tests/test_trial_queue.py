@@ -30,11 +30,11 @@ from rnnsearch.trial import EpochMetrics, TrialSpec
 from rnnsearch.trial_queue import (
     ConfirmationQueue,
     Listener,
-    Outcome,
     SearchQueue,
     TrialQueue,
     best_values,
 )
+from rnnsearch.worker import Outcome
 
 ROWS = ["lstm", "elman", "gru"]
 TEXT = """\
@@ -61,8 +61,8 @@ class Heard:
         self.events.append(("started", key))
         self.complexities.append(complexity)
 
-    def epoch_finished(self, key: str, spec: TrialSpec, metrics: EpochMetrics) -> None:
-        self.events.append(("epoch", key, metrics.epoch))
+    def epochs_finished(self, key: str, spec: TrialSpec, epochs: Sequence[EpochMetrics]) -> None:
+        self.events.append(("epochs", key, *(metrics.epoch for metrics in epochs)))
 
     def trial_finished(
         self, key: str, spec: TrialSpec, state: str, reason: str, outcome: Outcome | None
@@ -123,7 +123,7 @@ def _ask_all(queue: TrialQueue) -> list[tuple[str, TrialSpec]]:
 
 
 def _finish(queue: TrialQueue, key: str, validation: float, **outcome: Any) -> None:
-    queue.report(key, _epoch(2, validation))
+    queue.report(key, [_epoch(2, validation)])
     queue.finish(key, Outcome("eager", **outcome))
 
 
@@ -134,7 +134,7 @@ def _run_search(study: Study, scores: Mapping[str, Sequence[float | None]]) -> S
         _, row, number = key.split("/")
         score = scores[row][int(number)]
         if score is None:
-            queue.report(key, _epoch(1, 0.99))
+            queue.report(key, [_epoch(1, 0.99)])
             queue.finish(key, None)
         else:
             _finish(queue, key, score)
@@ -274,8 +274,8 @@ def test_a_trial_that_ran_to_its_end_is_complete_with_its_last_validation_metric
     study, heard = Study(rows=["lstm"]), Heard()
     queue = study.search(heard)
     key, _ = _ask(queue)
-    queue.report(key, _epoch(1, 0.75))
-    queue.report(key, _epoch(2, 0.5))
+    queue.report(key, [_epoch(1, 0.75)])
+    queue.report(key, [_epoch(2, 0.5)])
     queue.finish(key, Outcome("torch.nn.LSTM"))
     (trial,) = study.optuna_trials("search/lstm")
     assert (trial.state, trial.value) == (optuna.trial.TrialState.COMPLETE, 0.5)
@@ -306,7 +306,7 @@ def test_a_trial_that_ends_without_an_outcome_is_pruned(epochs: int, reason: str
     queue = study.search(heard)
     key, _ = _ask(queue)
     for epoch in range(epochs):
-        queue.report(key, _epoch(epoch + 1, 0.5))
+        queue.report(key, [_epoch(epoch + 1, 0.5)])
     queue.finish(key, None)
     (trial,) = study.optuna_trials("search/lstm")
     assert trial.state is optuna.trial.TrialState.PRUNED
@@ -379,18 +379,18 @@ def test_listeners_hear_every_event_once_and_in_order() -> None:
     queue = study.search(first, second)
     lstm, _ = _ask(queue)
     gru, _ = _ask(queue)
-    queue.report(gru, _epoch(1, 0.5))
-    queue.report(lstm, _epoch(1, 0.5))
+    queue.report(gru, [_epoch(1, 0.5)])
+    queue.report(lstm, [_epoch(1, 0.5)])
     queue.fail(lstm, "broken")
-    queue.report(gru, _epoch(2, 0.5))
+    queue.report(gru, [_epoch(2, 0.5)])
     queue.finish(gru, Outcome("eager"))
     assert first.events == [
         ("started", lstm),
         ("started", gru),
-        ("epoch", gru, 1),
-        ("epoch", lstm, 1),
+        ("epochs", gru, 1),
+        ("epochs", lstm, 1),
         ("finished", lstm, "FAIL", "broken"),
-        ("epoch", gru, 2),
+        ("epochs", gru, 2),
         ("finished", gru, "COMPLETE", ""),
     ]
     assert second.events == first.events

@@ -1,7 +1,8 @@
-"""Ray: where a local cluster listens, and a study on a cluster that was there before."""
+"""Ray: where a local cluster listens, a study's workers, and a cluster that was there before."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -14,16 +15,14 @@ import pytest
 
 from rnnsearch.store import StudyStore
 
-from .command import run, write_study
+from .command import REPOSITORY, run, write_study
 
 _LISTENING = "0A"
 
-# Starts a cluster as a study does, lists the sockets that it and its processes listen on (from
-# /proc: no tool needed), and prints their addresses.
-_LIST_LISTENERS = """
+# The processes below one, from /proc: no tool needed.
+_FAMILY = """
 import os
 from pathlib import Path
-from rnnsearch.tuning import cluster
 
 def family(root):
     parents = {}
@@ -37,6 +36,14 @@ def family(root):
     while more := {p for p, above in parents.items() if above in found} - found:
         found |= more
     return found
+"""
+
+# Starts a cluster as a study does, lists the sockets that it and its processes listen on, and
+# prints their addresses.
+_LIST_LISTENERS = (
+    _FAMILY
+    + """
+from rnnsearch.tuning import cluster
 
 def inodes(process):
     found = set()
@@ -57,6 +64,7 @@ with cluster(0):
             if fields[3] == "0A" and fields[9] in ours:
                 print(table, fields[1].partition(":")[0])
 """
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -77,6 +85,118 @@ def test_a_local_cluster_listens_on_loopback_alone() -> None:
         "tcp6 0000000000000000FFFF00000100007F",
     }
     assert set(listeners) <= loopback
+
+
+# Two queues of trials on one pool: in the first, a worker is killed in the middle of its trials.
+_KILL_A_WORKER = (
+    _FAMILY
+    + """
+import json, signal, sys
+from dataclasses import replace
+from rnnsearch.config import ResourcesConfig
+from rnnsearch.trial_queue import TrialQueue, _Live
+from rnnsearch.tuning import WorkerPool, cluster
+from tests.test_worker import examples, spec
+
+class Trial:
+    def __getattr__(self, name):
+        return lambda *given, **named: None
+
+class Queue(TrialQueue):
+    def __init__(self, phase, groups):
+        super().__init__([])
+        self.phase, self.groups, self.ended = phase, groups, {}
+        self.total = sum(map(len, groups))
+
+    def ask_together(self, workers):
+        if self._handed_back:
+            return super().ask_together(workers)
+        keys = self.groups.pop(0) if self.groups else []
+        base = spec("eager", self.phase)
+        endless = replace(base, training=replace(base.training, epochs=100_000))
+        given = [(key, endless if key == "killed" else base) for key in keys]
+        self._live.update({key: _Live(Trial(), spec) for key, spec in given})
+        return given
+
+    def report(self, key, epochs):
+        super().report(key, epochs)
+        if key == "killed":
+            os.kill(self.workers()[0], signal.SIGKILL)
+
+    def _tell(self, key, spec, state, reason, outcome):
+        self.ended[key] = state, reason, bool(outcome and Path(outcome.weights).is_file())
+
+    def workers(self):
+        below = {p: Path(f"/proc/{p}/cmdline").read_text() for p in family(os.getpid())}
+        return sorted(p for p, command in below.items() if command.startswith("ray::Worker"))
+
+folder = Path(sys.argv[1])
+with cluster(0):
+    splits = {"train": examples(20), "validation": examples(10)}
+    pool = WorkerPool(splits, ResourcesConfig(workers=1), folder)
+    search = Queue("search", [["first"], ["killed", "behind"]])
+    pool.run(search, "maximize")
+    before = search.workers()
+    pool.hand_out({**splits, "test": examples(10)})
+    confirmation = Queue("confirmation", [["seed"]])
+    pool.run(confirmation, "maximize")
+    kept = before == confirmation.workers()
+print(json.dumps([search.ended, confirmation.ended, len(before), kept]))
+"""
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_live_through_both_phases_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _KILL_A_WORKER, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr
+    search, confirmation, workers, kept = json.loads(done.stdout.splitlines()[-1])
+    state, reason, _ = search.pop("killed")
+    assert state == "FAIL"
+    assert "died" in reason
+    assert search == {"first": ["COMPLETE", "", False], "behind": ["COMPLETE", "", False]}
+    assert confirmation == {"seed": ["COMPLETE", "", True]}
+    assert (workers, kept) == (1, True)
+
+
+def test_asha_stops_a_weak_trial_at_a_rung_and_compares_it_with_its_own_row_only() -> None:
+    script = """
+import json
+from dataclasses import replace
+from rnnsearch.config import SearchConfig
+from rnnsearch.tuning import _AshaPerRow
+from rnnsearch.worker import News
+from tests.test_worker import spec
+from tests.trial_records import epoch
+
+asha = _AshaPerRow("maximize", SearchConfig(trials=9, grace_epochs=1, reduction_factor=2))
+base = spec()
+said = [asha.rungs(base)]
+for key, label, number, score in (
+    ("a", "lstm", 1, 0.5), ("b", "lstm", 1, 0.1), ("c", "gru", 1, 0.1), ("d", "lstm", 1, 0.6),
+    ("d", "lstm", 3, 0.0),
+):
+    news = News(key, [replace(epoch(number), validation_metric=score)])
+    said.append(asha.stops(news, [(key, replace(base, label=label))]))
+print(json.dumps(said))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[1, 2], False, True, False, False, False]
 
 
 @pytest.fixture

@@ -24,7 +24,13 @@ def stdout() -> Console:
     """A console for results; as wide as it takes when nobody looks."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 240)
+    return Console(
+        # Where it is now, so that what is captured meanwhile does not swallow it.
+        file=sys.stdout,
+        highlight=False,
+        soft_wrap=False,
+        width=None if sys.stdout.isatty() else 240,
+    )
 
 
 def stderr() -> Console:
@@ -65,6 +71,8 @@ def first_line(text: str | None) -> str:
 
 def describe_option(option: dict[str, Any]) -> str:
     """The values that a declared option may take."""
+    if "low" not in option and "options" not in option:
+        return "the task's number of outputs"
     values = option.get("options")
     span = ", ".join(map(str, values)) if values else f"{option['low']} to {option['high']}"
     return f"{span} (default {option['default']})"

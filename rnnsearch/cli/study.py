@@ -72,6 +72,8 @@ def plan(file: str, as_json: bool) -> None:
 
 
 def _print_plan(planned: StudyPlan) -> None:
+    from rnnsearch.wording import whole
+
     config = planned.config
     click.echo(f"Study {config.name}. {config.question}".rstrip())
     click.echo(
@@ -83,8 +85,17 @@ def _print_plan(planned: StudyPlan) -> None:
         f"Budget {budget.parameters:,} parameters within {100 * budget.tolerance:g}% "
         f"(counting: {budget.counting})\n"
     )
-    headings = {"row": "left", "width": "right", "head": "left", "trainable": "right"}
-    headings |= {"one bias": "right", "residual": "right", "state": "right", "FLOPs/step": "right"}
+    published = {label: p.parameters for label, p in config.published_figures.items()}
+    shown = any(published.values())
+    headings = {"row": "left", "width": "right", "head": "left"}
+    headings |= {"published": "right"} if shown else {}
+    headings |= {
+        "trainable": "right",
+        "one bias": "right",
+        "residual": "right",
+        "state": "right",
+        "FLOPs/step": "right",
+    }
     headings |= {"closed by": "left", "ms/update": "right", "engine": "left", "searched": "left"}
     rows = []
     for row in planned.rows:
@@ -96,6 +107,7 @@ def _print_plan(planned: StudyPlan) -> None:
                 row.space.label,
                 f"{model.hidden_size}" + (f" ({low}-{high})" if low != high else ""),
                 head,
+                *([whole(published.get(row.space.label))] if shown else []),
                 f"{row.complexity.trainable:,}",
                 f"{row.complexity.one_bias:,}",
                 f"{100 * row.typical.residual:+.2f}%{mark}",
@@ -108,6 +120,9 @@ def _print_plan(planned: StudyPlan) -> None:
             ]
         )
     print_table(headings, rows)
+    if shown and config.published:
+        where = f", {config.published.where}" if config.published.where else ""
+        click.echo(f"published: {config.published.source}{where}")
     if any(row.typical.closed_by for row in planned.rows):
         click.echo("closed by: the second size that was set to meet the budget")
     for row in planned.rows:

@@ -366,6 +366,7 @@ class Program:
         measured = Measured()
         assert order.dtype == torch.int64
         assert order.is_contiguous()
+        self._check_fits(data)
         self._native.rnn_program_run(
             self._handle,
             ctypes.byref(data.native),
@@ -381,6 +382,7 @@ class Program:
     def gradient(self, member: Member, data: Data, order: Tensor) -> tuple[Tensor, float]:
         """Gradient of the mean loss over one batch, flat, and that loss; nothing is updated."""
         measured = Measured()
+        self._check_fits(data)
         self._native.rnn_program_gradient(
             self._handle,
             ctypes.byref(data.native),
@@ -390,6 +392,12 @@ class Program:
             ctypes.byref(measured),
         )
         return member.gradient.clone(), measured.loss / max(1, len(order))
+
+    def _check_fits(self, data: Data) -> None:
+        # Its buffers hold so many steps and no more: longer sequences would write past them.
+        if data.inputs.shape[1] > self.plan.steps:
+            held, have = self.plan.steps, data.inputs.shape[1]
+            raise ValueError(f"the program holds {held} steps, and the data have {have}")
 
     def bytes_per_step(self) -> int:
         """Memory of one time step of a block, in bytes."""

@@ -5,7 +5,7 @@
         def cell_class(self):
             return MyCell
 
-Needs pytest, which rnnsearch itself does not install.
+`rnnsearch plugin check` runs them over what a plugin registers.
 """
 
 from __future__ import annotations
@@ -17,9 +17,24 @@ pytest.register_assert_rewrite(
     "rnnsearch.testing.probes",
     "rnnsearch.testing.cells",
     "rnnsearch.testing.sequence_models",
+    "rnnsearch.testing.wrappers",
+    "rnnsearch.testing.heads",
+    "rnnsearch.testing.tasks",
+    "rnnsearch.testing.analyses",
 )
 
+from rnnsearch.testing.analyses import AnalysisConformance  # noqa: E402
 from rnnsearch.testing.cells import CellConformance  # noqa: E402
+from rnnsearch.testing.heads import HeadConformance  # noqa: E402
 from rnnsearch.testing.sequence_models import SequenceModelConformance  # noqa: E402
+from rnnsearch.testing.tasks import TaskConformance  # noqa: E402
+from rnnsearch.testing.wrappers import WrapperConformance  # noqa: E402
 
-__all__ = ["CellConformance", "SequenceModelConformance"]
+__all__ = [
+    "AnalysisConformance",
+    "CellConformance",
+    "HeadConformance",
+    "SequenceModelConformance",
+    "TaskConformance",
+    "WrapperConformance",
+]

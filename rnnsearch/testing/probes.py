@@ -3,17 +3,100 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
+import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import torch
+from hypothesis import HealthCheck, given, strategies
+from hypothesis import settings as hypothesis_settings
 from torch import Tensor, nn
 
 from rnnsearch.model import Architecture
-from rnnsearch.parameters import Choice, IntRange, Parameter, Parameters, Value, defaults
+from rnnsearch.parameters import (
+    Choice,
+    IntRange,
+    OutputSize,
+    Parameter,
+    Parameters,
+    Value,
+    defaults,
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of one run of a check."""
+
+    inputs: int
+    hidden: int
+    batch: int
+    steps: int
+
+
+_SIZES = strategies.builds(
+    Sizes,
+    inputs=strategies.integers(1, 6),
+    hidden=strategies.integers(1, 7),
+    batch=strategies.integers(1, 4),
+    steps=strategies.integers(3, 6),
+)
+EXAMPLES = int(os.environ.get("RNNSEARCH_CHECK_EXAMPLES", "3"))
+"""Sizes that each check is run at."""
+
+
+def over_sizes(check: Callable[..., None]) -> Any:
+    """Run a check at generated sizes, the same ones every time."""
+    settled = hypothesis_settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[
+            # Fixtures of these suites hold classes, which no example changes.
+            HealthCheck.function_scoped_fixture,
+            # One check serves many subclasses of its suite.
+            HealthCheck.differing_executors,
+            HealthCheck.too_slow,
+        ],
+    )
+    return settled(given(sizes=_SIZES)(check))
+
+
+class KnownFailures:
+    """Lets a suite's subject declare what it is known to fail: it must, and says why.
+
+    Attributes:
+        subject: name of the fixture that gives the class under test.
+    """
+
+    subject: ClassVar[str]
+
+    @pytest.fixture(autouse=True)
+    def _expect_known_failures(self, request: pytest.FixtureRequest) -> None:
+        known = request.getfixturevalue(self.subject).known_failures
+        check = getattr(request.node, "originalname", request.node.name)
+        if check in known:
+            request.applymarker(pytest.mark.xfail(reason=known[check], strict=True))
+
+
+@cache
+def _another_process() -> ProcessPoolExecutor:
+    """One process for a whole session: importing torch takes seconds."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def elsewhere(act: Callable[[bytes], Any], sent: bytes) -> Any:
+    """Run a function in another process, which imports what it needs."""
+    return _another_process().submit(act, sent).result()
+
 
 LARGEST_COUNT = 20_000
 """Variants with more parameters than this at a small width are left out: they would be slow."""
@@ -35,8 +118,10 @@ class Variant:
         return ", ".join(f"{k}={v}" for k, v in self.options.items()) or "no options"
 
 
-def extremes(parameter: Parameter) -> tuple[Value, ...]:
+def extremes(parameter: Parameter | OutputSize) -> tuple[Value, ...]:
     """Every option of a choice; the ends of a range, and the second value of an integer one."""
+    if isinstance(parameter, OutputSize):
+        return (1, parameter.default + 3)
     if isinstance(parameter, Choice):
         return parameter.options
     if isinstance(parameter, IntRange):

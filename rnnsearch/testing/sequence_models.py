@@ -16,6 +16,7 @@ from torch import Tensor
 from rnnsearch.parameters import IntRange, Value, defaults
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
 from rnnsearch.testing.probes import (
+    KnownFailures,
     Variant,
     first_difference,
     frozen_scalars,
@@ -59,7 +60,7 @@ def _lengths(shape: SequenceShape) -> Tensor | None:
     return None if shape.length is not None else torch.tensor([_STEPS, 1, 2])
 
 
-class SequenceModelConformance:
+class SequenceModelConformance(KnownFailures):
     """Every check that a model of whole sequences has to pass.
 
     Subclass it under a name that starts with `Test` and return the class from `model_class`. Each
@@ -76,6 +77,8 @@ class SequenceModelConformance:
         SequenceShape(input_size=2, output_size=3, length=_STEPS, readout="every_step"),
         SequenceShape(input_size=3, output_size=2, length=None, readout="masked_step"),
     )
+
+    subject = "model_class"
 
     @pytest.fixture
     def model_class(self) -> type[SequenceModel]:

@@ -13,7 +13,6 @@ from torch.nn import functional
 from rnnsearch import RecurrentCell, load_registry
 from rnnsearch.engine.capture import Unsupported, capture
 from rnnsearch.engine.source import StepTables, write_source
-from rnnsearch.heads import HEADS
 
 from .cells import LowerTriangular, Recurrent, Tied
 
@@ -57,11 +56,12 @@ def test_a_branch_on_the_value_of_a_tensor_is_refused() -> None:
     def branch(cell: Recurrent, z: Tensor, h: Tensor) -> Tensor:
         return torch.tanh(z) if bool(z.sum() > 0) else z
 
-    assert "data-dependent control flow" in _refusal(branch)
+    assert "depends on the value of a tensor" in _refusal(branch)
 
 
 def test_a_number_taken_out_of_a_tensor_is_refused() -> None:
-    assert "value out of a tracing tensor" in _refusal(lambda c, z, h: z * float(z[0, 0]))
+    told = _refusal(lambda c, z, h: z * float(z[0, 0]))
+    assert "depends on the value of a tensor" in told
 
 
 def test_batch_normalisation_is_refused_by_the_name_of_its_counter() -> None:
@@ -182,9 +182,9 @@ def test_every_registered_cell_is_captured_with_any_other_structure(name: str) -
         assert set(tables.trained) <= set(tables.names)
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", sorted({*load_registry().names("head")} - {"identity"}))
 def test_every_head_is_captured(name: str) -> None:
-    _, tables = _written(HEADS[name](HIDDEN, 4, 5), HIDDEN, None)
+    _, tables = _written(load_registry().head(name)(HIDDEN, 4, 5), HIDDEN, None)
     assert (tables.input_size, tables.output_size, tables.state_sizes) == (HIDDEN, 4, ())
 
 

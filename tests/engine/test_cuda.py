@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
-from rnnsearch.heads import LinearHead
 from rnnsearch.layers import Stacked, Unrolled
 from rnnsearch.losses import accuracy, cross_entropy
 from rnnsearch.model import RecurrentModel
+from rnnsearch_heads.linear import LinearHead
 from rnnsearch_nested.mcrm import MCRMCell
 from tests.engine.triton_cases import CASES, errors
 

@@ -17,7 +17,6 @@ from rnnsearch.compiled_model import plan_program
 from rnnsearch.engine.build import toolchain
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.program import Data, Measured, Member, Plan, Program
-from rnnsearch.heads import HEADS
 from rnnsearch.layers import Stacked, Unrolled
 from rnnsearch.losses import (
     Measure,
@@ -28,6 +27,7 @@ from rnnsearch.losses import (
 )
 from rnnsearch.model import RecurrentModel
 from rnnsearch_baselines.elman import ElmanCell
+from rnnsearch_heads.linear import LinearHead
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -104,7 +104,7 @@ def _every_step() -> Setting:
 def _all_steps() -> Setting:
     torch.manual_seed(0)
     body = Stacked([Unrolled(ElmanCell(INPUTS, HIDDEN))])
-    head = HEADS["linear"](STEPS * HIDDEN, OUTPUTS)
+    head = LinearHead(STEPS * HIDDEN, OUTPUTS)
     return replace(_one_layer(), model=RecurrentModel(body, head, "all_steps"))
 
 

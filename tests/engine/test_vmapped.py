@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from rnnsearch import RecurrentCell, State
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
-from rnnsearch.heads import LinearHead
 from rnnsearch.layers import Bidirectional, Stacked, Unrolled
 from rnnsearch.losses import accuracy, cross_entropy, mean_squared_error
 from rnnsearch.model import RecurrentModel
@@ -23,6 +22,7 @@ from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_baselines.prelu_rnn import PReLURNNCell
 from rnnsearch_gated.gru import GRUCell
 from rnnsearch_gated.lstm import LSTMCell
+from rnnsearch_heads.linear import LinearHead
 from rnnsearch_nested.mcrm import MCRMCell
 from rnnsearch_stigmergic.sm_rnn import SMRNNCell
 

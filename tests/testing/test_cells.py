@@ -35,7 +35,9 @@ class Good(RecurrentCell):
         return hidden_size * (input_size + hidden_size + 1 + int(outputs))
 
     @classmethod
-    def output_size(cls, hidden_size: int, outputs: Value = 2, **structure: Value) -> int:
+    def output_size(
+        cls, input_size: int, hidden_size: int, outputs: Value = 2, **structure: Value
+    ) -> int:
         return int(outputs)
 
     def initial_state(self, batch_size: int) -> State:
@@ -163,7 +165,7 @@ class BatchOnTheSecondAxis(Good):
 
 class WrongOutputSize(Good):
     @classmethod
-    def output_size(cls, hidden_size: int, **structure: Value) -> int:
+    def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return hidden_size
 
 
@@ -237,6 +239,13 @@ class WrongGradient(Good):
     def new_hidden(self, inputs: Tensor, hidden: Tensor) -> Tensor:
         new = super().new_hidden(inputs, hidden)
         return (2 * new - new.detach()).tanh()
+
+
+class Unpadded(Good):
+    """Its outputs are right one by one, but it lets rows see how long the others are."""
+
+    def new_hidden(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+        return super().new_hidden(inputs, hidden) + len(inputs)
 
 
 class SeedsItself(Good):
@@ -317,6 +326,7 @@ class WrongFrozenCount(Good):
         (NearlyTheTorchLayer, "as_torch_computes_what_the_steps_compute"),
         (ReadsBackwards, "later_inputs_leave_earlier_outputs_bit_identical"),
         (Unreached, "gradient_reaches_every_parameter"),
+        (Unpadded, "padding_changes_nothing_in_either_direction"),
         (SeedsItself, "the_same_seed_gives_the_same_weights"),
         (DrawsFromNumpy, "the_same_seed_gives_the_same_weights"),
         (WeightsOutsideTheStateDict, "a_loaded_state_dict_brings_the_whole_cell"),
@@ -331,7 +341,7 @@ def test_a_broken_promise_is_caught_by_its_check(broken: type[RecurrentCell], ch
     ("broken", "check", "error"),
     [
         (WrongGradient, "gradients_equal_finite_differences", "Jacobian mismatch"),
-        (HoldsALambda, "a_pickled_cell_computes_the_same", "pickle"),
+        (HoldsALambda, "a_cell_sent_to_another_process_computes_the_same", "pickle"),
         (BranchesOnAValue, "builds_and_steps_without_storage", "meta"),
     ],
 )

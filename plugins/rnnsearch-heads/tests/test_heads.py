@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnnsearch.heads import HEADS, LinearHead, MLPHead, PReLUHead
-from rnnsearch.parameters import Choice, Value
+from rnnsearch import Choice, Head, Value
+from rnnsearch.testing import HeadConformance
+from rnnsearch_heads.identity import IdentityHead
+from rnnsearch_heads.linear import LinearHead
+from rnnsearch_heads.mlp import MLPHead
+from rnnsearch_heads.prelu import PReLUHead
+
+HEADS = {"linear": LinearHead, "mlp": MLPHead, "prelu": PReLUHead}
 
 SETTINGS: list[tuple[str, int, dict[str, Value]]] = [
     ("linear", 0, {}),
@@ -106,3 +112,17 @@ def test_prelu_head_counts_as_the_sm_rnn_paper_does(
     features: int, hidden_size: int, expected: int
 ) -> None:
     assert PReLUHead.parameter_count(features, 10, hidden_size) == expected
+
+
+class TestHeads(HeadConformance):
+    @pytest.fixture(params=[IdentityHead, LinearHead, MLPHead, PReLUHead])
+    def head_class(self, request: pytest.FixtureRequest) -> type[Head]:
+        return request.param
+
+
+def test_the_identity_hands_on_what_it_is_given_and_refuses_other_widths() -> None:
+    features = torch.randn(3, 2)
+    assert torch.equal(IdentityHead(2, 2)(features), features)
+    assert IdentityHead.refusal(3, 2) == (
+        "it maps 3 features to as many outputs, and the task has 2"
+    )

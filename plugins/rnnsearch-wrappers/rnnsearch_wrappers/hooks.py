@@ -1,0 +1,14 @@
+"""What this plugin adds to rnnsearch."""
+
+from __future__ import annotations
+
+from rnnsearch import hookimpl
+
+
+@hookimpl
+def rnnsearch_wrappers() -> dict[str, str]:
+    """The wrappers of cells."""
+    return {
+        "residual": "rnnsearch_wrappers.residual:Residual",
+        "slow_layers": "rnnsearch_wrappers.slow_layers:SlowLayers",
+    }

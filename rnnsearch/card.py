@@ -1,0 +1,155 @@
+"""The card of an architecture: what it is, what it costs, how fast it is, what it passes."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rnnsearch import plugin_check
+from rnnsearch.budget import Budget, solve
+from rnnsearch.engine_choice import choose_engine
+from rnnsearch.errors import BudgetError
+from rnnsearch.home import home
+from rnnsearch.losses import Classification
+from rnnsearch.model import Architecture, ModelSpec, refusal
+from rnnsearch.parameters import defaults
+from rnnsearch.registry import load_registry
+from rnnsearch.sequence_model import SequenceModel, SequenceShape
+from rnnsearch.trial import TrainingConfig, TrialSpec
+
+BUDGETS = (1_000, 3_200, 10_000, 100_000)
+# One row of a digit at a time: what the first study reads.
+SHAPE = SequenceShape(28, 10, 28, "last_step")
+_MEASURED_AT = 3_200
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a machine found out about an architecture, once.
+
+    Attributes:
+        engine: what trained it fastest.
+        step_ms: wall time of one update at 3,200 parameters, batches of 32, 28 steps.
+        lstm_ms: the same of `torch.nn.LSTM`.
+        checks: how many checks of the conformance suite came out how.
+        failed: the checks that failed.
+    """
+
+    engine: str
+    step_ms: float
+    lstm_ms: float
+    checks: dict[str, int]
+    failed: list[str]
+
+
+def count_formula(architecture: Architecture) -> str | None:
+    """The parameter count of a step cell in words of m inputs and p units, by its defaults.
+
+    A polynomial through a few counts, given only if it meets many others exactly.
+    """
+    if issubclass(architecture, SequenceModel):
+        return None
+    structure = defaults(architecture.structure)
+    terms = {"p^2": (0, 2), "m p": (1, 1), "p": (0, 1), "m": (1, 0), "": (0, 0)}
+
+    def powers(m: int, p: int) -> list[int]:
+        return [m**a * p**b for a, b in terms.values()]
+
+    def count(m: int, p: int) -> int:
+        return architecture.parameter_count(m, p, **structure)
+
+    points = [(1, 4), (2, 4), (1, 8), (2, 16), (3, 12)]
+    try:
+        fitted = np.linalg.solve(
+            np.array([powers(*point) for point in points], dtype=float),
+            np.array([count(*point) for point in points], dtype=float),
+        )
+    except (np.linalg.LinAlgError, ValueError):
+        return None
+    factors = [Fraction(float(f)).limit_denominator(64) for f in fitted]
+    tried = [(m, p) for m in (1, 5, 28) for p in (4, 8, 20, 64, 100)]
+    for m, p in tried:
+        if architecture.refusal(m, **structure) is None and count(m, p) != sum(
+            f * x for f, x in zip(factors, powers(m, p), strict=True)
+        ):
+            return None
+    shown = [f"{f} {t}".strip() for f, t in zip(factors, terms, strict=True) if f]
+    return " + ".join(shown).replace("1 p", "p").replace("+ -", "- ") if shown else None
+
+
+def widths(name: str) -> dict[int, str]:
+    """Widths at a few budgets for 28 inputs, 28 steps and 10 classes, or why there is none."""
+    architecture = load_registry().architecture(name)
+    found: dict[int, str] = {}
+    for budget in BUDGETS:
+        try:
+            solution = solve(architecture, _spec(name), Budget(budget))
+        except BudgetError:
+            found[budget] = "none within 2%"
+            continue
+        found[budget] = f"{solution.spec.hidden_size} ({100 * solution.residual:+.1f}%)"
+    return found
+
+
+def refused(name: str) -> str | None:
+    """Why an architecture cannot take the sequences that cards are made for, or None."""
+    architecture = load_registry().architecture(name)
+    if issubclass(architecture, SequenceModel):
+        return refusal(architecture, SHAPE)
+    structure = defaults(architecture.structure, SHAPE.output_size)
+    return architecture.refusal(SHAPE.input_size, **structure)
+
+
+def measure(name: str, tell: Callable[[str], None]) -> Measured:
+    """Time an architecture beside `torch.nn.LSTM`, and run its checks; remembered by its source.
+
+    Args:
+        name: registered name.
+        tell: hears what takes a while.
+    """
+    path = home() / "cards" / f"{name}-{_fingerprint(name)}.json"
+    if path.is_file():
+        return Measured(**json.loads(path.read_text(encoding="utf-8")))
+    tell(f"measuring `{name}` beside torch.nn.LSTM")
+    engine, step_ms = _time(name)
+    _, lstm_ms = _time("lstm", requested="torch")
+    tell(f"checking `{name}`; remembered for the next time")
+    verdicts = plugin_check.check([("architecture", name)])
+    counted = plugin_check.summary(verdicts).get(name, {})
+    failed = [v.check for v in verdicts if v.result == "failed"]
+    measured = Measured(engine, step_ms, lstm_ms, counted, failed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(measured)), encoding="utf-8")
+    return measured
+
+
+def _spec(name: str) -> ModelSpec:
+    architecture = load_registry().architecture(name)
+    declared = {**architecture.structure, **architecture.hyperparameters}
+    options = defaults(declared, SHAPE.output_size)
+    head = "" if issubclass(architecture, SequenceModel) else architecture.head
+    return ModelSpec(name, SHAPE, 1, head=head, options=options)
+
+
+def _time(name: str, requested: str = "auto") -> tuple[str, float]:
+    architecture = load_registry().architecture(name)
+    model = solve(architecture, _spec(name), Budget(_MEASURED_AT, 0.1)).spec
+    spec = TrialSpec("search", model, TrainingConfig(1, _BATCH, 1e-3), 0, "", {}, 0, 0.0)
+    choice = choose_engine(architecture, spec, Classification(), requested=requested)
+    return choice.name, choice.step_ms
+
+
+def _fingerprint(name: str) -> str:
+    """Changes with the source of the module that defines an architecture, and with ours."""
+    from rnnsearch import __version__
+
+    module: Any = inspect.getmodule(load_registry().architecture(name))
+    return hashlib.sha256(f"{__version__}{inspect.getsource(module)}".encode()).hexdigest()[:12]

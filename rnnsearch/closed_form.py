@@ -1,0 +1,60 @@
+"""Training in closed form: a model that solves for its weights instead of descending to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from rnnsearch.batches import Batches
+from rnnsearch.engines import EVALUATION_BATCH, AutogradUpdates
+from rnnsearch.losses import Objective
+from rnnsearch.sequence_model import Batch, SequenceModel
+from rnnsearch.trial import TrainingConfig
+
+
+def is_closed_form(model: nn.Module) -> TypeGuard[SequenceModel]:
+    """Whether a model is trained by its own `fit`."""
+    return isinstance(model, SequenceModel) and model.capabilities.trained_by[0] == "closed_form"
+
+
+class ClosedFormUpdates:
+    """Solves in the first epoch; the later ones find nothing left to do.
+
+    It takes the place of an engine (see `engines.Updates`).
+    """
+
+    name = "closed form"
+
+    def __init__(self, model: SequenceModel, config: TrainingConfig, objective: Objective) -> None:
+        self._model = model
+        self._evaluation = AutogradUpdates(self.name, model, config, objective)
+        self._solved = False
+
+    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
+        """Fit, and measure on what was fitted; see `engines.Updates`."""
+        if not self._solved:
+            with torch.no_grad():
+                self._model.fit(_in_order(data))
+            self._solved = True
+        loss, score = self.measure(data)
+        return loss * len(data), score * len(data), 0.0
+
+    def measure(self, data: Batches) -> tuple[float, float]:
+        """Mean loss and mean metric over a split."""
+        return self._evaluation.measure(data)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether it has solved."""
+        return {"solved": self._solved}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._solved = bool(state["solved"])
+
+
+def _in_order(data: Batches) -> Iterator[Batch]:
+    for index in torch.arange(len(data)).split(EVALUATION_BATCH):
+        yield data.take(index.to(data.device))

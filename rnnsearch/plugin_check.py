@@ -1,0 +1,221 @@
+"""Checks plugins: runs the conformance suites over what they register, and says what came out."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from rnnsearch.errors import PluginError, did_you_mean
+from rnnsearch.hookspecs import ENTRY_POINT_GROUP
+from rnnsearch.registry import KINDS, load_registry
+
+Subject = tuple[str, str]  # kind and name: `("architecture", "lstm")`
+Result = Literal["passed", "failed", "skipped", "known failure"]
+
+_DETAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of one check.
+
+    Attributes:
+        name: registered name of what was checked.
+        check: the promise, in words.
+        result: `passed`, `failed`, `skipped`, or a `known failure` that the class declares.
+        detail: why, where it did not pass.
+        seconds: how long it took.
+    """
+
+    name: str
+    check: str
+    result: Result
+    detail: str
+    seconds: float
+
+
+def subjects_of(name: str | None) -> list[Subject]:
+    """What a name stands for: something registered, a plugin, a distribution; None is everything.
+
+    Raises:
+        PluginError: nothing has that name, or what has it does not load.
+    """
+    registry = load_registry()
+    everything = [(kind, one) for kind in KINDS for one in registry.names(kind)]
+    if name is None:
+        return everything
+    if named := [subject for subject in everything if subject[1] == name]:
+        return named
+    plugins = [p for p in registry.plugins if name in (p.name, p.distribution)]
+    for plugin in plugins:
+        if plugin.error:
+            raise PluginError(f"plugin {plugin} failed to load: {plugin.error}")
+    found = [(kind, one) for p in plugins for kind, names in p.brings().items() for one in names]
+    if not plugins:
+        known = {one for _, one in everything} | {p.name for p in registry.plugins}
+        msg = (
+            f"`{name}` is neither a folder with a `pyproject.toml` nor installed."
+            f"{did_you_mean(name, known)} `rnnsearch plugin list` shows what is"
+        )
+        raise PluginError(msg)
+    return found
+
+
+@contextmanager
+def as_if_installed(folder: Path) -> Iterator[str]:
+    """Let the distribution in a folder be found as if pip had installed it; gives its name.
+
+    Raises:
+        PluginError: the folder holds no distribution with entry points of ours.
+    """
+    path = folder / "pyproject.toml"
+    if not path.is_file():
+        raise PluginError(f"{folder}: expected a folder with a `pyproject.toml`; there is none")
+    try:
+        project = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PluginError(f"{path}: {error}") from None
+    points = project.get("entry-points", {}).get(ENTRY_POINT_GROUP, {})
+    name, version = project.get("name", ""), project.get("version", "0")
+    if not name or not points:
+        msg = (
+            f"{path}: expected a `name` and a table `[project.entry-points.{ENTRY_POINT_GROUP}]`; "
+            f"`rnnsearch plugin new` writes one"
+        )
+        raise PluginError(msg)
+    source = folder / "src" if (folder / "src").is_dir() else folder
+    with TemporaryDirectory() as temporary:
+        info = Path(temporary) / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        info.joinpath("METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8"
+        )
+        lines = [f"[{ENTRY_POINT_GROUP}]", *(f"{k} = {v}" for k, v in points.items())]
+        info.joinpath("entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        added = [str(source.resolve()), temporary]
+        before = os.environ.get("PYTHONPATH")
+        sys.path[:0] = added
+        # Other processes, where cells are sent to, have to find it too.
+        os.environ["PYTHONPATH"] = os.pathsep.join([*added, *([before] if before else [])])
+        load_registry.cache_clear()
+        try:
+            yield name
+        finally:
+            sys.path[:] = [entry for entry in sys.path if entry not in added]
+            if before is None:
+                del os.environ["PYTHONPATH"]
+            else:
+                os.environ["PYTHONPATH"] = before
+            load_registry.cache_clear()
+
+
+def check(
+    subjects: Sequence[Subject],
+    *,
+    examples: int = 3,
+    hear: Callable[[Verdict], None] | None = None,
+) -> list[Verdict]:
+    """Run every check of the suites over some subjects.
+
+    Args:
+        subjects: what to check.
+        examples: sizes at which each check is run.
+        hear: is told each verdict as it comes.
+
+    Raises:
+        PluginError: a suite could not be run at all.
+    """
+    import pytest
+
+    from rnnsearch import testing
+
+    os.environ["RNNSEARCH_CHECK"] = " ".join(f"{kind}:{name}" for kind, name in subjects)
+    os.environ["RNNSEARCH_CHECK_EXAMPLES"] = str(examples)
+    collector = _Collector(hear)
+    arguments = [
+        str(Path(testing.__file__).with_name("registered.py")),
+        # The settings of whatever project this is called from are not meant for these checks.
+        *("-c", os.devnull, "--rootdir", str(Path(testing.__file__).parent)),
+        *("-p", "no:cacheprovider", "-p", "no:xdist", "-q"),
+    ]
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            code = pytest.main(arguments, plugins=[collector])
+    finally:
+        del os.environ["RNNSEARCH_CHECK"], os.environ["RNNSEARCH_CHECK_EXAMPLES"]
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise PluginError(f"the checks could not be run:\n{output.getvalue().strip()}")
+    return collector.verdicts
+
+
+class _Collector:
+    """Hears what became of each check."""
+
+    def __init__(self, hear: Callable[[Verdict], None] | None) -> None:
+        self.verdicts: list[Verdict] = []
+        self._hear = hear
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Leave out the suites that have nothing to check."""
+        items[:] = [item for item in items if "NOTSET" not in item.nodeid]
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Take the call of a check, or a setup that stopped it."""
+        if report.when != "call" and not (report.when == "setup" and not report.passed):
+            return
+        known = getattr(report, "wasxfail", None)
+        result: Result = report.outcome
+        detail = ""
+        if known is not None:
+            result = "known failure" if report.skipped else "failed"
+            detail = known if report.skipped else f"declared to fail, but passes: {known}"
+        elif report.skipped:
+            detail = str(report.longrepr[2]).removeprefix("Skipped: ")
+        elif report.failed:
+            detail = _reason(report)
+        name, check_name = _read(report.nodeid)
+        verdict = Verdict(name, check_name, result, detail, report.duration)
+        self.verdicts.append(verdict)
+        if self._hear:
+            self._hear(verdict)
+
+
+def _read(nodeid: str) -> tuple[str, str]:
+    """Name and promise from `file::Suite::test_promise[name]` (or `[name-more]`, `[more-name]`)."""
+    function, _, parameters = nodeid.rpartition("::")[2].partition("[")
+    promise = function.removeprefix("test_").replace("_", " ")
+    known = {name for _, name in subjects_of(None)}
+    parts = parameters.rstrip("]").split("-")
+    name = next((part for part in parts if part in known), parameters.rstrip("]"))
+    others = [part for part in parts if part != name]
+    return name, promise + (f" ({', '.join(others)})" if others else "")
+
+
+def _reason(report: Any) -> str:
+    """The error itself: the lines that pytest marks with `E`, and the sizes that show it."""
+    lines = [line[1:].strip() for line in report.longreprtext.splitlines() if line[:1] == "E"]
+    text = "\n".join(line for line in lines if line)
+    error, *rest = re.split(r"Failing test case|Falsifying example", text, maxsplit=1)
+    found = "\n".join(error.splitlines()[:_DETAIL_LINES])
+    if sizes := re.search(r"Sizes\((.*?)\)", "".join(rest), re.DOTALL):
+        found += "\nat " + " ".join(sizes[1].split())
+    return found
+
+
+def summary(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
+    """How often each result came out, by name."""
+    counted: dict[str, dict[str, int]] = {}
+    for verdict in verdicts:
+        results = counted.setdefault(verdict.name, {})
+        results[verdict.result] = results.get(verdict.result, 0) + 1
+    return counted

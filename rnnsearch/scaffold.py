@@ -1,0 +1,145 @@
+"""Writes a new plugin: a complete distribution that passes its own tests."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnsearch.errors import PluginError
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between plugins of different kinds."""
+
+    hook: str
+    suite: str
+    fixture: str
+    ending: str
+    uses: str
+    question: str
+
+
+KINDS = {
+    "cell": _Kind(
+        "architectures",
+        "CellConformance",
+        "cell_class",
+        "Cell",
+        "it with an Elman net of equal size",
+        "Does the cell {name} read digits better than an Elman net of equal size?",
+    ),
+    "wrapper": _Kind(
+        "wrappers",
+        "WrapperConformance",
+        "wrapper_class",
+        "",
+        "an Elman net with and without it",
+        "Does an Elman net read digits better when wrapped in {name}?",
+    ),
+    "model": _Kind(
+        "architectures",
+        "SequenceModelConformance",
+        "model_class",
+        "Model",
+        "it with an Elman net of equal size",
+        "Does the model {name} read digits better than an Elman net of equal size?",
+    ),
+    "head": _Kind(
+        "heads",
+        "HeadConformance",
+        "head_class",
+        "Head",
+        "an Elman net with it and with its usual head",
+        "Does an Elman net read digits better under the head {name}?",
+    ),
+    "task": _Kind(
+        "tasks",
+        "TaskConformance",
+        "task",
+        "Task",
+        "two cells of equal size on it",
+        "Which of two cells of equal size is better at {name}?",
+    ),
+    "analysis": _Kind("analyses", "AnalysisConformance", "analysis_class", "Analysis", "", ""),
+}
+
+
+def new_plugin(name: str, kind: str, parent: Path) -> Path:
+    """Write a plugin into a new folder.
+
+    Args:
+        name: what it is to be called in studies, such as `leaky`; the distribution becomes
+            `rnnsearch-leaky`.
+        kind: one of `KINDS`.
+        parent: where the new folder goes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        PluginError: the name will not do, or the folder exists.
+    """
+    import jinja2
+
+    from rnnsearch import __version__
+
+    plain = name.removeprefix("rnnsearch-")
+    registered = plain.replace("-", "_")
+    if not _NAME.fullmatch(plain) or keyword.iskeyword(registered):
+        msg = (
+            f"`{name}` cannot be the name of a plugin: expected small letters, digits and "
+            f"underscores, beginning with a letter, such as `leaky`"
+        )
+        raise PluginError(msg)
+    folder = parent / f"rnnsearch-{registered.replace('_', '-')}"
+    if folder.exists():
+        raise PluginError(f"{folder} exists already; nothing was written. Choose another name")
+    known = KINDS[kind]
+    words = registered.split("_")
+    major, minor = __version__.split(".")[:2]
+    content = {
+        "name": registered,
+        "kind": kind,
+        "kinds": known.hook,
+        "distribution": folder.name,
+        "package": f"rnnsearch_{registered}",
+        "module": registered,
+        "class_name": "".join(word.capitalize() for word in words) + known.ending,
+        "title": f"The {kind} {' '.join(words)}",
+        "suite": known.suite,
+        "fixture": known.fixture,
+        "uses": known.uses,
+        "question": known.question.format(name=registered),
+        "version": f"{major}.{minor}",
+        "next_version": f"{major}.{int(minor) + 1}",
+    }
+    package = folder / str(content["package"])
+    files = {
+        folder / "pyproject.toml": "pyproject.toml",
+        folder / "README.md": "README.md",
+        package / "__init__.py": "init.py",
+        package / "hooks.py": "hooks.py",
+        package / f"{registered}.py": f"{kind}.py",
+        folder / "tests" / f"test_{registered}.py": "test.py",
+    }
+    if kind != "analysis":
+        files[folder / "study.yaml"] = "study.yaml"
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("rnnsearch", "templates/plugin"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # it writes Python, TOML and Markdown, not HTML
+    )
+    try:
+        for path, template in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = templates.get_template(f"{template}.jinja").render(content)
+            path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PluginError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return folder

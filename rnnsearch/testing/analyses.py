@@ -1,0 +1,136 @@
+"""The conformance suite of analyses: the promises of `Analysis` as tests."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from rnnsearch.analysis import Analysis, TrainedModel
+from rnnsearch.losses import accuracy, cross_entropy
+from rnnsearch.model import ModelSpec, build_model
+from rnnsearch.parameters import Value, defaults
+from rnnsearch.registry import load_registry
+from rnnsearch.sequence_model import SequenceShape
+from rnnsearch.task import DataSource, Examples, Split, Task
+from rnnsearch.testing.probes import first_difference, seeded, what_changes
+from rnnsearch.trial import TrainingConfig, TrialSpec
+
+_SHAPE = SequenceShape(input_size=3, output_size=2, length=None, readout="masked_step")
+
+
+class _Signs(Task):
+    """Whether a sequence of noise sums to more than nothing; what the models below are for."""
+
+    metric, direction, no_skill = "accuracy", "maximize", 0.5
+    loss, score = cross_entropy, accuracy
+
+    @property
+    def shape(self) -> SequenceShape:
+        return _SHAPE
+
+    def find(self) -> DataSource:
+        return DataSource("noise", "generated", "", "0" * 64, {"validation": 12})
+
+    def load(self, source: DataSource, split: Split) -> Examples:
+        inputs = np.random.default_rng(0).standard_normal((12, 9, 3), dtype=np.float32)
+        targets = (inputs.sum(axis=(1, 2)) > 0).astype(np.int64)
+        return Examples(inputs, targets, np.arange(12) % 6 + 4)
+
+
+@cache
+def example_model(architecture: str) -> TrainedModel:
+    """A small model of a registered architecture, with sequences to look at; it is not trained."""
+    model = ModelSpec(architecture, _SHAPE, 5, options=_options(architecture))
+    spec = TrialSpec(
+        "confirmation", model, TrainingConfig(1, 4, 0.01), 0, "signs", {}, 0, 0.0, label="example"
+    )
+    task = _Signs()
+    found = load_registry().architecture(architecture)
+    built = seeded(0, lambda: build_model(found, model)).eval()
+    return TrainedModel(spec, task, built, task.load(task.find(), "validation"))
+
+
+def _options(architecture: str) -> dict[str, Value]:
+    found = load_registry().architecture(architecture)
+    return defaults({**found.structure, **found.hyperparameters}, _SHAPE.output_size)
+
+
+class AnalysisConformance:
+    """Every check that an analysis has to pass.
+
+    Subclass it under a name that starts with `Test` and return the class from `analysis_class`.
+    Each check runs on small models of `architectures` that the analysis does not refuse.
+
+    Attributes:
+        architectures: registered names of what to look at.
+    """
+
+    architectures: tuple[str, ...] = ("elman", "lstm", "sm_rnn")
+
+    @pytest.fixture
+    def analysis_class(self) -> type[Analysis]:
+        """The class under test."""
+        raise NotImplementedError
+
+    def _accepted(self, analysis: Analysis) -> list[TrainedModel]:
+        models = [example_model(name) for name in self.architectures]
+        return [model for model in models if analysis.refusal(model) is None]
+
+    def test_declared_options_have_valid_defaults(self, analysis_class: type[Analysis]) -> None:
+        for name, parameter in analysis_class.options.items():
+            assert parameter.problem_with(parameter.default) is None, name
+        analysis_class(**defaults(analysis_class.options))
+
+    def test_it_takes_at_least_one_model_and_refuses_the_others_in_words(
+        self, analysis_class: type[Analysis]
+    ) -> None:
+        analysis = analysis_class()
+        reasons = [analysis.refusal(example_model(name)) for name in self.architectures]
+        assert None in reasons
+        assert all(reason is None or reason.strip() for reason in reasons)
+
+    def test_findings_have_names_captions_and_something_to_see(
+        self, analysis_class: type[Analysis]
+    ) -> None:
+        for trained in self._accepted(analysis_class()):
+            findings = analysis_class().analyse(trained)
+            assert findings, trained.label
+            names = [finding.name for finding in findings]
+            assert len(set(names)) == len(names), "names are files"
+            for finding in findings:
+                assert re.fullmatch(r"[a-z0-9_]+", finding.name), finding.name
+                assert finding.caption.strip().endswith("."), "a caption is a sentence"
+                assert finding.figure is not None or finding.numbers, finding.name
+                assert all(not math.isnan(float(v)) for v in finding.numbers.values())
+
+    def test_a_figure_draws_in_vectors_without_a_display(
+        self, analysis_class: type[Analysis], tmp_path: object
+    ) -> None:
+        for trained in self._accepted(analysis_class()):
+            for finding in analysis_class().analyse(trained):
+                if finding.figure is not None:
+                    path = f"{tmp_path}/{finding.name}.svg"
+                    finding.figure.savefig(path)
+
+    def test_the_model_is_left_as_it_was(self, analysis_class: type[Analysis]) -> None:
+        for trained in self._accepted(analysis_class()):
+
+            def look(trained: TrainedModel = trained) -> object:
+                return analysis_class().analyse(trained)
+
+            assert what_changes(trained.model, look) is None
+            assert not trained.model.training
+            assert all(p.grad is None for p in trained.model.parameters()), "it leaves gradients"
+
+    def test_looking_twice_finds_the_same(self, analysis_class: type[Analysis]) -> None:
+        for trained in self._accepted(analysis_class()):
+            torch.manual_seed(1)
+            one = [dict(f.numbers) for f in analysis_class().analyse(trained)]
+            torch.manual_seed(2)
+            two = [dict(f.numbers) for f in analysis_class().analyse(trained)]
+            assert first_difference(one, two) is None

@@ -1,0 +1,127 @@
+"""The conformance suite of heads: the promises of `Head` as tests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnsearch.head import Head
+from rnnsearch.parameters import Value
+from rnnsearch.registry import load_registry
+from rnnsearch.testing.probes import noise, seeded, settings, trained_scalars, what_changes
+
+_SIZES = ((1, 1), (3, 3), (7, 3), (4, 10))
+
+
+class HeadConformance:
+    """Every check that a head has to pass.
+
+    Subclass it under a name that starts with `Test` and return the class from `head_class`. Each
+    check runs over the defaults and every declared option in turn, at every pair of features and
+    outputs that the head does not refuse.
+    """
+
+    @pytest.fixture
+    def head_class(self) -> type[Head]:
+        """The class under test."""
+        raise NotImplementedError
+
+    def _cases(self, head_class: type[Head]) -> Iterator[tuple[int, int, int, Mapping[str, Value]]]:
+        widths = (0,) if head_class.hidden_ratio is None else (1, 4)
+        for features, outputs in _SIZES:
+            if head_class.refusal(features, outputs) is None:
+                for hidden in widths:
+                    for options in settings(head_class.options):
+                        yield features, outputs, hidden, options
+
+    def _build(
+        self, head_class: type[Head], case: tuple[int, int, int, Mapping[str, Value]], seed: int = 0
+    ) -> Head:
+        features, outputs, hidden, options = case
+        head: Head = seeded(seed, lambda: head_class(features, outputs, hidden, **options))
+        return head.double()
+
+    def test_takes_at_least_one_size_and_refuses_the_others_in_words(
+        self, head_class: type[Head]
+    ) -> None:
+        reasons = [head_class.refusal(features, outputs) for features, outputs in _SIZES]
+        assert None in reasons
+        assert all(reason is None or reason.strip() for reason in reasons)
+
+    def test_declared_options_have_valid_defaults_that_are_the_constructors(
+        self, head_class: type[Head]
+    ) -> None:
+        arguments = inspect.signature(head_class).parameters
+        for name, parameter in head_class.options.items():
+            assert parameter.problem_with(parameter.default) is None, name
+            assert name in arguments, f"the constructor does not take `{name}`"
+            assert arguments[name].default == parameter.default, f"default of `{name}`"
+
+    def test_it_grows_into_a_head_with_a_hidden_layer(self, head_class: type[Head]) -> None:
+        if head_class.grows_into:
+            assert load_registry().head(head_class.grows_into).hidden_ratio is not None
+
+    def test_parameter_count_equals_the_parameters_built(self, head_class: type[Head]) -> None:
+        for case in self._cases(head_class):
+            features, outputs, hidden, options = case
+            counted = head_class.parameter_count(features, outputs, hidden, **options)
+            assert counted == trained_scalars(self._build(head_class, case)), case
+
+    def test_parameter_count_grows_strictly_with_the_hidden_width(
+        self, head_class: type[Head]
+    ) -> None:
+        if head_class.hidden_ratio is None:
+            pytest.skip("the head has no hidden layer")
+        for options in settings(head_class.options):
+            counts = [head_class.parameter_count(5, 3, h, **options) for h in range(1, 40)]
+            assert counts == sorted(set(counts)), options
+
+    def test_output_has_the_tasks_width_at_one_step_as_at_many(
+        self, head_class: type[Head]
+    ) -> None:
+        for case in self._cases(head_class):
+            head = self._build(head_class, case)
+            features = noise(4, 3, case[0])
+            outputs = head(features)
+            assert outputs.shape == (4, 3, case[1]), case
+            alone = torch.stack([head(step) for step in features])
+            torch.testing.assert_close(outputs, alone, msg=str(case))
+
+    def test_a_run_leaves_nothing_on_the_module(self, head_class: type[Head]) -> None:
+        for case in self._cases(head_class):
+            head = self._build(head_class, case)
+
+            def run(head: Head = head, case: tuple[int, ...] = case[:1]) -> Tensor:
+                outputs: Tensor = head(noise(3, case[0]))
+                return outputs
+
+            assert what_changes(head, run) is None, case
+
+    def test_gradient_reaches_every_parameter(self, head_class: type[Head]) -> None:
+        for case in self._cases(head_class):
+            missed: set[str] | None = None
+            for seed in range(5):  # a rectifier may be off for one draw
+                head = self._build(head_class, case, seed)
+                outputs = head(noise(8, case[0], seed=seed))
+                if trained_scalars(head):
+                    (outputs * noise(*outputs.shape, seed=5)).sum().backward()
+                now = {n for n, p in head.named_parameters() if p.grad is None or not p.grad.any()}
+                missed = now if missed is None else missed & now
+            assert not missed, case
+
+    def test_gradients_equal_finite_differences(self, head_class: type[Head]) -> None:
+        for case in self._cases(head_class):
+            head = self._build(head_class, case)
+            features = noise(3, case[0], seed=1).requires_grad_()
+            assert torch.autograd.gradcheck(head, (features,), fast_mode=True), case
+
+    def test_a_loaded_state_dict_brings_the_whole_head(self, head_class: type[Head]) -> None:
+        for case in self._cases(head_class):
+            one, two = (self._build(head_class, case, seed) for seed in (0, 1))
+            two.load_state_dict(one.state_dict(), strict=True)
+            features = noise(3, case[0])
+            torch.testing.assert_close(two(features), one(features), msg=str(case))

@@ -1,0 +1,76 @@
+"""The conformance suites over what plugins register; `rnnsearch plugin check` runs this file.
+
+The environment variable `RNNSEARCH_CHECK` says what to check, as `kind:name` separated by blanks;
+everything that is registered, where it is not set.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from rnnsearch.cell import RecurrentCell
+from rnnsearch.registry import load_registry
+from rnnsearch.sequence_model import SequenceModel
+from rnnsearch.testing import (
+    AnalysisConformance,
+    CellConformance,
+    HeadConformance,
+    SequenceModelConformance,
+    TaskConformance,
+    WrapperConformance,
+)
+
+VARIABLE = "RNNSEARCH_CHECK"
+
+
+def _names(kind: str, base: type = object) -> list[str]:
+    asked = os.environ.get(VARIABLE)
+    registry = load_registry()
+    names = registry.names(kind)
+    if asked is not None:
+        wanted = [pair.partition(":") for pair in asked.split()]
+        names = [name for of, _, name in wanted if of == kind]
+    return [name for name in names if issubclass(registry.find(kind, name), base)]
+
+
+def _found(kind: str, request: pytest.FixtureRequest) -> Any:
+    return load_registry().find(kind, request.param)
+
+
+class TestCells(CellConformance):
+    @pytest.fixture(params=_names("architecture", RecurrentCell))
+    def cell_class(self, request: pytest.FixtureRequest) -> Any:
+        return _found("architecture", request)
+
+
+class TestSequenceModels(SequenceModelConformance):
+    @pytest.fixture(params=_names("architecture", SequenceModel))
+    def model_class(self, request: pytest.FixtureRequest) -> Any:
+        return _found("architecture", request)
+
+
+class TestWrappers(WrapperConformance):
+    @pytest.fixture(params=_names("wrapper"))
+    def wrapper_class(self, request: pytest.FixtureRequest) -> Any:
+        return _found("wrapper", request)
+
+
+class TestHeads(HeadConformance):
+    @pytest.fixture(params=_names("head"))
+    def head_class(self, request: pytest.FixtureRequest) -> Any:
+        return _found("head", request)
+
+
+class TestTasks(TaskConformance):
+    @pytest.fixture(params=_names("task"))
+    def task(self, request: pytest.FixtureRequest) -> Any:
+        return _found("task", request)()
+
+
+class TestAnalyses(AnalysisConformance):
+    @pytest.fixture(params=_names("analysis"))
+    def analysis_class(self, request: pytest.FixtureRequest) -> Any:
+        return _found("analysis", request)

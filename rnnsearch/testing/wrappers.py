@@ -1,0 +1,153 @@
+"""The conformance suite of wrappers: what is wrapped keeps every promise of a step cell."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnsearch.cell import RecurrentCell, State
+from rnnsearch.parameters import Value
+from rnnsearch.testing.cells import CellConformance
+from rnnsearch.wrapper import CellWrapper
+
+
+class PlainCell(RecurrentCell):
+    """The cell inside: `h' = tanh(W x + U h + b)`, and a second state that sums its outputs."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.affine = nn.Linear(input_size + hidden_size, hidden_size)
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return hidden_size * (input_size + hidden_size + 1)
+
+    @classmethod
+    def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return 2 * hidden_size
+
+    def initial_state(self, batch_size: int) -> State:
+        zeros = self.zeros(batch_size, self.hidden_size)
+        return zeros, zeros
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden, total = state
+        hidden = torch.tanh(self.affine(torch.cat((inputs, hidden), dim=-1)))
+        return hidden, (hidden, total + hidden)
+
+
+class _Wrapped(RecurrentCell):
+    """A wrapper around a `PlainCell`, as one cell with the counts of both."""
+
+    wrapper: ClassVar[type[CellWrapper]]
+    layer: ClassVar[int]
+
+    def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
+        super().__init__(input_size, hidden_size)
+        inside = PlainCell(input_size, hidden_size)
+        self.options = options
+        self.whole = self.wrapper(inside, hidden_size, self.layer, **options)
+        self.noise_size = self.whole.noise_size
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        added = cls.wrapper.parameter_count(input_size, hidden_size, layer=cls.layer, **structure)
+        return added + PlainCell.parameter_count(input_size, hidden_size)
+
+    @classmethod
+    def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        added = cls.wrapper.state_size(input_size, hidden_size, layer=cls.layer, **structure)
+        return added + PlainCell.state_size(input_size, hidden_size)
+
+    @classmethod
+    def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return cls.wrapper.output_size(input_size, hidden_size, **structure)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self.whole.initial_state(batch_size)
+
+    def memory_state(self, state: State) -> Tensor:
+        return self.whole.memory_state(state)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        result: tuple[Tensor, State] = self.whole(inputs, state)
+        return result
+
+    def __reduce__(self) -> Any:
+        # The class is made here, and not importable by name.
+        built = (self.wrapper, self.layer, self.input_size, self.hidden_size, self.options)
+        return _rebuilt, (*built, self.state_dict())
+
+
+@cache
+def around_a_plain_cell(wrapper: type[CellWrapper], layer: int) -> type[RecurrentCell]:
+    """The cell class that a wrapper makes of a plain one, in a layer of a stack."""
+    declared = {
+        "structure": wrapper.structure,
+        "hyperparameters": wrapper.hyperparameters,
+        "known_failures": wrapper.known_failures,
+    }
+    name = f"{wrapper.__name__}InLayer{layer}"
+    return type(name, (_Wrapped,), {"wrapper": wrapper, "layer": layer, **declared})
+
+
+def _rebuilt(
+    wrapper: type[CellWrapper],
+    layer: int,
+    input_size: int,
+    hidden_size: int,
+    options: dict[str, Value],
+    weights: dict[str, Tensor],
+) -> RecurrentCell:
+    cell = around_a_plain_cell(wrapper, layer)(input_size, hidden_size, **options)
+    cell.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+    return cell
+
+
+class WrapperConformance(CellConformance):
+    """Every check that a wrapper has to pass: a plain cell in it passes those of cells.
+
+    Subclass it under a name that starts with `Test` and return the class from `wrapper_class`.
+    Each check runs in the first and in the second layer of a stack.
+    """
+
+    @pytest.fixture
+    def wrapper_class(self) -> type[CellWrapper]:
+        """The class under test."""
+        raise NotImplementedError
+
+    @pytest.fixture(params=[0, 1], ids=["layer 0", "layer 1"])
+    def cell_class(
+        self, wrapper_class: type[CellWrapper], request: pytest.FixtureRequest
+    ) -> type[RecurrentCell]:
+        """A plain cell in the wrapper."""
+        return around_a_plain_cell(wrapper_class, request.param)
+
+    def test_declared_options_have_valid_defaults_that_are_the_constructors(
+        self, cell_class: type[RecurrentCell]
+    ) -> None:
+        assert issubclass(cell_class, _Wrapped)
+        wrapper = cell_class.wrapper
+        assert not set(wrapper.structure) & set(wrapper.hyperparameters), "declared twice"
+        arguments = inspect.signature(wrapper).parameters
+        for name, parameter in {**wrapper.structure, **wrapper.hyperparameters}.items():
+            assert parameter.problem_with(parameter.default) is None, name
+            assert name in arguments, f"the constructor does not take `{name}`"
+            assert arguments[name].default == parameter.default, f"default of `{name}`"
+
+    def test_the_state_of_the_cell_inside_stands_last(
+        self, cell_class: type[RecurrentCell]
+    ) -> None:
+        cell = cell_class(3, 5)
+        assert isinstance(cell, _Wrapped)
+        inside = cell.whole.cell.initial_state(2)
+        state = cell.initial_state(2)
+        assert [p.shape for p in state[-len(inside) :]] == [p.shape for p in inside]
+
+
+__all__ = ["PlainCell", "WrapperConformance", "around_a_plain_cell"]
