@@ -1,0 +1,1 @@
+"""Early recurrent networks, for rnnsearch."""
