@@ -1,0 +1,1 @@
+"""Reservoir computing for rnnsearch: the echo state network."""
