@@ -1,0 +1,1 @@
+"""Formal languages for rnnsearch: counting, nesting, regular grammars."""

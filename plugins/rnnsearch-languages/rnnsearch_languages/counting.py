@@ -1,0 +1,66 @@
+"""What the counting languages share: one number, repeated for every letter."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rnnsearch import IntRange, Value
+from rnnsearch_languages.generated import Split
+from rnnsearch_languages.next_symbol import NextSymbolTask
+
+COUNTING_OPTIONS = {
+    "train_max": IntRange(1, 10_000, default=10, searched=False),
+    "validation_max": IntRange(2, 10_000, default=20, searched=False),
+    "test_max": IntRange(3, 10_000, default=50, searched=False),
+    "train_size": IntRange(1, 10**6, default=1_000, searched=False),
+}
+
+
+class CountingTask(NextSymbolTask):
+    """Strings of n copies of each letter, split by n: to generalise is to count further.
+
+    Attributes:
+        letters: the letters in their order.
+    """
+
+    options = COUNTING_OPTIONS
+    letters: ClassVar[str]
+
+    def __init__(self, **options: Value) -> None:
+        super().__init__(**options)
+        self.require_growing("train_max", "validation_max", "test_max")
+
+    @property
+    def read(self) -> str:
+        """The start and the letters."""
+        return self.start + self.letters
+
+    @property
+    def predicted(self) -> str:
+        """The letters and the end."""
+        return self.letters + self.end
+
+    def strings(self, split: Split) -> list[str]:
+        """Training strings in turn, as often as needed; the longer ones once each."""
+        most = {name: self.number(f"{name}_max") for name in ("train", "validation", "test")}
+        if split == "train":
+            counts = [i % most["train"] + 1 for i in range(self.number("train_size"))]
+        elif split == "validation":
+            counts = list(range(most["train"] + 1, most["validation"] + 1))
+        else:
+            counts = list(range(most["validation"] + 1, most["test"] + 1))
+        return ["".join(letter * n for letter in self.letters) for n in counts]
+
+    def legal(self, string: str) -> list[str]:
+        """The number is open while the first letter lasts; what follows is determined."""
+        first, second = self.letters[0], self.letters[1]
+        n = string.count(first)
+        legal = [first] + [first + second] * n
+        for letter, following in zip(self.letters[1:], self.letters[2:] + self.end, strict=True):
+            legal += [letter] * (n - 1) + [following]
+        return legal
+
+    def steps(self, split: Split) -> int:
+        """The letters of the largest number, and the start."""
+        most = "test_max" if split == "test" else "validation_max"
+        return self.number(most) * len(self.letters) + 1

@@ -1,0 +1,103 @@
+"""The embedded Reber grammar."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+from numpy.random import RandomState
+
+from rnnsearch import IntRange
+from rnnsearch_languages.generated import Split, data_options
+from rnnsearch_languages.next_symbol import NextSymbolTask, draw_apart
+
+# For each state the symbols that may come, and where they lead. The inner grammar is Reber's; the
+# outer symbol, T or P, must come again after it.
+_REBER = {
+    0: {"B": 1},
+    1: {"T": 2, "P": 3},
+    2: {"S": 2, "X": 4},
+    3: {"T": 3, "V": 5},
+    4: {"X": 3, "S": 6},
+    5: {"P": 4, "V": 6},
+    6: {"E": 7},
+    7: {},
+}
+
+
+class EmbeddedReber(NextSymbolTask):
+    """Predict the next symbols of a string of Reber's grammar, framed by a symbol that recurs.
+
+    A string is B, then T or P, then a string of the Reber grammar (such as BTXSE), then the same T
+    or P again, then E. Where two symbols may come, both are equally likely. What the frame needs is
+    to be remembered through the inner string, whatever its length.
+
+    Source: Cleeremans, Servan-Schreiber and McClelland, "Finite state automata and simple recurrent
+    networks", Neural Computation 1, 1989; Hochreiter and Schmidhuber, "Long short-term memory",
+    Neural Computation 9, 1997, section 5.1: 256 strings to train and 256 to test. Departures: the
+    targets are all legal symbols, where the paper has the one that comes; a string is right where
+    exactly these have a positive logit, where the paper asks for the largest activations;
+    validation strings; no string in two splits; and none longer than `longest`.
+
+    Shapes:
+        inputs: `(samples, longest - 1, 7)` uint8, one-hot in the order `BTPSXVE`; the last E is not
+            read
+        targets: `(samples, longest - 1, 7)` float32, 1 where legal, in the same order; not a number
+            after the end
+        lengths: `(samples,)` int64
+
+    Args:
+        longest: symbols of the longest string.
+        seed: of the strings.
+        train_size: strings to train on.
+        validation_size: strings to select on.
+        test_size: strings to test on.
+    """
+
+    options = {
+        "longest": IntRange(12, 1_000, default=50, searched=False),
+        **data_options(256, 256, 256),
+    }
+    start: ClassVar[str] = "B"
+    end: ClassVar[str] = "E"
+
+    @property
+    def read(self) -> str:
+        """All seven symbols."""
+        return "BTPSXVE"
+
+    @property
+    def predicted(self) -> str:
+        """All seven symbols."""
+        return self.read
+
+    def strings(self, split: Split) -> list[str]:
+        """Walk through the grammar."""
+        draw = partial(_draw, self.generator(split), self.number("longest"))
+        return draw_apart(draw, self.number(f"{split}_size"), split)
+
+    def legal(self, string: str) -> list[str]:
+        """The frame's symbols around those of the Reber grammar."""
+        outer, inner = string[0], string[1:-1]
+        legal, state = ["TP"], 0
+        for symbol in inner:
+            legal.append("".join(_REBER[state]))
+            state = _REBER[state][symbol]
+        return [*legal, outer, self.end]
+
+    def steps(self, split: Split) -> int:
+        """The longest string without its last symbol."""
+        return self.number("longest") - 1
+
+
+def _draw(random: RandomState, longest: int) -> str:
+    """Draw a string without the frame's B and E."""
+    while True:
+        outer = "TP"[random.randint(0, 2, dtype="int64")]
+        inner, state = "", 0
+        while _REBER[state]:
+            symbols = list(_REBER[state])
+            symbol = symbols[random.randint(0, len(symbols), dtype="int64")]
+            inner, state = inner + symbol, _REBER[state][symbol]
+        if len(inner) + 4 <= longest:
+            return outer + inner + outer

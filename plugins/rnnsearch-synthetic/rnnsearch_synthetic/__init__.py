@@ -1,0 +1,1 @@
+"""Generated tasks for rnnsearch: adding, copying, lags, timing, chaotic series."""

@@ -1,0 +1,97 @@
+"""Classes that differ in the order of widely separated symbols."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.random import RandomState
+
+from rnnsearch import Choice, Examples, IntRange, SequenceShape, Value, accuracy, cross_entropy
+from rnnsearch_synthetic.generated import (
+    GeneratedTask,
+    Split,
+    balanced_classes,
+    data_options,
+    draw_apart,
+)
+
+ALPHABET = "abcdXYEB"
+_DISTRACTORS, _MARKER, _START, _END, _PADDING = 4, 4, 6, 7, 8
+# Where each marker may lie, in hundredths of the length.
+_PLACES = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
+
+
+class TemporalOrder(GeneratedTask):
+    """Tell in which order X and Y came, far apart among distractors.
+
+    A sequence starts with E, ends with B and is otherwise made of random symbols from a to d,
+    but for two (or three) steps that hold X or Y. With a length of 100 these lie at steps 10 to 20
+    and 50 to 60 (or 10 to 20, 33 to 43 and 66 to 76, counting E as step 0), elsewhere in
+    proportion, and a sequence has 100 to 110 symbols. There is a class for each order: XX, XY, YX,
+    YY (or XXX to YYY), asked for at the last step.
+
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997,
+    section 5.6, experiments 6a and 6b. Departures: cross-entropy where the paper has a squared
+    error; fixed numbers of sequences; classes equally frequent, and no sequence in two splits.
+
+    Shapes:
+        inputs: `(samples, length + length // 10, 8)` uint8, one-hot in the order `abcdXYEB`
+        targets: `(samples,)` int64; the markers as binary digits, X 0 and Y 1, the first highest
+        lengths: `(samples,)` int64
+
+    Args:
+        length: the fewest symbols of a sequence.
+        markers: 2 or 3.
+        seed: of the sequences.
+        train_size: sequences to train on.
+        validation_size: sequences to select on.
+        test_size: sequences to test on.
+    """
+
+    options = {
+        "length": IntRange(20, 10_000, default=100, searched=False),
+        "markers": Choice((2, 3), default=2, searched=False),
+        **data_options(10_000, 1_000, 1_000),
+    }
+    metric: ClassVar[str] = "accuracy"
+    direction: ClassVar[Literal["maximize", "minimize"]] = "maximize"
+    no_skill: ClassVar[float] = 1 / 4
+
+    loss = cross_entropy
+    score = accuracy
+
+    def __init__(self, **options: Value) -> None:
+        super().__init__(**options)
+        self.no_skill = 1 / self.shape.output_size  # type: ignore[misc]
+
+    @property
+    def shape(self) -> SequenceShape:
+        """A symbol per step, a class for each order of the markers."""
+        return SequenceShape(len(ALPHABET), 2 ** self.number("markers"), None, "masked_step")
+
+    def generate(self, split: Split) -> Examples:
+        """Draw classes and symbols."""
+        random = self.generator(split)
+        classes = balanced_classes(random, self.size(split), self.shape.output_size)
+        draw = partial(_draw_symbols, length=self.number("length"), markers=self.number("markers"))
+        symbols = draw_apart(draw, random, classes, split)
+        one_hot = np.eye(_PADDING + 1, len(ALPHABET), dtype=np.uint8)
+        return Examples(one_hot[symbols], classes, (symbols != _PADDING).sum(axis=1))
+
+
+def _draw_symbols(
+    random: RandomState, classes: np.ndarray, *, length: int, markers: int
+) -> np.ndarray:
+    samples, longest = len(classes), length + length // 10
+    lengths = random.randint(length, longest + 1, samples, np.int64)
+    symbols = random.randint(0, _DISTRACTORS, (samples, longest), np.int64).astype(np.uint8)
+    every = np.arange(samples)
+    symbols[:, 0] = _START
+    for digit, (first, last) in enumerate(_PLACES[markers]):
+        places = random.randint(first * length // 100, last * length // 100 + 1, samples, np.int64)
+        symbols[every, places] = _MARKER + (classes >> (markers - 1 - digit) & 1)
+    symbols[every, lengths - 1] = _END
+    symbols[np.arange(longest) >= lengths[:, None]] = _PADDING
+    return symbols
