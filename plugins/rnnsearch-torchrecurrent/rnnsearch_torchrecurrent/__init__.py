@@ -1,0 +1,1 @@
+"""The cells of the package torchrecurrent, for rnnsearch."""
