@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -20,7 +21,7 @@ from rnnsearch.home import home
 from rnnsearch.losses import Classification
 from rnnsearch.model import Architecture, ModelSpec, refusal
 from rnnsearch.parameters import defaults
-from rnnsearch.registry import load_registry
+from rnnsearch.registry import Registry, load_registry
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
 from rnnsearch.trial import TrainingConfig, TrialSpec
 
@@ -58,7 +59,7 @@ def count_formula(architecture: Architecture) -> str | None:
     if issubclass(architecture, SequenceModel):
         return None
     structure = defaults(architecture.structure)
-    terms = {"p^2": (0, 2), "m p": (1, 1), "p": (0, 1), "m": (1, 0), "": (0, 0)}
+    terms = {"m p^2": (1, 2), "p^2": (0, 2), "m p": (1, 1), "p": (0, 1), "m": (1, 0), "": (0, 0)}
 
     def powers(m: int, p: int) -> list[int]:
         return [m**a * p**b for a, b in terms.values()]
@@ -66,7 +67,7 @@ def count_formula(architecture: Architecture) -> str | None:
     def count(m: int, p: int) -> int:
         return architecture.parameter_count(m, p, **structure)
 
-    points = [(1, 4), (2, 4), (1, 8), (2, 16), (3, 12)]
+    points = [(1, 4), (2, 4), (1, 8), (2, 16), (3, 12), (5, 20)]
     try:
         fitted = np.linalg.solve(
             np.array([powers(*point) for point in points], dtype=float),
@@ -75,14 +76,41 @@ def count_formula(architecture: Architecture) -> str | None:
     except (np.linalg.LinAlgError, ValueError):
         return None
     factors = [Fraction(float(f)).limit_denominator(64) for f in fitted]
-    tried = [(m, p) for m in (1, 5, 28) for p in (4, 8, 20, 64, 100)]
-    for m, p in tried:
-        if architecture.refusal(m, **structure) is None and count(m, p) != sum(
-            f * x for f, x in zip(factors, powers(m, p), strict=True)
-        ):
-            return None
-    shown = [f"{f} {t}".strip() for f, t in zip(factors, terms, strict=True) if f]
-    return " + ".join(shown).replace("1 p", "p").replace("+ -", "- ") if shown else None
+
+    def meets(widths: tuple[int, ...]) -> bool:
+        return all(
+            count(m, p) == sum(f * x for f, x in zip(factors, powers(m, p), strict=True))
+            for m in (1, 5, 28)
+            if architecture.refusal(m, **structure) is None
+            for p in widths
+        )
+
+    if not meets((4, 8, 20, 64, 100)):
+        return None
+    shown = [
+        f"{'' if f == 1 and t else f} {t}".strip() for f, t in zip(factors, terms, strict=True) if f
+    ]
+    formula = " + ".join(shown).replace("+ -", "- ")
+    return formula if meets((1, 2, 7, 13)) else f"{formula} for p a multiple of 4"
+
+
+def source_of(architecture: Architecture) -> str:
+    """Authors, title, venue and year of the first source that a class names, if any."""
+    text = " ".join((architecture.__doc__ or "").split())
+    found = re.search(r"Sources?: (.+?(?:, (?:19|20)\d\d|arXiv:\d{4}\.\d{4,5}))", text)
+    return found[1] if found else ""
+
+
+def table(registry: Registry) -> str:
+    """All architectures as a Markdown table, grouped by the plugin that brings them."""
+    lines = ["| name | what it is | parameters | source |", "|---|---|---|---|"]
+    for plugin in registry.plugins:
+        for name in plugin.architectures:
+            found = registry.architecture(name)
+            what = " ".join((found.__doc__ or "").strip().partition("\n\n")[0].split())
+            cells = (f"`{name}`", what, count_formula(found) or "", source_of(found))
+            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
 
 
 def widths(name: str) -> dict[int, str]:

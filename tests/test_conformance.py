@@ -1,44 +1,55 @@
-"""Every registered architecture keeps the promises of its contract."""
+"""Everything that we register keeps the promises of its contract.
+
+Each plugin's own tests run the suites over what it brings; here is checked that none is forgotten.
+"""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from rnnsearch import RecurrentCell, SequenceModel, load_registry
-from rnnsearch.model import Architecture
-from rnnsearch.testing import CellConformance, SequenceModelConformance
+from rnnsearch import load_registry
+from rnnsearch.plugin_check import check, subjects_of
+from rnnsearch.registry import KINDS
 
-OURS = {
-    "elman",
-    "ff_nn",
-    "gru",
-    "lstm",
-    "mcrm",
-    "mike_rnn",
-    "nlstm",
-    "nlstm_concat",
-    "prelu_rnn",
-    "sm_rnn",
-    "snn",
+from .command import REPOSITORY
+
+SUITES = {
+    "architecture": "(CellConformance|SequenceModelConformance)",
+    "wrapper": "WrapperConformance",
+    "head": "HeadConformance",
+    "task": "TaskConformance",
+    "analysis": "AnalysisConformance",
 }
+# Its cells are made from the list in its hooks, and its tests run over that list.
+LISTED = "torchrecurrent"
 
 
-def _registered(kind: type) -> list[str]:
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_of_ours_stands_under_its_suite_in_the_tests_of_its_plugin(kind: str) -> None:
     registry = load_registry()
-    return [n for n in registry.architectures if issubclass(registry.architecture(n), kind)]
+    for plugin in registry.plugins:
+        if plugin.distribution != "rnnsearch" or plugin.name == LISTED:
+            continue
+        folder = REPOSITORY / "plugins" / f"rnnsearch-{plugin.name.replace('_', '-')}" / "tests"
+        tests = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))
+        for name in plugin.brings()[kind]:
+            found = registry.find(kind, name).__name__
+            assert re.search(rf"class Test\w*\({SUITES[kind]}", tests), (plugin.name, kind)
+            assert found in tests, f"{folder} does not name {found}"
 
 
-def test_our_architectures_are_registered() -> None:
-    assert set(load_registry().architectures) >= OURS
+def test_no_architecture_of_ours_has_a_known_failure_without_a_reason() -> None:
+    registry = load_registry()
+    for name in registry.architectures:
+        for promise, reason in registry.architecture(name).known_failures.items():
+            assert promise.startswith("test_"), name
+            assert len(reason) > 20, (name, promise)
 
 
-class TestCells(CellConformance):
-    @pytest.fixture(params=_registered(RecurrentCell))
-    def cell_class(self, request: pytest.FixtureRequest) -> Architecture:
-        return load_registry().architecture(request.param)
-
-
-class TestSequenceModels(SequenceModelConformance):
-    @pytest.fixture(params=_registered(SequenceModel))
-    def model_class(self, request: pytest.FixtureRequest) -> Architecture:
-        return load_registry().architecture(request.param)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [p.name for p in load_registry().plugins])
+def test_plugin_check_passes(name: str) -> None:
+    failed = [v for v in check(subjects_of(name)) if v.result == "failed"]
+    assert not failed

@@ -138,7 +138,8 @@ def _hooks() -> list[str]:
 
 
 def test_there_are_hooks() -> None:
-    assert _hooks() == ["rnnsearch_architectures", "rnnsearch_tasks"]
+    kinds = ("analyses", "architectures", "heads", "tasks", "wrappers")
+    assert sorted(_hooks()) == [f"rnnsearch_{kind}" for kind in kinds]
 
 
 @pytest.mark.parametrize("hook", _hooks())

@@ -1,6 +1,6 @@
-"""A plugin by a stranger: really built, really installed, used by name like our own.
+"""Plugins by a stranger: scaffolded, changed, built, installed, and used by name like ours.
 
-The cell is the one of `plugins/README.md`, file by file, so that the guide is tested too.
+The guide `plugins/README.md` is typed here line by line, in a fresh virtual environment.
 """
 
 from __future__ import annotations
@@ -8,18 +8,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
+from rnnsearch.scaffold import KINDS, new_plugin
 from rnnsearch.store import StudyStore
 
 from .command import REPOSITORY, run, write_study
 
-_TASK = '''
-"""A task that notes when each of its splits is read."""
+GUIDE = (REPOSITORY / "plugins" / "README.md").read_text(encoding="utf-8")
+
+_WATCHED = '''
 import os
 import time
 from pathlib import Path
@@ -29,8 +33,8 @@ from rnnsearch import load_registry
 Digits = load_registry().task("digits")
 
 
-class WatchedDigits(Digits):
-    """scikit-learn's digits, watched."""
+class WatchedTask(Digits):
+    """scikit-learn's digits, which note when each of their splits is read."""
 
     def load(self, source, split):
         with Path(os.environ["WATCHED"]).open("a") as file:
@@ -39,124 +43,149 @@ class WatchedDigits(Digits):
 '''
 
 
-def _files_of_the_guide() -> dict[str, str]:
-    text = (REPOSITORY / "plugins" / "README.md").read_text(encoding="utf-8")
-    files = {"rnnsearch_leaky/__init__.py": ""}
-    for name in ("pyproject.toml", "rnnsearch_leaky/hooks.py", "rnnsearch_leaky/cell.py"):
-        _, _, after = text.partition(f"`rnnsearch-leaky/{name}`")
-        block = re.search(r"```\w+\n(.*?)```", after, re.DOTALL)
-        assert block is not None, f"the guide shows no {name}"
-        files[name] = block.group(1)
-    test = re.search(r"```python\n(import pytest\n.*?)```", text, re.DOTALL)
-    assert test is not None
-    files["tests/test_cell.py"] = test.group(1)
-    return files
+class Environment:
+    """A fresh virtual environment, in which rnnsearch is found and nothing of a stranger's."""
 
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guide's plugin, and a task beside it."""
-    folder = tmp_path_factory.mktemp("stranger") / "rnnsearch-leaky"
-    for name, text in _files_of_the_guide().items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    (folder / "rnnsearch_leaky" / "task.py").write_text(_TASK, encoding="utf-8")
-    with (folder / "rnnsearch_leaky" / "hooks.py").open("a") as hooks:
-        hooks.write(
-            "\n\n@hookimpl\ndef rnnsearch_tasks():\n"
-            '    return {"watched_digits": "rnnsearch_leaky.task:WatchedDigits"}\n'
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=120)
+        self.python = folder / "venv" / "bin" / "python"
+        # In place of another download of torch, Ray and MLflow.
+        (site,) = (folder / "venv").glob("lib/python*/site-packages")
+        ours = sysconfig.get_path("purelib")
+        (site / "rnnsearch-of-the-tests.pth").write_text(
+            f"import site; site.addsitedir({ours!r})\n", encoding="utf-8"
         )
-    return folder
+
+    def type(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line of the guide; it has to succeed."""
+        program, *arguments = shlex.split(line)
+        if program == "pip":
+            # Without an index, as everything that is needed is here.
+            offline = ["--no-index", "--no-build-isolation", "--no-deps", "--quiet"]
+            command = ["pip", arguments[0], *offline, *arguments[1:]]
+        else:
+            command = [program, *arguments]
+        done = subprocess.run(
+            [self.python, "-m", *command],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            cwd=self.folder,
+            env={**os.environ, "RNNSEARCH_HOME": str(self.folder / "home")},
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def study(self, name: str) -> StudyStore:
+        """A study that was run here."""
+        return StudyStore(self.folder / "home" / "studies" / name)
 
 
 @pytest.fixture(scope="module")
-def installed(project: Path) -> str:
-    """The plugin built as a wheel and installed with pip; a PYTHONPATH that has it."""
-    wheels, site = project.parent / "wheels", project.parent / "site"
-    build = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        wheels,
-        project,
-    ]
-    subprocess.run(build, check=True, capture_output=True, timeout=120)
-    (wheel,) = wheels.glob("*.whl")
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        site,
-        wheel,
-    ]
-    subprocess.run(pip, check=True, capture_output=True, timeout=120)
-    return str(site)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("stranger"))
 
 
-def test_the_plugin_is_listed_with_its_distribution_and_what_it_brings(installed: str) -> None:
-    listed = json.loads(run("plugin", "list", "--json", PYTHONPATH=installed).stdout)
-    (plugin,) = (p for p in listed if p["name"] == "leaky")
-    assert (plugin["distribution"], plugin["version"]) == ("rnnsearch-leaky", "0.1.0")
-    assert (plugin["architectures"], plugin["tasks"]) == (["leaky"], ["watched_digits"])
-    assert plugin["error"] == ""
+def _section(title: str) -> str:
+    return GUIDE.partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
-def test_its_cell_is_sized_to_a_budget(installed: str) -> None:
-    done = run(
-        "architecture", "size", "leaky", "--input-size", "8", "--output-size", "10",
-        "--parameters", "1500", "--json", PYTHONPATH=installed,
-    )  # fmt: skip
-    size = json.loads(done.stdout)
-    width = size["hidden_size"]
-    assert size["parameters"] == width * (8 + width + 1) + (width + 1) * 10
-    assert abs(size["residual"]) <= 0.02
+def _lines(section: str) -> list[str]:
+    """The commands of a section, in order."""
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
 
 
-def test_its_cell_and_its_task_take_part_in_a_study(installed: str, tmp_path: Path) -> None:
-    path = write_study(tmp_path, architectures=["leaky", "elman"], task="watched_digits")
+def _confirmed(store: StudyStore) -> set[str]:
+    return {r.label for r in store.records() if r.phase == "confirmation" and r.state == "COMPLETE"}
+
+
+def test_the_guides_cell_runs_in_a_study_beside_ours(environment: Environment) -> None:
+    section = _section("A cell, from nothing to a study")
+    new, *rest = _lines(section)
+    environment.type(new)
+    edited = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert edited is not None
+    checked, *others = rest
+    environment.type(checked)
+    cell = environment.folder / "rnnsearch-leaky" / "rnnsearch_leaky" / "leaky.py"
+    cell.write_text(edited[1], encoding="utf-8")
+    (environment.folder / "rnnsearch-leaky" / "tests" / "test_leaky.py").unlink()
+    typed = {line: environment.type(line).stdout for line in others}
+    assert "rnnsearch-leaky" in typed["rnnsearch plugin list"]
+    assert "p^2 + m p + 2 p" in typed["rnnsearch architecture show leaky"]
+    store = environment.study("leaky")
+    assert _confirmed(store) == {"leaky", "elman"}
+    assert store.info["environment"]["plugin leaky"] == "rnnsearch-leaky 0.1.0"
+    assert "leaky" in (store.folder / "comparison.csv").read_text()
+
+
+def test_the_guides_task_is_learned_by_two_cells(environment: Environment) -> None:
+    shown = [environment.type(line) for line in _lines(_section("A task, from nothing to a study"))]
+    assert "0.5" in shown[3].stdout, "the no-skill level"
+    assert _confirmed(environment.study("parity")) == {"elman", "gru"}
+
+
+def test_the_guides_wrapper_is_compared_with_the_bare_cell(environment: Environment) -> None:
+    for line in _lines(_section("A wrapper, from nothing to a study")):
+        environment.type(line)
+    store = environment.study("gain")
+    assert _confirmed(store) == {"elman", "elman-gain"}
+    wrapped = next(r for r in store.records() if r.label == "elman-gain")
+    assert wrapped.spec is not None
+    assert wrapped.spec.model.wrappers == (("gain", {"gain": 1.0}),)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_passes_its_own_tests(kind: str, tmp_path: Path) -> None:
+    folder = new_plugin("fresh_thing", kind, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "RNNSEARCH_CHECK_EXAMPLES": "1"},
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_test_split_is_read_once_when_the_search_has_ended(tmp_path: Path) -> None:
+    folder = new_plugin("watched", "task", tmp_path)
+    (folder / "rnnsearch_watched" / "watched.py").write_text(_WATCHED, encoding="utf-8")
+    site = _installed(folder, tmp_path / "site")
+    path = write_study(tmp_path, architectures=["gru", "elman"], task="watched")
     watched = tmp_path / "watched"
     done = run(
         "study", "start", path,
-        PYTHONPATH=installed, RNNSEARCH_HOME=str(tmp_path), WATCHED=str(watched),
+        PYTHONPATH=site, RNNSEARCH_HOME=str(tmp_path), WATCHED=str(watched),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     store = StudyStore(tmp_path / "studies" / "small")
-    assert {r.label for r in store.records() if r.state == "COMPLETE"} == {"leaky", "elman"}
-    assert store.info["environment"]["plugin leaky"] == "rnnsearch-leaky 0.1.0"
-    assert "leaky" in (store.folder / "comparison.csv").read_text()
-    # The test split was read once, when every trial of the search had ended.
     reads = [line.split() for line in watched.read_text().splitlines()]
     assert sorted(split for split, _ in reads) == ["test", "train", "validation"]
     (read_at,) = (float(at) for split, at in reads if split == "test")
-    for label in ("leaky", "elman"):
+    for label in ("gru", "elman"):
         for trial in store.optuna_study("search", label, "maximize").trials:
             assert trial.datetime_complete is not None
             assert trial.datetime_complete.timestamp() <= read_at
 
 
-def test_its_own_tests_pass_as_the_guide_writes_them(project: Path, installed: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", project / "tests"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": installed},
-    )
-    assert done.returncode == 0, done.stdout
+def _installed(folder: Path, site: Path) -> str:
+    """Build a wheel and install it into a folder of its own; a PYTHONPATH that has it."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", site, folder]
+    subprocess.run(build, check=True, capture_output=True, timeout=120)
+    (wheel,) = site.glob("*.whl")
+    pip = ["install", "--no-deps", "--no-index", "--quiet", "--target", site, wheel]
+    subprocess.run([sys.executable, "-m", "pip", *pip], check=True, timeout=120)
+    return str(site)
 
 
 def test_a_plugin_that_fails_to_import_stops_only_studies_that_name_what_it_brings(
-    installed: str, project: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     broken = tmp_path / "site"
     (broken / "broken_plugin-1.0.dist-info").mkdir(parents=True)
@@ -173,3 +202,72 @@ def test_a_plugin_that_fails_to_import_stops_only_studies_that_name_what_it_brin
     assert "`broken-plugin` 1.0" in done.stderr
     assert "no_such_module_anywhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["Leaky", "1st", "a b", "../up", "class", ""])
+def test_a_name_that_cannot_be_a_plugins_is_refused_and_nothing_is_written(
+    name: str, tmp_path: Path
+) -> None:
+    done = run("plugin", "new", name, "--into", tmp_path)
+    assert done.returncode == 6
+    assert "cannot be the name of a plugin" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "rnnsearch-leaky").mkdir()
+    done = run("plugin", "new", "leaky", "--into", tmp_path)
+    assert done.returncode == 6
+    assert "exists already; nothing was written" in done.stderr
+    assert list((tmp_path / "rnnsearch-leaky").iterdir()) == []
+
+
+def test_a_broken_cell_is_named_with_its_promise_and_the_sizes_that_show_it(
+    tmp_path: Path,
+) -> None:
+    folder = new_plugin("leaky", "cell", tmp_path)
+    cell = folder / "rnnsearch_leaky" / "leaky.py"
+    right = cell.read_text(encoding="utf-8")
+    cell.write_text(right.replace("hidden_size + 1)", "hidden_size)"), encoding="utf-8")
+    done = run("plugin", "check", folder, "--json")
+    assert done.returncode == 6
+    assert "checks failed: leaky" in done.stderr
+    checks = json.loads(done.stdout)["checks"]
+    (failed,) = (check for check in checks if check["result"] == "failed")
+    assert failed["check"] == "parameter count equals the parameters built"
+    assert "inputs=1, hidden=1" in failed["detail"]
+
+
+def test_what_is_no_plugin_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for given, expected in {
+        "lstn": "`lstn` is neither a folder with a `pyproject.toml` nor installed. Did you mean",
+        str(tmp_path / "empty"): "expected a folder with a `pyproject.toml`; there is none",
+    }.items():
+        done = run("plugin", "check", given)
+        assert done.returncode == 6
+        assert expected in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_guides_table_is_that_of_the_registry() -> None:
+    table = GUIDE.partition("<!-- architectures -->\n")[2].partition("<!-- /architectures -->")[0]
+    printed = run("architecture", "list", "--markdown").stdout
+    assert table.strip() == printed.strip(), "print it anew: rnnsearch architecture list --markdown"
+
+
+def test_every_kind_has_a_hook_a_suite_and_a_plugin_of_ours_in_the_guide() -> None:
+    from rnnsearch import hookspecs, load_registry, testing
+
+    table = _section("The kinds, the hooks, the suites")
+    rows = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    rows = [row for row in rows if len(row) == 5 and row[0] in KINDS]
+    assert [row[0] for row in rows] == list(KINDS) or {r[0] for r in rows} == set(KINDS)
+    hooks = {name for name in vars(hookspecs) if name.startswith("rnnsearch_")}
+    assert {row[1] for row in rows} == hooks
+    assert {row[3] for row in rows} == set(testing.__all__)
+    brought = {p.name: p.brings() for p in load_registry().plugins}
+    for kind, hook, _, _, ours in rows:
+        name = ours.removeprefix("rnnsearch-").replace("-", "_")
+        what = {"rnnsearch_analyses": "analysis"}.get(hook, hook[len("rnnsearch_") : -1])
+        assert brought[name][what], (kind, ours)

@@ -45,14 +45,20 @@ def _describe(name: str) -> dict[str, Any]:
 
 
 @architecture.command("list")
+@click.option("--markdown", is_flag=True, help="Print a Markdown table, with sources and counts.")
 @json_option
-def list_architectures(as_json: bool) -> None:
+def list_architectures(markdown: bool, as_json: bool) -> None:
     """List architectures."""
+    from rnnsearch import card
     from rnnsearch.registry import load_registry
 
-    described = describe_each(_describe, load_registry().architectures)
+    registry = load_registry()
+    described = describe_each(_describe, registry.architectures)
     if as_json:
         print_json(described)
+        return
+    if markdown:
+        click.echo(card.table(registry))
         return
     rows = [[d["architecture"], d["kind"], d["distribution"], d["summary"]] for d in described]
     print_table(dict.fromkeys(("architecture", "kind", "distribution", "what it is"), "left"), rows)

@@ -40,13 +40,18 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> None:
-    """Print a table; `columns` maps headings to `left` or `right`."""
+def escaped(text: str) -> str:
+    """Text in which a console reads no markup."""
     from rich.markup import escape
 
+    return escape(text)
+
+
+def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> None:
+    """Print a table; `columns` maps headings to `left` or `right`."""
     from rnnsearch.terminal import table_of
 
-    stdout().print(table_of(columns, [[escape(cell) for cell in row] for row in rows], title))
+    stdout().print(table_of(columns, [[escaped(cell) for cell in row] for row in rows], title))
 
 
 def describe_each(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rnnsearch.cli.output import json_option, print_json, print_table, stdout
+from rnnsearch.cli.output import escaped, json_option, print_json, print_table, stdout
 
 if TYPE_CHECKING:
     from rnnsearch.plugin_check import Verdict
@@ -92,13 +92,11 @@ def check_plugin(name_or_path: str | None, examples: int, as_json: bool) -> None
     console = stdout()
 
     def show(verdict: Verdict) -> None:
-        from rich.markup import escape
-
-        line = f"{_MARKS[verdict.result]} {verdict.name}: {escape(verdict.check)}"
+        line = f"{_MARKS[verdict.result]} {verdict.name}: {escaped(verdict.check)}"
         if verdict.result != "passed":
             details = verdict.detail.splitlines() or [""]
-            indented = "".join(f"\n      {escape(d)}" for d in details[1:])
-            line += f" ({verdict.result}: {escape(details[0])}){indented}"
+            indented = "".join(f"\n      {escaped(d)}" for d in details[1:])
+            line += f" ({verdict.result}: {escaped(details[0])}){indented}"
         console.print(line, soft_wrap=True)
 
     with ExitStack() as stack:

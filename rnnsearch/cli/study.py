@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnsearch.cli.analyse import analyse
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 @click.group()
 def study() -> None:
     """Studies."""
+
+
+study.add_command(analyse)
 
 
 @study.command()
@@ -236,6 +240,39 @@ def compare(name: str, as_json: bool) -> None:
     for path in files:
         click.echo(f"written   {path}", err=as_json)
     log_files(resolve_uri(stored_config(store)[0].tracking.uri), store.info["run_id"], files)
+
+
+@study.command()
+@click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write to; `report` in the study's folder if absent.",
+)
+def report(name: str, out: Path | None) -> None:
+    """Write a page with all that is known of a study, and its tables as Markdown, LaTeX and CSV."""
+    from rnnsearch.errors import TrackingError
+    from rnnsearch.report import make_report, write_report
+    from rnnsearch.store import StudyStore
+    from rnnsearch.study import compare_study, stored_config
+
+    store = StudyStore.open(name)
+    comparison = compare_study(store)
+    config = stored_config(store)[0]
+    files = write_report(make_report(store, config, comparison), out or store.folder / "report")
+    for path in files:
+        click.echo(f"written   {path}")
+    if "run_id" not in store.info:
+        return
+    from rnnsearch.tracking import hide_password, log_files, resolve_uri
+
+    # Where the study's run is, which may have been said by an environment that is gone.
+    stored, resolved = store.info["tracking_uri"], resolve_uri(config.tracking.uri)
+    uri = resolved if hide_password(resolved) == stored else stored
+    try:
+        log_files(uri, store.info["run_id"], files)
+    except TrackingError as error:
+        click.echo(f"warning: the report was written, but not logged: {error}", err=True)
 
 
 @study.command()

@@ -62,7 +62,8 @@ class SlowLayers(CellWrapper):
             return self.cell(inputs, state)  # type: ignore[no-any-return]
         taken, held, *inside = state
         output, after = self.cell(inputs, tuple(inside))
-        steps = torch.round(taken) % self.every == 0
+        # Half a step on, so that no rounding of the count can reach the edge.
+        steps = torch.fmod(taken + 0.5, self.every) < 1
         output = torch.where(steps, output, held)
         kept = tuple(
             torch.where(steps.view(-1, *[1] * (old.dim() - 1)), new, old)
