@@ -1,0 +1,1 @@
+"""Feed-forward models of sequences, for rnnsearch."""

@@ -1,0 +1,1 @@
+"""Cells with constrained recurrence, for rnnsearch."""
