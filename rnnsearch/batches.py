@@ -10,6 +10,20 @@ from rnnsearch.engine.program import Data
 from rnnsearch.task import Examples
 
 
+def in_streams(samples: int, streams: int) -> Tensor:
+    """Order of consecutive windows that reads several parts of one sequence side by side.
+
+    The windows are divided into as many parts as there are `streams`, each consecutive, the first
+    ones longer by a window where it does not come out even. Split into batches of `streams`, the
+    order gives each batch the next window of every part, in the same rows; the last batch may have
+    fewer rows, the first ones.
+    """
+    shortest, longer = divmod(samples, streams)
+    number = torch.arange(samples)
+    step, stream = number // streams, number % streams
+    return stream * shortest + stream.clamp(max=longer) + step
+
+
 class Batches:
     """A split resident on a device, given out in batches.
 

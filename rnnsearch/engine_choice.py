@@ -95,6 +95,9 @@ def _choose(
     name, plain_ms = _time(plain, model, spec, timed, data)
     if requested in ("torch", "eager") or name == "feed-forward":
         return EngineChoice(plain, name, plain_ms)
+    if requested in POPULATION_ENGINES and shape.stride:
+        reason = f"{requested}: the state is carried from window to window, one trial at a time"
+        return EngineChoice(plain, name, plain_ms, reason)
     if requested in POPULATION_ENGINES:
         return EngineChoice(requested, f"{requested} seeds", plain_ms)
     if on_gpu and requested == "layers":
@@ -121,7 +124,8 @@ def _choose(
             continue
         return EngineChoice(engine, shown, step_ms, "; ".join(reasons), speedup, error, failed)
     reason = "; ".join(reasons)
-    if requested == "auto" and name == "eager" and not failed and _vmap_follows(model, data):
+    may_share = requested == "auto" and name == "eager" and not failed and not shape.stride
+    if may_share and _vmap_follows(model, data):
         return EngineChoice("vmapped", "vmapped seeds", plain_ms, reason)
     return EngineChoice(plain, name, plain_ms, reason, failed=failed)
 

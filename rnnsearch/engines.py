@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from rnnsearch.batches import Batches
+from rnnsearch.batches import Batches, in_streams
 from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.compiled_model import plan_program
 from rnnsearch.engine.capture import Unsupported, capture
@@ -31,7 +31,7 @@ from rnnsearch.engine.layer import CompiledLayer
 from rnnsearch.engine.program import Data, Member, Program, chunks
 from rnnsearch.engine.step import compile_step, lanes_for
 from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch, run_eagerly
-from rnnsearch.losses import Objective
+from rnnsearch.losses import Objective, count_targets
 from rnnsearch.model import RecurrentModel
 from rnnsearch.optimizers import make_optimizer
 from rnnsearch.trial import TrainingConfig
@@ -40,6 +40,8 @@ ENGINES = ("program", "layers", "torch", "eager")
 # Engines of several trials that share a shape; one alone runs in torch.
 POPULATION_ENGINES = ("vmapped", "graphed")
 EVALUATION_BATCH = 1000
+# Parts of a long sequence that are read side by side to measure on it: each begins without a state.
+EVALUATION_STREAMS = 10
 
 
 class Updates(Protocol):
@@ -115,6 +117,39 @@ def _prepare(
     return AutogradUpdates("eager" if layers else "feed-forward", model, config, objective)
 
 
+class _Carrying:
+    """Runs a model over batches of windows, each from where the one before let off.
+
+    Args:
+        model: the model.
+        stride: steps from the start of a window to that of the next.
+    """
+
+    def __init__(self, model: RecurrentModel, stride: int) -> None:
+        self._model, self._stride = model, stride
+        self._states: Sequence[State] = ()
+
+    def __call__(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        rows = inputs.shape[1]
+        # The last batch may have fewer rows, and those are the first (see `in_streams`).
+        states: Sequence[State] = [tuple(part[:rows] for part in s) for s in self._states]
+        states = states or self._model.initial_states(rows)
+        outputs, self._states = self._model.continued(inputs, states, self._stride)
+        return outputs
+
+
+def carried_stride(model: nn.Module) -> int:
+    """Stride of the windows between which a model's state is carried, or 0."""
+    spec = model.spec if isinstance(model, RecurrentModel) else None
+    return spec.shape.stride if spec else 0
+
+
+def _runner(model: nn.Module) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """The model, or what carries its state: from no state, at the start of a pass over a split."""
+    stride = carried_stride(model)
+    return _Carrying(model, stride) if stride and isinstance(model, RecurrentModel) else model
+
+
 class AutogradUpdates:
     """Torch's autograd and optimizers, whatever runs the layers."""
 
@@ -130,10 +165,11 @@ class AutogradUpdates:
         parameters = list(self._model.parameters())
         limit = self._config.gradient_clip or float("inf")
         totals = torch.zeros(3, dtype=torch.float64)
+        run = _runner(self._model)
         for index in order.split(self._config.batch_size):
             inputs, targets, lengths = data.take(index.to(data.device))
             self._optimizer.zero_grad(set_to_none=True)
-            outputs = self._model(inputs, lengths)
+            outputs = run(inputs, lengths)
             loss = self._objective.loss(outputs, targets)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(parameters, limit)
@@ -148,13 +184,19 @@ class AutogradUpdates:
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
         self._model.eval()
-        loss = metric = 0.0
-        for index in torch.arange(len(data)).split(EVALUATION_BATCH):
+        run, carries = _runner(self._model), carried_stride(self._model) > 0
+        size = EVALUATION_STREAMS if carries else EVALUATION_BATCH
+        order = in_streams(len(data), size) if carries else torch.arange(len(data))
+        loss = metric = total = 0.0
+        for index in order.split(size):
             inputs, targets, lengths = data.take(index.to(data.device))
-            outputs = self._model(inputs, lengths)
-            loss += float(self._objective.loss(outputs, targets)) * len(index)
-            metric += float(self._objective.score(outputs, targets)) * len(index)
-        return loss / len(data), metric / len(data)
+            outputs = run(inputs, lengths)
+            # The last window of a long sequence may hold less than the others.
+            weight = count_targets(targets) if carries else len(index)
+            loss += float(self._objective.loss(outputs, targets)) * weight
+            metric += float(self._objective.score(outputs, targets)) * weight
+            total += weight
+        return loss / total, metric / total
 
     def state_dict(self) -> dict[str, Any]:
         """State of the optimizer."""
@@ -179,6 +221,12 @@ class ProgramUpdates:
     ) -> None:
         if data.device.type != "cpu":
             raise Unsupported("the data are on a GPU")
+        if isinstance(model, RecurrentModel) and model.embedding is not None:
+            raise Unsupported("the task's inputs are tokens, which whole programs do not look up")
+        if carried_stride(model):
+            raise Unsupported(
+                "the state is carried from window to window, which whole programs do not do"
+            )
         plan = plan_program(model, objective, data.steps, config.batch_size)
         self._outputs, self._loss = plan.buffers[-1].rows, plan.loss
         data.compiled(self._outputs, self._loss)
@@ -257,7 +305,7 @@ def compile_layers(model: nn.Module, batch_size: int, device: torch.device) -> N
     if isinstance(model, RecurrentModel):
         bottom = model.body.layers[0]
         pair = (bottom.forwards, bottom.backwards) if isinstance(bottom, Bidirectional) else ()
-        first = {id(layer) for layer in (bottom, *pair)}
+        first = {id(layer) for layer in (bottom, *pair)} if model.embedding is None else set()
     for layer in layers:
         if device.type == "cpu":
             layer.run = _compiled(layer, batch_size, input_gradient=id(layer) not in first)

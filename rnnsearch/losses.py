@@ -82,6 +82,12 @@ def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (losses * counted).sum() / counted.sum()
 
 
+def count_targets(targets: Tensor) -> int:
+    """How many targets count."""
+    left_out = targets.isnan() if targets.is_floating_point() else targets == -100
+    return targets.numel() - int(left_out.sum())
+
+
 cross_entropy = Measure("cross_entropy", _cross_entropy)
 accuracy = Measure("accuracy", _accuracy)
 mean_squared_error = Measure("mean_squared_error", _mean_squared_error)
@@ -97,6 +103,10 @@ class StandIn:
 
     score = loss
 
+    def metric_of(self, score: float) -> float:
+        """The score is a mean already."""
+        return score
+
 
 class Classification:
     """Cross-entropy and accuracy."""
@@ -111,6 +121,10 @@ class Classification:
         """Accuracy."""
         return accuracy
 
+    def metric_of(self, score: float) -> float:
+        """Accuracy is a mean already."""
+        return score
+
 
 def fitting_random_targets(objective: Objective) -> Objective:
     """The objective itself if its loss is one of these by name, else a stand-in."""
@@ -124,6 +138,7 @@ __all__ = [
     "StandIn",
     "accuracy",
     "binary_cross_entropy",
+    "count_targets",
     "cross_entropy",
     "fitting_random_targets",
     "mean_squared_error",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,12 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnnsearch.cell import RecurrentCell
+from rnnsearch.cell import RecurrentCell, State
+from rnnsearch.errors import CapabilityError
 from rnnsearch.layers import Bidirectional, Stacked, Unrolled, run_eagerly
 from rnnsearch.parameters import Value
 from rnnsearch.registry import load_registry
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
 from rnnsearch.wrapper import CellWrapper
+
+# The head whose weight is the embedding of the tokens, too.
+TIED_HEAD = "tied"
+# Bound of the uniform distribution of an embedding's first values.
+_EMBEDDING_BOUND = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,15 @@ class ModelSpec:
         num_layers: stacked layers.
         bidirectional: whether each layer runs in both directions.
         learned_initial_state: whether the initial states are trained.
-        head: name of the head; empty for a `SequenceModel`, which brings its own.
+        head: name of the head; empty for a `SequenceModel`, which brings its own. Where the task
+            ties the output weight to its embedding, it is `tied`, whatever is asked for.
         head_hidden_size: hidden width of the head, 0 where it has none.
         head_options: the head's declared options.
         options: the architecture's structure and hyperparameters.
         wrappers: wrappers around each cell, the innermost first, each with its options.
+
+    Raises:
+        CapabilityError: the task's sequences cannot be taken so.
     """
 
     architecture: str
@@ -50,6 +60,21 @@ class ModelSpec:
     head_options: Mapping[str, Value] = field(default_factory=dict)
     options: Mapping[str, Value] = field(default_factory=dict)
     wrappers: tuple[tuple[str, Mapping[str, Value]], ...] = ()
+
+    def __post_init__(self) -> None:
+        tied = self.shape.embedding == "tied"
+        if tied and self.head:
+            for name, value in (("head", TIED_HEAD), ("head_hidden_size", 0), ("head_options", {})):
+                object.__setattr__(self, name, value)
+        elif self.head == TIED_HEAD and not tied:
+            msg = f"head `{TIED_HEAD}` needs a task of tokens that ties its embedding"
+            raise CapabilityError(msg)
+        if self.shape.stride and self.bidirectional:
+            msg = (
+                "with `bidirectional` no state can be carried from window to window, as the task "
+                "asks. Remove `bidirectional`"
+            )
+            raise CapabilityError(msg)
 
     @property
     def widths(self) -> list[int]:
@@ -102,7 +127,9 @@ def count_parameters(architecture: Architecture, spec: ModelSpec) -> tuple[int, 
         )
     directions = 2 if spec.bidirectional else 1
     trainable = redundant = frozen = 0
-    features = spec.shape.input_size
+    features = first_features(architecture, spec)
+    if spec.shape.embedding == "separate":
+        trainable += spec.shape.vocabulary * features
     for layer, width in enumerate(spec.widths):
         counts = [
             architecture.parameter_count(features, width, **structure),
@@ -146,9 +173,33 @@ def _layer_output_size(
     return (2 if spec.bidirectional else 1) * output
 
 
+def first_features(architecture: type[RecurrentCell], spec: ModelSpec) -> int:
+    """Width of what the first layer is given: of the inputs, or of the embedding of tokens.
+
+    Raises:
+        CapabilityError: no embedding is as wide as the last layer's output.
+    """
+    if not spec.shape.vocabulary:
+        return spec.shape.input_size
+
+    def after(features: int) -> int:
+        for width in spec.widths:
+            features = _layer_output_size(architecture, spec, features, width)
+        return features
+
+    features = after(1)
+    if after(features) != features:
+        msg = (
+            f"architecture `{spec.architecture}` cannot take tokens: the width of its output "
+            f"depends on that of its input, so the embedding cannot be as wide as the output"
+        )
+        raise CapabilityError(msg)
+    return features
+
+
 def layer_inputs(architecture: type[RecurrentCell], spec: ModelSpec) -> list[int]:
     """Width of what each layer of a model is given, and last of what stands on them."""
-    features = [spec.shape.input_size]
+    features = [first_features(architecture, spec)]
     for width in spec.widths:
         features.append(_layer_output_size(architecture, spec, features[-1], width))
     return features
@@ -172,6 +223,10 @@ def default_head_hidden_size(head: str, width: int) -> int:
 def refusal(architecture: Architecture, shape: SequenceShape) -> str | None:
     """Say why an architecture cannot take a task's sequences, or return None."""
     if issubclass(architecture, SequenceModel):
+        if shape.vocabulary:
+            return "it has no embedding, and the task's inputs are tokens"
+        if shape.stride:
+            return "it has no state to carry from window to window, as the task asks"
         return architecture.refusal(shape)
     if architecture.readout == "all_steps":
         if shape.length is None:
@@ -185,24 +240,72 @@ class RecurrentModel(nn.Module):
     """Stacked layers, a readout and a head; `spec` says what it was built from, if that is known.
 
     Shapes:
-        inputs: `(time, batch, input_size)`
+        inputs: `(time, batch, input_size)`; numbers of tokens `(time, batch, 1)` for a model with
+            an embedding, in any type that holds them
         lengths: `(batch,)`, or None where every sequence fills the time axis
         output: `(batch, output_size)`, or `(time, batch, output_size)` for `every_step`
     """
 
     def __init__(
-        self, body: Stacked, head: nn.Module, readout: str, *, bidirectional: bool = False
+        self,
+        body: Stacked,
+        head: nn.Module,
+        readout: str,
+        *,
+        bidirectional: bool = False,
+        embedding: nn.Embedding | None = None,
     ) -> None:
         super().__init__()
+        self.embedding = embedding
         self.body, self.head, self.readout = body, head, readout
         self.bidirectional = bidirectional
         self.spec: ModelSpec | None = None
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        outputs = self.body(inputs, lengths)
+        outputs = self.body(self._embedded(inputs), lengths)
         features = read(self.readout, outputs, lengths, bidirectional=self.bidirectional)
         output: Tensor = self.head(features)
         return output
+
+    def initial_states(self, batch_size: int) -> list[State]:
+        """State of each layer before the first step."""
+        return [layer.initial_state(batch_size) for layer in self._layers()]
+
+    def continued(
+        self, inputs: Tensor, states: Sequence[State], stride: int
+    ) -> tuple[Tensor, list[State]]:
+        """Run on from states, for outputs at every step: truncated backpropagation through time.
+
+        Args:
+            inputs: as for `forward`.
+            states: state of each layer before the first step.
+            stride: steps after which the next inputs begin.
+
+        Returns:
+            Outputs, and the state of each layer after `stride` steps (or the last, where there are
+            fewer), cut off from the graph.
+        """
+        sequence, kept = self._embedded(inputs), list[State]()
+        for layer, state in zip(self._layers(), states, strict=True):
+            outputs, middle = layer.continued(sequence[:stride], state)
+            if stride < len(sequence):
+                rest, _ = layer.continued(sequence[stride:], middle)
+                outputs = torch.cat((outputs, rest))
+            sequence = outputs
+            kept.append(tuple(part.detach() for part in middle))
+        output: Tensor = self.head(sequence)
+        return output, kept
+
+    def _layers(self) -> list[Unrolled]:
+        layers = list(self.body.layers)
+        assert all(isinstance(layer, Unrolled) for layer in layers), "refused by `ModelSpec`"
+        return layers  # type: ignore[return-value]
+
+    def _embedded(self, inputs: Tensor) -> Tensor:
+        if self.embedding is None:
+            return inputs
+        vectors: Tensor = self.embedding(inputs.squeeze(-1).long())
+        return vectors
 
 
 def read(
@@ -241,7 +344,7 @@ def build_model(architecture: Architecture, spec: ModelSpec) -> nn.Module:
         return Unrolled(cell, learned_initial_state=spec.learned_initial_state)
 
     layers: list[Unrolled | Bidirectional] = []
-    features = spec.shape.input_size
+    first = features = first_features(architecture, spec)
     for layer, width in enumerate(spec.widths):
         make = partial(make_layer, features, width, layer)
         layers.append(Bidirectional(make) if spec.bidirectional else make())
@@ -253,9 +356,28 @@ def build_model(architecture: Architecture, spec: ModelSpec) -> nn.Module:
         **spec.head_options,
     )
     readout = architecture.readout or spec.shape.readout
-    model = RecurrentModel(Stacked(layers), head, readout, bidirectional=spec.bidirectional)
+    model = RecurrentModel(
+        Stacked(layers),
+        head,
+        readout,
+        bidirectional=spec.bidirectional,
+        embedding=_make_embedding(spec.shape, first, head),
+    )
     model.spec = spec
     return model
+
+
+def _make_embedding(shape: SequenceShape, width: int, head: nn.Module) -> nn.Embedding | None:
+    if not shape.vocabulary:
+        return None
+    if shape.embedding == "tied":
+        embedding = nn.Embedding(shape.vocabulary, width, device="meta")
+        assert isinstance(head.weight, nn.Parameter), "the contract of the head `tied`"
+        embedding.weight = head.weight
+        return embedding
+    embedding = nn.Embedding(shape.vocabulary, width)
+    nn.init.uniform_(embedding.weight, -_EMBEDDING_BOUND, _EMBEDDING_BOUND)
+    return embedding
 
 
 def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexity:

@@ -21,8 +21,11 @@ from rnnsearch.trial import EpochMetrics, TrialSpec
 
 
 def share_a_program(specs: Sequence[TrialSpec]) -> bool:
-    """Whether trials can train as one population: they differ in seeds and scalars only."""
-    together = len({_shape_of(spec) for spec in specs}) == 1
+    """Whether trials can train as one population: they differ in seeds and scalars only.
+
+    Those that carry a state from window to window train one by one.
+    """
+    together = len({_shape_of(spec) for spec in specs}) == 1 and not specs[0].model.shape.stride
     return together and specs[0].engine in POPULATION_ENGINES
 
 
@@ -108,7 +111,7 @@ class PopulationRun:
             found[member] = EpochMetrics(
                 epoch=self._epoch,
                 train_loss=loss / samples,
-                train_metric=metric / samples,
+                train_metric=self._task.metric_of(metric / samples),
                 validation_loss=val_loss,
                 validation_metric=val_metric,
                 gradient_norm=norm / updates,
@@ -137,7 +140,8 @@ class PopulationRun:
             measured = self._population.evaluate(*batch, self._task.loss, self._task.score)
             totals += torch.stack(measured).double().cpu() * len(index)
         pairs = (totals / len(data)).t().tolist()
-        return {m: (loss, metric) for m, (loss, metric) in zip(members, pairs, strict=True)}
+        metric_of = self._task.metric_of
+        return {m: (loss, metric_of(s)) for m, (loss, s) in zip(members, pairs, strict=True)}
 
     def weights_of(self, member: int) -> dict[str, Any]:
         """What a finished member leaves, as `TrainingRun.state_dict` names it."""

@@ -286,7 +286,7 @@ def _build_space(
         metric=task.metric,
         fixed={n: s for n, s in settings.items() if not isinstance(s, Parameter)},
         free={n: s for n, s in settings.items() if isinstance(s, Parameter)},
-        head=_checked_head(entry, key, config, file, registry),
+        head=_checked_head(entry, key, config, file, registry, task),
         wrappers=_checked_wrappers(architecture, entry, key, config, file, registry),
         hidden_size=entry.hidden_size,
         budget=Budget(config.budget.parameters, config.budget.tolerance, config.budget.counting),
@@ -356,11 +356,13 @@ def _check_fits(
     options = {**space.fixed, **values}
     structure = {n: options[_OPTION + n] for n in space.architecture.structure}
     problem = None
-    if reason := space.architecture.refusal(space.shape.input_size, **structure):
+    if not space.shape.vocabulary and (
+        reason := space.architecture.refusal(space.shape.input_size, **structure)
+    ):
         problem = f"architecture `{space.name}` cannot take the task's inputs: {reason}"
     else:
         spec = space.solve(values).spec
-        for features in layer_inputs(space.architecture, spec)[1:]:
+        for features in layer_inputs(space.architecture, spec)[1:-1]:
             if reason := space.architecture.refusal(features, **structure):
                 problem = f"architecture `{space.name}` cannot be stacked so: {reason}"
         features = head_features(space.architecture, spec)
@@ -413,12 +415,15 @@ def _checked_head(
     config: StudyConfig,
     file: StudyFile,
     registry: Registry,
+    task: Task,
 ) -> HeadConfig | None:
     head, where = entry.head, (*key, "head")
     if head is None:
         head, where = config.model.head, ("model", "head")
     if head is None:
         return None
+    if task.shape.embedding == "tied" and head.name != "tied":
+        raise file.error(where, "the task ties its output weights to the embedding; remove `head`")
     with file.pointing_at(where):
         found = registry.head(head.name)
     declared = found.options

@@ -47,7 +47,8 @@ class Examples:
     """One split in memory, samples first, in the most compact dtype.
 
     Attributes:
-        inputs: `(samples, time, input_size)`; converted to float a batch at a time.
+        inputs: `(samples, time, input_size)`; converted to float a batch at a time. Tokens are
+            their numbers, with an `input_size` of 1.
         targets: `(samples,)` classes, or `(samples, ...)` targets.
         lengths: `(samples,)` valid steps of each sequence, the rest being padding after the end,
             or None where every sequence fills the time axis.
@@ -128,5 +129,14 @@ class Task(ABC):
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean metric of a batch, a scalar; averaged over samples by the caller.
 
-        As `loss`: `score = accuracy` where it is that.
+        As `loss`: `score = accuracy` where it is that. See `metric_of` for a metric that is no
+        mean.
         """
+
+    def metric_of(self, score: float) -> float:
+        """The metric, from the mean score over a split: the score itself.
+
+        A task overrides it for a metric that is no mean over samples but a function of one, such as
+        the perplexity, the exponential of the mean cross-entropy. It has to be monotone.
+        """
+        return score

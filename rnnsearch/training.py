@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rnnsearch.batches import Batches
+from rnnsearch.batches import Batches, in_streams
 from rnnsearch.closed_form import ClosedFormUpdates, is_closed_form
 from rnnsearch.engines import Updates, prepare
 from rnnsearch.errors import DivergedError
@@ -22,7 +22,8 @@ class TrainingRun:
     """A model in training, an epoch at a time.
 
     The seed fixes the initial weights and the order of the batches; two architectures with the
-    same seed see the same batches.
+    same seed see the same batches. Windows of one long sequence keep their order: it is divided
+    into as many parts as a batch has samples, which are read side by side from their starts.
 
     Args:
         architecture: class of the architecture.
@@ -55,6 +56,7 @@ class TrainingRun:
         self.config = spec.training
         self.shuffle = torch.Generator().manual_seed(spec.seed)
         self.train, self.validation = train, validation
+        self._metric_of, self._carries = task.metric_of, spec.model.shape.stride > 0
         self.epoch, self.updates, self.seconds = 0, 0, 0.0
 
     def run_epoch(self) -> EpochMetrics:
@@ -64,13 +66,16 @@ class TrainingRun:
             DivergedError: a loss or the gradient is no longer finite.
         """
         started = time.perf_counter()
-        order = torch.randperm(len(self.train), generator=self.shuffle)
+        if self._carries:
+            order = in_streams(len(self.train), self.config.batch_size)
+        else:
+            order = torch.randperm(len(self.train), generator=self.shuffle)
         updates = math.ceil(len(order) / self.config.batch_size)
         totals = self._updates.train(self.train, order)
         stepped = time.perf_counter()
         self.epoch += 1
         self.updates += updates
-        train_loss, train_metric = (value / len(self.train) for value in totals[:2])
+        train_loss, train_score = (value / len(self.train) for value in totals[:2])
         gradient_norm = totals[2] / updates
         if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
             what = "training loss" if not math.isfinite(train_loss) else "gradient norm"
@@ -87,7 +92,7 @@ class TrainingRun:
         return EpochMetrics(
             epoch=self.epoch,
             train_loss=train_loss,
-            train_metric=train_metric,
+            train_metric=self._metric_of(train_score),
             validation_loss=validation_loss,
             validation_metric=validation_metric,
             gradient_norm=gradient_norm,
@@ -98,7 +103,8 @@ class TrainingRun:
 
     def evaluate(self, batches: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
-        return self._updates.measure(batches)
+        loss, score = self._updates.measure(batches)
+        return loss, self._metric_of(score)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to continue, loadable with `torch.load(weights_only=True)`."""

@@ -92,7 +92,11 @@ def verify(
 def random_data(shape: SequenceShape, steps: int, samples: int, objective: Objective) -> Batches:
     """Random sequences with targets that fit the loss."""
     generator = np.random.default_rng(0)
-    inputs = generator.standard_normal((samples, steps, shape.input_size), dtype=np.float32)
+    inputs: np.ndarray
+    if shape.vocabulary:
+        inputs = generator.integers(0, shape.vocabulary, (samples, steps, shape.input_size))
+    else:
+        inputs = generator.standard_normal((samples, steps, shape.input_size), dtype=np.float32)
     every = shape.readout == "every_step"
     where = (samples, steps) if every else (samples,)
     targets: np.ndarray

@@ -1,0 +1,1 @@
+"""Penn Treebank tasks for rnnsearch, by characters and by words."""

@@ -1,0 +1,96 @@
+"""The Penn Treebank character by character."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from rnnsearch import Choice, Value
+from rnnsearch_ptb.corpus import Split, read_lines
+from rnnsearch_ptb.next_token import NextTokenTask, options_of
+
+ALPHABET = "\n #$&'*-./0123456789<>N\\abcdefghijklmnopqrstuvwxyz"
+LENGTHS: dict[str, dict[Split, int]] = {
+    "text": {"train": 5_059_550, "validation": 396_412, "test": 446_184},
+    "stripped": {"train": 5_017_482, "validation": 393_042, "test": 442_423},
+}
+# Bits of who knows how frequent each character is in training, on what is scored of test.
+NO_SKILL = {"text": 4.3306, "stripped": 4.3459}
+
+
+class CharPTB(NextTokenTask):
+    """Predict the next of 50 characters of the Penn Treebank.
+
+    Windows of 400 characters, of which the last 320 are scored, with a tied embedding. `batch_size`
+    is the number of places at which the text is read side by side.
+
+    The metric is bits per character: the mean cross-entropy over ln 2. The no-skill level is that
+    of the characters' frequencies in training, 4.33 bits (equal odds would take log2 50, 5.64).
+
+    Source: Mikolov et al., "Subword language modeling with neural networks", 2012, for the text;
+    Bai, Kolter and Koltun, 2018, arXiv:1803.01271, section 5 and code, for the windows; Mohamed and
+    Claudel, "MCRM: Mother Compact Recurrent Memory", 2018, arXiv:1808.02016, and code, for the
+    tied embedding. That code trains with Adam at 0.001, a clip of 0.15 and 32 places for 100
+    epochs, and divides the rate by ten where the validation loss no longer falls; its results are
+    those of the validation text.
+    Departures: the state is carried in all models (there only in the baselines, which moreover read
+    a window's history again, in the state after it); the text is evaluated from ten places, not
+    one.
+
+    Two ways of counting are in use. `text`, that of Bai et al. and of MCRM: a line is its words,
+    each with a space after it, and a line end. `stripped`, that of Mikolov's `ptb.char` files: no
+    space after the last word; it makes one easy prediction a line less, so bits are not comparable.
+
+    | `convention` | train | validation | test |
+    |---|---|---|---|
+    | `text` | 5,059,550 | 396,412 | 446,184 |
+    | `stripped` | 5,017,482 | 393,042 | 442,423 |
+
+    Args:
+        convention: how lines end, `text` or `stripped`.
+        window: steps of a window.
+        scored: steps of it that are scored, the last ones; the next window begins so much later.
+        embedding: `tied` to the output weight, or `separate`, with the head that the study asks
+            for.
+        train_characters: read only so many for training; 0 for all.
+        evaluation_characters: read only so many for validation, and for test; 0 for all.
+    """
+
+    options = {
+        "convention": Choice(("text", "stripped"), default="text", searched=False),
+        **options_of("characters", 400, 320),
+    }
+    unit: ClassVar[str] = "characters"
+    vocabulary: ClassVar[int] = len(ALPHABET)
+    metric: ClassVar[str] = "bits_per_character"
+    no_skill: ClassVar[float] = NO_SKILL["text"]
+
+    def __init__(self, **options: Value) -> None:
+        super().__init__(**options)
+        self.no_skill = NO_SKILL[str(self.chosen["convention"])]  # type: ignore[misc]
+
+    @property
+    def lengths(self) -> Mapping[Split, int]:
+        """Characters in the whole text of each split."""
+        return LENGTHS[str(self.chosen["convention"])]
+
+    def metric_of(self, score: float) -> float:
+        """Nats to bits."""
+        return score / math.log(2)
+
+    def read(self, folder: Path, split: Split) -> np.ndarray:
+        """Numbers of the characters of a split, in the order of `ALPHABET`."""
+        text = join_lines(read_lines(folder, split), str(self.chosen["convention"]))
+        number = np.zeros(128, np.int16)
+        number[np.frombuffer(ALPHABET.encode(), np.uint8)] = np.arange(len(ALPHABET))
+        return number[np.frombuffer(text.encode(), np.uint8)]
+
+
+def join_lines(lines: list[str], convention: str) -> str:
+    """The text that a convention makes of sentences."""
+    end = " \n" if convention == "text" else "\n"
+    return "".join(line.strip(" ") + end for line in lines)
