@@ -95,23 +95,26 @@ def to_markdown(comparison: Comparison) -> str:
     source = comparison.source
     better = "higher" if comparison.direction == "maximize" else "lower"
     parts = [
-        f"# {_escape(comparison.study)}",
-        _escape(comparison.headline),
+        f"# {markdown_text(comparison.study)}",
+        markdown_text(comparison.headline),
         f"Test {comparison.metric}, {better} is better; no skill is {number(comparison.no_skill)}. "
         "Intervals are 95 % t-intervals over seeds; p-values are from paired t-tests by seed, "
         f"Holm-corrected for {count(comparison.tests, 'test')} between all rows.",
-        _table([_ranking_cells(row) for row in comparison.ranked]),
+        markdown_table([_ranking_cells(row) for row in comparison.ranked]),
         "† Not held to the budget." if not all(row.matched for row in comparison.ranked) else "",
         *_section("Not ranked", [f"{row.name}: {row.reason}" for row in comparison.unranked]),
     ]
     if comparison.ledger:
-        parts += ["## Effort", _table([c for e in comparison.ledger for c in _effort_cells(e)])]
-    parts += [_escape(describe_time(phase)) for phase in comparison.time]
+        parts += [
+            "## Effort",
+            markdown_table([c for e in comparison.ledger for c in _effort_cells(e)]),
+        ]
+    parts += [markdown_text(describe_time(phase)) for phase in comparison.time]
     sizes = ", ".join(f"{amount:,} {split}" for split, amount in source.sizes.items())
     parts += [
         *_section("Caveats", comparison.caveats),
         "## Data",
-        _escape(
+        markdown_text(
             f"{source.dataset} ({sizes or 'sizes unknown'}), from {source.origin}: "
             f"{source.location}; sha256 {source.sha256}"
         ),
@@ -168,20 +171,21 @@ def _effort_cells(effort: Effort) -> list[dict[str, str]]:
     ]
 
 
-def _table(lines: Sequence[Mapping[str, str]]) -> str:
+def markdown_table(lines: Sequence[Mapping[str, str]]) -> str:
     """A Markdown table of lines with the same headings; nothing for no lines."""
     if not lines:
         return ""
-    cells = [map(_escape, line.values()) for line in lines]
+    cells = [map(markdown_text, line.values()) for line in lines]
     rows = [lines[0], ["---"] * len(lines[0]), *cells]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _section(title: str, items: Sequence[str]) -> list[str]:
     """A heading and a list below it; nothing for no items."""
-    return [f"## {title}", "\n".join(f"- {_escape(item)}" for item in items)] if items else []
+    return [f"## {title}", "\n".join(f"- {markdown_text(item)}" for item in items)] if items else []
 
 
-def _escape(text: str) -> str:
-    """Text on one line of Markdown, in which a bar would start a new cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+def markdown_text(text: str) -> str:
+    """Text on one line of Markdown, without what would start a cell, a tag, or a link's address."""
+    plain = " ".join(text.split())
+    return plain.replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")

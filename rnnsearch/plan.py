@@ -68,10 +68,11 @@ class StudyPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """The plan in plain values, for JSON."""
-        budget = self.config.budget
+        budget, published = self.config.budget, self.config.published_figures
         return {
             "study": self.config.name,
             "task": self.config.task.name,
+            "published": self.config.published.model_dump() if self.config.published else None,
             "budget": {
                 "parameters": budget.parameters,
                 "tolerance": budget.tolerance,
@@ -96,6 +97,9 @@ class StudyPlan:
                     "parameters": row.typical.parameters,
                     "trainable": row.complexity.trainable,
                     "one_bias": row.complexity.one_bias,
+                    "published": published[row.space.label].model_dump()
+                    if row.space.label in published
+                    else None,
                     "frozen": row.complexity.frozen,
                     "residual": row.typical.residual,
                     "largest_residual": row.residual,

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 
 # Okabe and Ito, "Color universal design" (2008), without its yellow, which is faint on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -65,21 +65,25 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
         endings = ", ".join(f".{ending}" for ending in FORMATS)
         msg = f"cannot draw {path}: expected a file name that ends in one of {endings}"
         raise StoreError(msg)
+    write_whole(path, picture_of(draw_comparison(comparison), kind))
+
+
+def picture_of(figure: Figure, kind: str) -> bytes:
+    """The content of a picture file of one of `FORMATS`; the same figure gives the same file."""
     from matplotlib import rc_context
 
     content = io.BytesIO()
-    figure = draw_comparison(comparison)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         figure.savefig(content, format=kind, dpi=150, metadata=undated)
-    write_whole(path, content.getvalue())
+    return content.getvalue()
 
 
 def draw_comparison(comparison: Comparison) -> Figure:
     """Draw what `plot_comparison` writes, without writing it; for notebooks."""
     from matplotlib import rc_context
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         return _draw(comparison)
 
 
@@ -154,7 +158,7 @@ def _points(comparison: Comparison) -> tuple[list[Point], list[Point], list[Poin
     far: list[Point] = []
     timed: list[Point] = []
     for index, row in enumerate(comparison.ranked):
-        look = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        look = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
         if row.parameters is not None:
             close = abs(row.parameters / budget - 1) <= max(3 * tolerance, 0.05)
             (near if close else far).append(Point(row, row.parameters, *look))
