@@ -67,6 +67,12 @@ class DivergedError(RnnsearchError):
     exit_code = 4
 
 
+class StoppedError(RnnsearchError):
+    """A study was asked to stop, and did once its running trials had ended."""
+
+    exit_code = 130
+
+
 class BudgetError(RnnsearchError):
     """No width of an architecture meets the parameter budget within its tolerance.
 

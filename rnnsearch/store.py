@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,11 @@ from rnnsearch.trial import TrialState as State
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
+# A file of this name in a study's folder asks its driver to stop once the running trials end.
+STOP_FILE = "stop"
+# A trial's epochs are written whole: at most so often, and for at most this share of the time.
+_BETWEEN_WRITES_S = 4.0
+_WRITING_SHARE = 0.02
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "RUNNING",
@@ -113,6 +121,32 @@ class StudyStore:
         shutil.rmtree(self.folder)
 
     @property
+    def is_running(self) -> bool:
+        """Whether a process that is alive says that it runs the study.
+
+        One on another machine is believed.
+        """
+        info = self.info
+        if info.get("state") != "running":
+            return False
+        if info.get("host") != socket.gethostname():
+            return "host" in info
+        pid = int(info.get("pid", 0))
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            return True
+        return pid > 0
+
+    @property
+    def running_where(self) -> str:
+        """Where it runs."""
+        info = self.info
+        return f"process {info.get('pid', '?')} on {info.get('host', '?')}"
+
+    @property
     def study_text(self) -> str:
         """The study file as it was when the study started."""
         return (self.folder / "study.yaml").read_text(encoding="utf-8")
@@ -152,15 +186,79 @@ class StudyStore:
             load_if_exists=True,
         )
 
-    def records(self) -> Iterator[TrialRecord]:
-        """Every trial of the study, in the order of phases, rows and numbers."""
+    def records(self, *, interrupted: bool = False) -> Iterator[TrialRecord]:
+        """Every trial of the study, in the order of phases, rows and numbers.
+
+        Args:
+            interrupted: whether to give those too that a stop or a crash ended: they are run
+                anew, so they count neither as trials nor as failures.
+        """
         if not (self.folder / "trials.db").exists():
             return
         for name in optuna.get_all_study_names(self._storage):
             phase, _, label = name.partition("/")
             study = optuna.load_study(study_name=name, storage=self._storage)
             for trial in study.get_trials(deepcopy=False):
-                yield _record(phase, label, trial)  # type: ignore[arg-type]
+                if interrupted or not trial.user_attrs.get("interrupted"):
+                    yield _record(phase, label, trial)  # type: ignore[arg-type]
+
+    def end_zombies(self, reason: str) -> list[str]:
+        """Record that trials which a dead driver left running were interrupted; gives their keys.
+
+        Only for a study that no process runs any more.
+        """
+        found: list[str] = []
+        if not (self.folder / "trials.db").exists():
+            return found
+        for name in optuna.get_all_study_names(self._storage):
+            study = optuna.load_study(study_name=name, storage=self._storage)
+            for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+                self._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
+                self._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+                study.tell(trial.number, state=TrialState.FAIL)
+                found.append(f"{name}/{trial.number}")
+        return found
+
+    def unfinished(self, study: optuna.Study) -> list[Unfinished]:
+        """Trials of one row and phase that were interrupted and have not been begun anew."""
+        phase, _, label = study.study_name.partition("/")
+        trials = study.get_trials(deepcopy=False)
+        begun_anew = {trial.user_attrs.get("anew") for trial in trials}
+        return [
+            Unfinished(
+                f"{study.study_name}/{trial.number}",
+                dict(trial.params),
+                dict(trial.user_attrs["values"]),
+                TrialSpec.from_json(trial.user_attrs["spec"]),
+                _record(phase, label, trial).epochs,  # type: ignore[arg-type]
+                trial.user_attrs.get("checkpoint", 0),
+            )
+            for trial in trials
+            if trial.user_attrs.get("interrupted")
+            and "spec" in trial.user_attrs
+            and f"{study.study_name}/{trial.number}" not in begun_anew
+        ]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A trial that a stop or a crash ended.
+
+    Attributes:
+        key: the trial.
+        parameters: what Optuna drew, as it stores it.
+        values: what was drawn, by name.
+        spec: what it was asked to do.
+        epochs: what it had measured.
+        checkpoint: the epoch after which it was kept, or 0.
+    """
+
+    key: str
+    parameters: Mapping[str, Any]
+    values: Mapping[str, Value]
+    spec: TrialSpec
+    epochs: tuple[EpochMetrics, ...]
+    checkpoint: int
 
 
 def _record(phase: Phase, label: str, trial: optuna.trial.FrozenTrial) -> TrialRecord:
@@ -179,11 +277,12 @@ def _record(phase: Phase, label: str, trial: optuna.trial.FrozenTrial) -> TrialR
         complexity=Complexity(**complexity) if complexity else None,
         engine=attributes.get("engine", ""),
         engine_reason=attributes.get("engine_reason", ""),
+        interrupted=bool(attributes.get("interrupted")),
     )
 
 
 class OpenTrial:
-    """A running trial in the store; every method writes at once.
+    """A running trial in the store; every method writes at once, but for what `report` says.
 
     Args:
         study: the Optuna study it belongs to.
@@ -193,6 +292,7 @@ class OpenTrial:
     def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
         self._study, self._trial = study, trial
         self._epochs: list[EpochMetrics] = []
+        self._write_epochs_at = 0.0
         self.number = trial.number
 
     def suggest(self, parameters: Mapping[str, Parameter]) -> dict[str, Value]:
@@ -214,11 +314,46 @@ class OpenTrial:
         for name, value in attributes.items():
             self._trial.set_user_attr(name, value)
 
-    def report(self, metrics: EpochMetrics) -> None:
-        """Keep an epoch's metrics; the validation metric becomes Optuna's intermediate value."""
-        self._epochs.append(metrics)
-        if metrics.validation_metric == metrics.validation_metric:
-            self._trial.report(metrics.validation_metric, metrics.epoch)
+    def report(self, epochs: Sequence[EpochMetrics], *, at_once: bool = False) -> None:
+        """Keep what epochs measured.
+
+        The last of them is written at once, as Optuna's intermediate value; the list of all epochs
+        every few seconds, when the trial ends, and where it is asked for at once.
+        """
+        self._epochs += epochs
+        last = epochs[-1]
+        if last.validation_metric == last.validation_metric:
+            self._trial.report(last.validation_metric, last.epoch)
+        if at_once or time.monotonic() >= self._write_epochs_at:
+            self._write_epochs()
+
+    def _write_epochs(self) -> None:
+        began = time.monotonic()
+        self.note(epochs=json.dumps([vars(epoch) for epoch in self._epochs]))
+        took = time.monotonic() - began
+        self._write_epochs_at = began + max(_BETWEEN_WRITES_S, took / _WRITING_SHARE)
+
+    @classmethod
+    def anew(
+        cls, study: optuna.Study, unfinished: Unfinished, free: Mapping[str, Parameter]
+    ) -> OpenTrial:
+        """Begin an interrupted trial again, with what was drawn for it."""
+        study.enqueue_trial(dict(unfinished.parameters))
+        trial = cls(study, study.ask())
+        trial.suggest(free)
+        rank = unfinished.spec.rank
+        trial.note(values=dict(unfinished.values), rank=rank, anew=unfinished.key)
+        return trial
+
+    def go_on(self, epochs: Sequence[EpochMetrics]) -> None:
+        """Take over what an interrupted trial had measured."""
+        self._epochs = list(epochs)
+        self._write_epochs()
+
+    def interrupt(self, reason: str) -> None:
+        """Finish as interrupted: it will be begun anew when the study is resumed."""
+        self.note(interrupted=True)
+        self.fail(reason)
 
     def complete(self, value: float) -> None:
         """Finish with the final value."""
@@ -235,7 +370,7 @@ class OpenTrial:
         self._finish(TrialState.FAIL)
 
     def _finish(self, state: TrialState, value: float | None = None) -> None:
-        self.note(epochs=json.dumps([asdict(epoch) for epoch in self._epochs]))
+        self._write_epochs()
         # Optuna itself takes the last intermediate value as the value of a pruned trial.
         self._study.tell(self._trial, value, state=state)
 

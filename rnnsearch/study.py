@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,17 +17,18 @@ import numpy as np
 from rnnsearch.comparison import Comparison, compare
 from rnnsearch.config import StudyConfig, check_config, load_config
 from rnnsearch.environment import describe_environment, describe_git
-from rnnsearch.errors import StoreError, TrackingError
+from rnnsearch.errors import StoppedError, StoreError, TrackingError
 from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.registry import load_registry
-from rnnsearch.store import StudyStore
+from rnnsearch.store import STOP_FILE, StudyStore
 from rnnsearch.study_file import StudyFile, parse_study
 from rnnsearch.task import DataSource, Examples, Task
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
 
 if TYPE_CHECKING:
     from rnnsearch.tracking import Tracker
+    from rnnsearch.tuning import Phase
 
 
 @dataclass(frozen=True)
@@ -96,30 +99,81 @@ def load_study(path: str | Path) -> Study:
     return Study(config, file)
 
 
-def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
+def resume_study(
+    name: str,
+    listeners: Sequence[StudyListener] = (),
+    *,
+    trials: int | None = None,
+    seeds: int | None = None,
+) -> StudyResult:
+    """Go on with a study that was stopped, interrupted or killed, or that is to be extended.
+
+    Every trial that has ended stays as it is. One that had not is begun anew with what was drawn
+    for it, from its last checkpoint where there is one.
+
+    Args:
+        name: the study.
+        listeners: who hears of its trials.
+        trials: search trials for each row from now on, if more are wanted.
+        seeds: seeds for each confirmation from now on, if more are wanted.
+
+    Raises:
+        StoreError: there is no such study, it is running, or it is to shrink.
+        RnnsearchError: it could not be finished.
+    """
+    store = StudyStore.open(name)
+    if store.is_running:
+        raise StoreError(f"study `{name}` is running: {store.running_where}")
+    config, _ = stored_config(store)
+    extended = {**store.info.get("extended", {})}
+    for what, asked, now in (
+        ("trials", trials, config.search.trials),
+        ("seeds", seeds, config.confirmation.seeds),
+    ):
+        if asked is None:
+            continue
+        if asked < now:
+            raise StoreError(
+                f"study `{name}` has {now} {what} already; it cannot shrink to {asked}"
+            )
+        extended[what] = asked
+    store.write_info(extended=extended)
+    config, _ = stored_config(store)
+    file = parse_study(store.study_text, str(store.folder / "study.yaml"))
+    return _run(Study(config, file), listeners, store)
+
+
+def _run(
+    study: Study, listeners: Sequence[StudyListener], resumed: StudyStore | None = None
+) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
     from rnnsearch.tracking import Tracker, hide_password, resolve_uri
-    from rnnsearch.tuning import cluster, trials_at_a_time
+    from rnnsearch.tuning import cluster, run_trials, trials_at_a_time
 
     config = study.config
-    StudyStore.require_new(config.name)
+    if resumed is None:
+        StudyStore.require_new(config.name)
     _announce(listeners, "reading the data and solving the widths")
     plan = study.plan()
+    if resumed is not None:
+        plan = _as_begun(plan, resumed)
     for planned in plan.rows:
         if planned.engine.failed:
             _announce(listeners, f"WARNING {planned.space.label}: {planned.engine.reason}")
     splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
     _announce(listeners, "starting Ray and MLflow")
-    tracker = Tracker(resolve_uri(config.tracking.uri), config.name)
+    tracker = Tracker(resolve_uri(config.tracking.uri), resumed.name if resumed else config.name)
     with closing(tracker), ThreadPoolExecutor(1) as beside:
         connecting = beside.submit(tracker.connect)
         with cluster(sum(_nbytes(examples) for examples in splits.values())):
             # Whatever can be refused is refused before anything is written.
             trials_at_a_time(config.resources)
             connecting.result()
-            store = StudyStore.create(config.name, study.file.text)
-            with _recorded(store, tracker, study, plan):
-                _search_and_confirm(store, plan, splits, [tracker, *listeners], listeners)
+            store = resumed or StudyStore.create(config.name, study.file.text)
+            (store.folder / STOP_FILE).unlink(missing_ok=True)
+            with _recorded(store, tracker, study, plan, is_resumed=resumed is not None):
+                phases = _phases(store, plan, splits, [tracker, *listeners], listeners)
+                run_trials(phases, config.resources, plan.task.direction, store.folder)
         _announce(listeners, "comparing")
         comparison = compare_study(store)
         files = write_comparison(store, comparison)
@@ -136,26 +190,49 @@ def _run(study: Study, listeners: Sequence[StudyListener]) -> StudyResult:
     return StudyResult(comparison, store.folder, tuple(files), hide_password(tracker.uri))
 
 
-def _search_and_confirm(
+def _as_begun(plan: StudyPlan, store: StudyStore) -> StudyPlan:
+    """The plan of a resumed study: on the data and with the engines that it began with.
+
+    Raises:
+        StoreError: the data are others now.
+    """
+    begun = store.info.get("data", {}).get("sha256", plan.source.sha256)
+    if begun != plan.source.sha256:
+        msg = (
+            f"study `{store.name}` began on data with sha256 {begun}, and {plan.source.location} "
+            f"has {plan.source.sha256}. Bring the old data back, or start a new study"
+        )
+        raise StoreError(msg)
+    engines = store.info.get("engines", {})
+    rows = [
+        replace(row, space=replace(row.space, engine=engines[row.space.label]["engine"]))
+        if row.space.label in engines
+        else row
+        for row in plan.rows
+    ]
+    return replace(plan, rows=tuple(rows))
+
+
+def _phases(
     store: StudyStore,
     plan: StudyPlan,
     splits: dict[str, Examples],
     hearing: Sequence[Listener],
     listeners: Sequence[StudyListener],
-) -> None:
-    from rnnsearch.tuning import run_trials
+) -> Iterator[Phase]:
+    """The search, and when all of its trials have ended the confirmation."""
+    from rnnsearch.tuning import Phase
 
-    config, direction, folder = plan.config, plan.task.direction, store.folder / "ray"
+    config, direction = plan.config, plan.task.direction
     spaces = [row.space for row in plan.rows]
     search = SearchQueue(store, config, spaces, direction, hearing)
-    _begin(listeners, "search", search.total)
+    _begin(listeners, "search", search.total - search.done)
     with _timed(store, "search", config):
-        run_trials(search, splits, config.resources, direction, folder, config.search)
+        yield Phase(search, splits, config.search)
     confirmation = ConfirmationQueue(store, config, spaces, direction, hearing)
-    _begin(listeners, "confirmation", confirmation.total)
-    with_test = _confirmation_splits(config, plan, splits)
+    _begin(listeners, "confirmation", confirmation.total - confirmation.done)
     with _timed(store, "confirmation", config):
-        run_trials(confirmation, with_test, config.resources, direction, folder)
+        yield Phase(confirmation, _confirmation_splits(config, plan, splits))
 
 
 @contextmanager
@@ -164,52 +241,76 @@ def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]
     from rnnsearch.tuning import trials_at_a_time
 
     began = time.monotonic()
-    yield
-    seconds = round(time.monotonic() - began, 3)
-    known = {"seconds": seconds, "workers": trials_at_a_time(config.resources)}
-    store.write_info(phases={**store.info.get("phases", {}), phase: known})
+    try:
+        yield
+    finally:
+        phases = store.info.get("phases", {})
+        before = phases.get(phase, {}).get("seconds", 0.0)
+        seconds = round(before + time.monotonic() - began, 3)
+        known = {"seconds": seconds, "workers": trials_at_a_time(config.resources)}
+        store.write_info(phases={**phases, phase: known})
 
 
 @contextmanager
-def _recorded(store: StudyStore, tracker: Tracker, study: Study, plan: StudyPlan) -> Iterator[None]:
+def _recorded(
+    store: StudyStore, tracker: Tracker, study: Study, plan: StudyPlan, *, is_resumed: bool
+) -> Iterator[None]:
     """Keep in `study.json`, and in MLflow if it goes wrong, how the trials of a study ended."""
     from rnnsearch.tracking import hide_password
 
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
-    try:
-        parent = tracker.start_study(
-            store.folder / "study.yaml", study.config.question, plan.source, environment, git
+    here = {"pid": os.getpid(), "host": socket.gethostname()}
+    before = store.info.get("seconds", 0.0) if is_resumed else 0.0
+    if is_resumed and "run_id" in store.info:
+        store.end_zombies("its driver died")
+        tracker.resume_study(
+            store.info["run_id"], plan.source, list(store.records(interrupted=True))
         )
-    except TrackingError:
-        store.discard()  # nothing has run: the name stays free
-        raise
-    store.write_info(
-        name=study.config.name,
-        state="running",
-        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        data=asdict(plan.source),
-        environment=environment,
-        engines={row.space.label: asdict(row.engine) for row in plan.rows},
-        git=git,
-        tracking_uri=hide_password(tracker.uri),
-        experiment_id=tracker.experiment_id,
-        run_id=parent,
-    )
+        store.write_info(state="running", resumed=[*store.info.get("resumed", []), _now()], **here)
+    else:
+        try:
+            parent = tracker.start_study(
+                store.folder / "study.yaml", study.config.question, plan.source, environment, git
+            )
+        except TrackingError:
+            if not is_resumed:
+                store.discard()  # nothing has run: the name stays free
+            raise
+        store.write_info(
+            name=study.config.name,
+            state="running",
+            started=_now(),
+            data=asdict(plan.source),
+            environment=environment,
+            engines={row.space.label: asdict(row.engine) for row in plan.rows},
+            git=git,
+            tracking_uri=hide_password(tracker.uri),
+            experiment_id=tracker.experiment_id,
+            run_id=parent,
+            **here,
+        )
     began = time.monotonic()
     state, status = "failed", "FAILED"
     try:
         yield
         state = "finished"
+    except StoppedError:
+        state, status = "stopped", "KILLED"
+        raise
     except KeyboardInterrupt:
         state, status = "interrupted", "KILLED"
         raise
     finally:
-        store.write_info(state=state, seconds=round(time.monotonic() - began, 1))
+        store.write_info(state=state, seconds=round(before + time.monotonic() - began, 1))
         if state != "finished":
             # If MLflow is gone as well: what stopped the study is the error to show.
             with suppress(TrackingError):
                 tracker.finish_study(status, [])
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _confirmation_splits(
@@ -263,6 +364,13 @@ def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
     """The configuration and the task of a study that was started."""
     file = parse_study(store.study_text, str(store.folder / "study.yaml"))
     config = check_config(file)
+    extended = store.info.get("extended", {})
+    if "trials" in extended:
+        search = config.search.model_copy(update={"trials": extended["trials"]})
+        config = config.model_copy(update={"search": search})
+    if "seeds" in extended:
+        confirmation = config.confirmation.model_copy(update={"seeds": extended["seeds"]})
+        config = config.model_copy(update={"confirmation": confirmation})
     return config, make_task(config, file, load_registry())
 
 

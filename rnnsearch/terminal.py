@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from rnnsearch.model import Complexity
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
-from rnnsearch.trial_queue import Outcome
+from rnnsearch.worker import Outcome
 
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "running": "cyan"}
 _RECENT = 8
@@ -50,12 +50,11 @@ class PlainView:
     def trial_started(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
         pass
 
-    def epoch_finished(self, key: str, spec: TrialSpec, metrics: EpochMetrics) -> None:
+    def epochs_finished(self, key: str, spec: TrialSpec, epochs: Sequence[EpochMetrics]) -> None:
         # The first sign of life; after that a line for each trial is enough.
         if not self._heard:
-            self._line(
-                f"{key}: epoch {metrics.epoch}/{spec.training.epochs}, {_score(spec, metrics)}"
-            )
+            first = epochs[0]
+            self._line(f"{key}: epoch {first.epoch}/{spec.training.epochs}, {_score(spec, first)}")
         self._heard = True
 
     def trial_finished(
@@ -111,10 +110,10 @@ class LiveView:
         for old in ended[:-_RECENT]:
             del self._trials[old]
 
-    def epoch_finished(self, key: str, spec: TrialSpec, metrics: EpochMetrics) -> None:
+    def epochs_finished(self, key: str, spec: TrialSpec, epochs: Sequence[EpochMetrics]) -> None:
         # A trial counts by its epochs, so that the bar moves and the time left is worth reading.
-        self._progress.advance(self._bar, 1 / spec.training.epochs)
-        self._trials[key] = (spec, metrics, "running", "")
+        self._progress.advance(self._bar, len(epochs) / spec.training.epochs)
+        self._trials[key] = (spec, epochs[-1], "running", "")
 
     def trial_finished(
         self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None

@@ -9,10 +9,11 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from threading import Lock
 from urllib.parse import urlsplit
 
 # MLflow reads these when it is imported.
@@ -32,6 +33,7 @@ from mlflow.entities import (
     InputTag,
     Metric,
     Param,
+    Run,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
@@ -54,8 +56,8 @@ from rnnsearch.model import Complexity
 from rnnsearch.registry import load_registry
 from rnnsearch.serving import save_model
 from rnnsearch.task import DataSource
-from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
-from rnnsearch.trial_queue import Outcome
+from rnnsearch.trial import EpochMetrics, TrialRecord, TrialSpec, TrialState
+from rnnsearch.worker import Outcome
 
 # A model is logged with its signature; an example would add nothing but files.
 warnings.filterwarnings("ignore", message=".*An input example was not provided")
@@ -65,6 +67,7 @@ for _name in ("mlflow", "alembic"):
 # As MLflow's own Optuna storage maps them.
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _TAG_LIMIT, _PARAMETER_LIMIT = 7_000, 6_000
+_BATCH_LIMIT = 1_000  # metrics that MLflow takes at a time
 
 
 def local_uri() -> str:
@@ -90,8 +93,8 @@ class Tracker:
 
     The runs nest: one run for the study; below it one for each trial of the search, and one for
     each confirmed configuration, with its seeds below that. All writing happens in one thread of
-    the driver, one batch an epoch, so that a slow server does not hold up the trials and a database
-    file has one writer.
+    the driver, so that a slow server does not hold up the trials and a database file has one
+    writer. Epochs that finish while it is busy go into one batch.
 
     Args:
         uri: the tracking store.
@@ -103,6 +106,8 @@ class Tracker:
         self._experiment = experiment
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._runs: dict[str, str] = {}
+        self._unwritten: dict[str, list[Metric]] = {}
+        self._lock = Lock()
         self._failed: Exception | None = None
         self._source: DataSource | None = None
 
@@ -180,23 +185,100 @@ class Tracker:
             raise TrackingError(msg) from error
         return run_id
 
+    def resume_study(self, run_id: str, source: DataSource, records: Sequence[TrialRecord]) -> None:
+        """Open a study's run again, and bring its runs to where the study's own records are.
+
+        Runs of trials that were interrupted are closed; what a dead driver could not write any
+        more is written.
+
+        Raises:
+            TrackingError: the store does not take it.
+        """
+        self._source = source
+        self._runs["study"] = run_id
+        try:
+            self._client.update_run(run_id, status="RUNNING")
+            known = self._find_runs()
+            for record in records:
+                key = f"{record.phase}/{record.label}/{record.number}"
+                found = known.get(key)
+                if record.spec is None or record.complexity is None or record.state == "RUNNING":
+                    continue
+                if found is not None and found.info.status == _STATUS[record.state]:
+                    self._runs[key] = found.info.run_id
+                    continue
+                self._write_anew(key, record, found)
+        except Exception as error:
+            shown = hide_password(self.uri)
+            msg = f"the MLflow tracking store {shown} lost the study: {_reason(error, self.uri)}"
+            raise TrackingError(msg) from error
+
+    def _find_runs(self) -> dict[str, Run]:
+        """The runs of the study's trials by key; those of configurations are remembered."""
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id],
+                f"tags.`rnnsearch.study` = '{self._experiment}'",
+                max_results=1_000,
+                page_token=token,
+            )
+            runs += page
+            token = page.token
+            if not token:
+                break
+        # An earlier study of the same name may have left runs in the same experiment.
+        parents = {self._runs["study"]}
+        for run in runs:
+            tags = run.data.tags
+            if tags.get("rnnsearch.phase") == "configuration" and (
+                tags.get(MLFLOW_PARENT_RUN_ID) in parents
+            ):
+                group = f"configuration/{tags['rnnsearch.label']}/{tags['rnnsearch.rank']}"
+                self._runs[group] = run.info.run_id
+                self._client.update_run(run.info.run_id, status="RUNNING")
+        parents |= set(self._runs.values())
+        return {
+            run.data.tags["rnnsearch.trial"]: run
+            for run in runs
+            if "rnnsearch.trial" in run.data.tags
+            and run.data.tags.get(MLFLOW_PARENT_RUN_ID) in parents
+        }
+
+    def _write_anew(self, key: str, record: TrialRecord, found: Run | None) -> None:
+        assert record.spec is not None
+        assert record.complexity is not None
+        if found is None:
+            self._open_trial(key, record.spec, record.complexity)
+        else:
+            self._runs[key] = found.info.run_id
+        now = _milliseconds()
+        metrics = [m for e in record.epochs for m in _metrics_of(e, record.spec.metric, now)]
+        for first in range(0, len(metrics), _BATCH_LIMIT):
+            self._client.log_batch(self._runs[key], metrics=metrics[first : first + _BATCH_LIMIT])
+        outcome = None
+        if record.state == "COMPLETE":
+            outcome = Outcome(
+                record.engine, record.engine_reason, record.test_loss, record.test_metric
+            )
+        self._close_trial(key, record.spec, record.state, record.reason, outcome)
+
     def trial_started(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
         self._later(lambda: self._open_trial(key, spec, complexity))
 
-    def epoch_finished(self, key: str, spec: TrialSpec, metrics: EpochMetrics) -> None:
+    def epochs_finished(self, key: str, spec: TrialSpec, epochs: Sequence[EpochMetrics]) -> None:
         now = _milliseconds()
-        metric = spec.metric
-        values = {
-            "train/loss": metrics.train_loss,
-            f"train/{metric}": metrics.train_metric,
-            "validation/loss": metrics.validation_loss,
-            f"validation/{metric}": metrics.validation_metric,
-            "gradient_norm": metrics.gradient_norm,
-            "time/step_ms": metrics.step_ms,
-            "time/seconds": metrics.seconds,
-        }
-        batch = [Metric(k, v, now, metrics.epoch) for k, v in values.items() if math.isfinite(v)]
-        self._later(lambda: self._client.log_batch(self._runs[key], metrics=batch))
+        batch = [metric for epoch in epochs for metric in _metrics_of(epoch, spec.metric, now)]
+        with self._lock:
+            self._unwritten.setdefault(key, []).extend(batch)
+        self._later(lambda: self._write_metrics(key))
+
+    def _write_metrics(self, key: str) -> None:
+        with self._lock:
+            metrics = self._unwritten.pop(key, [])
+        for first in range(0, len(metrics), _BATCH_LIMIT):
+            self._client.log_batch(self._runs[key], metrics=metrics[first : first + _BATCH_LIMIT])
 
     def trial_finished(
         self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
@@ -273,7 +355,7 @@ class Tracker:
                 title = f"{spec.label} confirmed" + (f" (no. {spec.rank + 1})" if spec.rank else "")
                 # MLflow's comparison page opens on the first metric by name: leave it the test
                 # metric, and let the counts be parameters.
-                tags = {"rnnsearch.phase": "configuration"}
+                tags = {"rnnsearch.phase": "configuration", "rnnsearch.rank": str(spec.rank)}
                 self._runs[group] = self._create_run(title, parent, spec, tags, counts)
             parent = self._runs[group]
             name = f"{spec.label} seed {spec.seed}"
@@ -386,6 +468,20 @@ class Tracker:
         )
 
 
+def _metrics_of(epoch: EpochMetrics, metric: str, now: int) -> list[Metric]:
+    """What an epoch measured, but for what is not a number."""
+    values = {
+        "train/loss": epoch.train_loss,
+        f"train/{metric}": epoch.train_metric,
+        "validation/loss": epoch.validation_loss,
+        f"validation/{metric}": epoch.validation_metric,
+        "gradient_norm": epoch.gradient_norm,
+        "time/step_ms": epoch.step_ms,
+        "time/seconds": epoch.seconds,
+    }
+    return [Metric(k, v, now, epoch.epoch) for k, v in values.items() if math.isfinite(v)]
+
+
 def _signature(spec: TrialSpec) -> ModelSignature:
     shape = spec.model.shape
     steps = shape.length or -1
@@ -436,6 +532,48 @@ def find_configurations(uri: str, experiment: str, run_id: str) -> tuple[str, li
     return found.experiment_id, [run.info.run_id for run in runs]
 
 
+def open_runs(uri: str, run_id: str) -> list[str]:
+    """Ids of the runs of a study, its own too, that seem to be running.
+
+    Raises:
+        TrackingError: the store does not answer.
+    """
+    client = MlflowClient(uri)
+    try:
+        study = client.get_run(run_id)
+        found = [study.info.run_id] if study.info.status == "RUNNING" else []
+        level = [run_id]
+        while level:
+            below: list[str] = []
+            for parent in level:
+                runs = client.search_runs(
+                    [study.info.experiment_id],
+                    f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'",
+                    max_results=50_000,
+                )
+                found += [r.info.run_id for r in runs if r.info.status == "RUNNING"]
+                below += [
+                    r.info.run_id
+                    for r in runs
+                    if r.data.tags.get("rnnsearch.phase") == "configuration"
+                ]
+            level = below
+        return found
+    except Exception as error:
+        shown = hide_password(uri)
+        msg = f"the MLflow tracking store {shown} does not answer: {_reason(error, uri)}"
+        raise TrackingError(msg) from error
+
+
+def close_runs(uri: str, run_id: str) -> int:
+    """Close the runs of a study that nobody runs any more; gives how many."""
+    found = open_runs(uri, run_id)
+    client = MlflowClient(uri)
+    for run in found:
+        client.set_terminated(run, "KILLED")
+    return len(found)
+
+
 def log_files(uri: str, run_id: str, files: list[Path]) -> None:
     """Log files to a run; raises `TrackingError` if the store does not take them."""
     try:
@@ -445,6 +583,30 @@ def log_files(uri: str, run_id: str, files: list[Path]) -> None:
         shown = hide_password(uri)
         msg = f"the MLflow tracking store {shown} does not take results: {_reason(error, uri)}"
         raise TrackingError(msg) from error
+
+
+def delete_experiment(uri: str, experiment_id: str) -> bool:
+    """Mark an experiment as deleted, which MLflow can undo; false if there is none left to mark.
+
+    Raises:
+        TrackingError: the store does not answer, or does not allow it.
+    """
+    client = MlflowClient(uri)
+    try:
+        try:
+            experiment = client.get_experiment(experiment_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        if experiment.lifecycle_stage == "deleted":
+            return False
+        client.delete_experiment(experiment_id)
+    except Exception as error:
+        shown = hide_password(uri)
+        msg = f"the MLflow tracking store {shown} deletes nothing: {_reason(error, uri)}"
+        raise TrackingError(msg) from error
+    return True
 
 
 def _reason(error: Exception, uri: str) -> str:

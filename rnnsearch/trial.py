@@ -136,6 +136,7 @@ class TrialRecord:
         engine_reason: why that and not a faster one, or an empty string.
         phase: `search` or `confirmation`.
         label: name of the row in the comparison.
+        interrupted: whether a stop or a crash ended it; it is then run anew, as another trial.
     """
 
     phase: Phase
@@ -150,3 +151,4 @@ class TrialRecord:
     complexity: Complexity | None = None
     engine: str = ""
     engine_reason: str = ""
+    interrupted: bool = False

@@ -7,9 +7,10 @@ listeners (MLflow, the terminal), so that they cannot disagree.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rnnsearch.config import StudyConfig
 from rnnsearch.engines import POPULATION_ENGINES
@@ -17,33 +18,21 @@ from rnnsearch.errors import BudgetError, RnnsearchError
 from rnnsearch.model import Complexity, measure_complexity
 from rnnsearch.parameters import Value
 from rnnsearch.space import SearchSpace, derive_seed
-from rnnsearch.store import OpenTrial, StudyStore, draws_before_results, make_sampler
+from rnnsearch.store import (
+    OpenTrial,
+    StudyStore,
+    Unfinished,
+    draws_before_results,
+    make_sampler,
+)
 from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
+from rnnsearch.worker import Outcome
 
 _MOST_DRAWS = 100
 # Trials that one worker takes at a time last about so long together: short ones would otherwise
 # spend more time on being handed out than on training.
 _TOGETHER_S = 5.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial that ran to its last epoch hands back.
-
-    Attributes:
-        engine: what ran the model.
-        engine_reason: why not what the trial asked for, or an empty string.
-        test_loss: loss on the test split, for a confirmation.
-        test_metric: metric on the test split, for a confirmation.
-        weights: path of the trained weights, for a confirmation.
-    """
-
-    engine: str
-    engine_reason: str = ""
-    test_loss: float | None = None
-    test_metric: float | None = None
-    weights: str = ""
 
 
 class Listener(Protocol):
@@ -52,8 +41,8 @@ class Listener(Protocol):
     def trial_started(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
         """A trial begins."""
 
-    def epoch_finished(self, key: str, spec: TrialSpec, metrics: EpochMetrics) -> None:
-        """A trial reports an epoch."""
+    def epochs_finished(self, key: str, spec: TrialSpec, epochs: Sequence[EpochMetrics]) -> None:
+        """A trial reports what it trained since it reported last: one epoch or more."""
 
     def trial_finished(
         self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
@@ -79,6 +68,8 @@ class TrialQueue:
         self._listeners = listeners
         self._live: dict[str, _Live] = {}
         self._handed_back: list[str] = []
+        self._anew: dict[str, Unfinished] = {}
+        self.done = 0  # trials that had ended when the study was resumed
         self.total = 0
 
     def ask(self) -> tuple[str, TrialSpec] | None:
@@ -98,9 +89,12 @@ class TrialQueue:
         if self._handed_back:
             key = self._handed_back.pop(0)
             return [(key, self._live[key].spec)]
+        alone = self._has_unfinished()
         first = self.ask()
         if first is None:
             return []
+        if alone:  # it may go on from a checkpoint, which a population cannot
+            return [first]
         if first[1].engine in POPULATION_ENGINES:
             return [first, *self._ask_like(first[1], workers)]
         together, seconds = [first], self._seconds_of(first[1])
@@ -113,6 +107,10 @@ class TrialQueue:
     def _ask_like(self, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
         """Take a worker's share of the trials that can train as one population with another."""
         return []
+
+    def _has_unfinished(self) -> bool:
+        """Whether the next trial is one that was interrupted."""
+        return False
 
     def _known_beforehand(self) -> int:
         """Trials that could be handed out now without a result being missed."""
@@ -146,13 +144,13 @@ class TrialQueue:
             listener.trial_started(key, spec, complexity)
         return key, spec
 
-    def report(self, key: str, metrics: EpochMetrics) -> None:
-        """Record an epoch."""
+    def report(self, key: str, epochs: Sequence[EpochMetrics], *, at_once: bool = False) -> None:
+        """Record one epoch or more; `at_once` where a checkpoint relies on it."""
         live = self._live[key]
-        live.trial.report(metrics)
-        live.last = metrics
+        live.trial.report(epochs, at_once=at_once)
+        live.last = epochs[-1]
         for listener in self._listeners:
-            listener.epoch_finished(key, live.spec, metrics)
+            listener.epochs_finished(key, live.spec, epochs)
 
     def finish(self, key: str, outcome: Outcome | None) -> None:
         """Record that a trial ended without an error: complete if it ran to its last epoch."""
@@ -184,10 +182,38 @@ class TrialQueue:
         live.trial.fail(reason)
         self._tell(key, live.spec, "FAIL", reason, None)
 
-    def fail_all(self, reason: str) -> None:
-        """Record that every trial still running has failed, as after an interrupt."""
+    def interrupt_all(self, reason: str) -> None:
+        """Record that every trial still running was interrupted, and may be begun anew."""
         for key in list(self._live):
-            self.fail(key, reason)
+            live = self._live.pop(key)
+            live.trial.interrupt(reason)
+            self._tell(key, live.spec, "FAIL", reason, None)
+
+    def _begin_anew(
+        self, space: SearchSpace, study: Any, unfinished: Unfinished
+    ) -> tuple[str, TrialSpec]:
+        """Begin a trial again that was interrupted: the same trial."""
+        free = space.free if unfinished.spec.phase == "search" else {}
+        trial = OpenTrial.anew(study, unfinished, free)
+        key, spec = self._start(space, trial, unfinished.spec)
+        self._anew[key] = unfinished
+        return key, spec
+
+    def unfinished(self, key: str) -> Unfinished | None:
+        """The interrupted trial that this one is, begun anew."""
+        return self._anew.get(key)
+
+    def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> None:
+        """Record what a trial had measured up to the checkpoint from which it goes on."""
+        live = self._live[key]
+        live.trial.go_on(epochs)
+        live.last = epochs[-1]
+        for listener in self._listeners:
+            listener.epochs_finished(key, live.spec, epochs)
+
+    def checkpoint(self, key: str, epoch: int) -> None:
+        """Record that what a trial had learned after an epoch is kept."""
+        self._live[key].trial.note(checkpoint=epoch)
 
     def _tell(
         self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
@@ -214,22 +240,19 @@ class SearchQueue(TrialQueue):
         super().__init__(listeners)
         self._config, self._spaces = config, spaces
         trials = config.search.trials
-        self._studies = [
-            store.optuna_study(
-                "search",
-                space.label,
-                direction,
-                make_sampler(
-                    config.search.sampler,
-                    derive_seed(config.seed, f"sampler/{space.label}", 0),
-                    trials,
-                ),
-            )
-            for space in spaces
+        self._studies = [store.optuna_study("search", s.label, direction) for s in spaces]
+        self._unfinished = [
+            (row, one) for row, study in enumerate(self._studies) for one in store.unfinished(study)
         ]
-        self._asked = [0] * len(spaces)
+        done = Counter(r.label for r in store.records() if r.phase == "search" and r.spec)
+        again = Counter(row for row, _ in self._unfinished)
+        self._asked = [done[space.label] + again[row] for row, space in enumerate(spaces)]
         self._drawn_blindly = draws_before_results(config.search.sampler, trials)
+        self.done = done.total()
         self.total = trials * len(spaces)
+
+    def _has_unfinished(self) -> bool:
+        return bool(self._unfinished)
 
     def _known_beforehand(self) -> int:
         if self._config.search.scheduler != "none":  # it stops trials one by one
@@ -240,11 +263,21 @@ class SearchQueue(TrialQueue):
         return _seconds_of(self._spaces, spec)
 
     def ask(self) -> tuple[str, TrialSpec] | None:
+        if self._unfinished:
+            row, unfinished = self._unfinished.pop(0)
+            return self._begin_anew(self._spaces[row], self._studies[row], unfinished)
         if (fewest := min(self._asked)) >= self._config.search.trials:
             return None
         row = self._asked.index(fewest)
         self._asked[row] += 1
         space, study = self._spaces[row], self._studies[row]
+        # Of its own seed for every trial: what is drawn depends on the trials before it, and not on
+        # whether the study was resumed between them.
+        study.sampler = make_sampler(
+            self._config.search.sampler,
+            derive_seed(self._config.seed, f"sampler/{space.label}", fewest),
+            self._config.search.trials,
+        )
         for _ in range(_MOST_DRAWS):
             trial = OpenTrial(study, study.ask())
             values = trial.suggest(space.free)
@@ -282,9 +315,29 @@ class ConfirmationQueue(TrialQueue):
             for space in spaces
             for rank, values in enumerate(best[space.label])
         ]
-        self._waiting.reverse()
-        self._spaces = spaces
         self.total = len(self._waiting)
+        self._spaces = spaces
+        self._unfinished = [
+            (space, study, one)
+            for space in spaces
+            for study in [store.optuna_study("confirmation", space.label, direction)]
+            for one in store.unfinished(study)
+        ]
+        begun = {
+            (r.label, r.spec.rank, r.spec.seed)
+            for r in store.records()
+            if r.phase == "confirmation" and r.spec
+        } | {(one.spec.label, one.spec.rank, one.spec.seed) for _, _, one in self._unfinished}
+        self._waiting = [
+            w
+            for w in self._waiting
+            if (w[0].label, w[1], derive_seed(config.seed, "confirmation", w[3])) not in begun
+        ]
+        self.done = self.total - len(self._waiting) - len(self._unfinished)
+        self._waiting.reverse()
+
+    def _has_unfinished(self) -> bool:
+        return bool(self._unfinished)
 
     def _known_beforehand(self) -> int:
         return len(self._waiting)
@@ -303,6 +356,8 @@ class ConfirmationQueue(TrialQueue):
         return _seconds_of(self._spaces, spec)
 
     def ask(self) -> tuple[str, TrialSpec] | None:
+        if self._unfinished:
+            return self._begin_anew(*self._unfinished.pop(0))
         if not self._waiting:
             return None
         return self._begin(self._waiting.pop())

@@ -1,4 +1,4 @@
-"""Ray: starts or joins a cluster, and runs a queue of trials on it with Ray Tune."""
+"""Ray: starts or joins a cluster, and runs a study's queues of trials on it with Ray Tune."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,26 +39,37 @@ if _LOCAL or _ADDRESS.partition(":")[0] in ("127.0.0.1", "localhost"):
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 import ray  # noqa: E402
-import torch  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from rnnsearch.batches import Batches  # noqa: E402
 from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
-from rnnsearch.engine.capture import Unsupported  # noqa: E402
-from rnnsearch.errors import DivergedError, RnnsearchError  # noqa: E402
-from rnnsearch.population import PopulationRun, share_a_program  # noqa: E402
-from rnnsearch.registry import load_registry  # noqa: E402
-from rnnsearch.task import Examples  # noqa: E402
-from rnnsearch.training import TrainingRun  # noqa: E402
-from rnnsearch.trial import EpochMetrics, TrialSpec  # noqa: E402
-from rnnsearch.trial_queue import Outcome, TrialQueue  # noqa: E402
+from rnnsearch.errors import RnnsearchError, StoppedError  # noqa: E402
+from rnnsearch.home import write_whole  # noqa: E402
+from rnnsearch.store import STOP_FILE  # noqa: E402
+from rnnsearch.task import Direction, Examples  # noqa: E402
+from rnnsearch.trial import TrialSpec  # noqa: E402
+from rnnsearch.trial_queue import TrialQueue  # noqa: E402
+from rnnsearch.worker import News, Worker  # noqa: E402
 
 _METRIC = "validation_metric"
-_BETWEEN_REPORTS_S = 0.5
 _ANSWER_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A queue of trials and the data that they may see.
+
+    Attributes:
+        queue: the trials.
+        splits: the data, by name; put once into Ray's object store.
+        search: for early stopping; None lets every trial finish.
+    """
+
+    queue: TrialQueue
+    splits: Mapping[str, Examples]
+    search: SearchConfig | None = None
 
 
 @contextmanager
@@ -89,6 +101,31 @@ def cluster(object_bytes: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _first_interrupt_stops(stop_file: Path) -> Iterator[None]:
+    """Let Ctrl-C ask for a stop at first, and interrupt when it comes again."""
+
+    def ask(number: int, frame: object) -> None:
+        if stop_file.exists():
+            raise KeyboardInterrupt
+        stop_file.touch()
+        print(
+            "\nstopping once the running trials have ended; Ctrl-C again stops at once",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    try:
+        before = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not in the main thread: then it is the caller's to handle
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -131,205 +168,205 @@ def trials_at_a_time(resources: ResourcesConfig) -> int:
 
 
 def run_trials(
-    queue: TrialQueue,
-    splits: Mapping[str, Examples],
-    resources: ResourcesConfig,
-    direction: str,
-    folder: Path,
-    search: SearchConfig | None = None,
+    phases: Iterator[Phase], resources: ResourcesConfig, direction: Direction, folder: Path
 ) -> None:
-    """Run every trial of a queue, and tell it what became of each.
+    """Run every trial of every phase, one phase after the other, and tell its queue of each.
+
+    All in one run of Tune, so that workers live as long as the study: to start one takes longer
+    than many a trial.
 
     Args:
-        queue: the trials.
-        splits: the data that trials may see, by name; put once into Ray's object store.
-        resources: what one trial takes, and how many run at a time.
+        phases: each is made when all trials of the one before have ended.
+        resources: what one worker takes, and how many there are.
         direction: `maximize` or `minimize`.
-        folder: where Ray keeps its files.
-        search: for early stopping; None lets every trial finish.
+        folder: the study's; weights, tracebacks and Ray's files are written below it.
     """
-    if not queue.total:
-        return
     mode = "max" if direction == "maximize" else "min"
-    stop_early = search is not None and search.scheduler == "asha"
+    stage = _Stage(phases, folder)
+    worker = tune.with_resources(
+        tune.with_parameters(_Trial, compiled=Compiled.of_this_process()),
+        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+    )
     tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_Trial, splits=dict(splits), compiled=Compiled.of_this_process()),
-            {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
-        ),
+        worker,
         tune_config=tune.TuneConfig(
-            search_alg=_QueueSearcher(
-                queue, trials_at_a_time(resources), mode, patient=not stop_early
-            ),
-            scheduler=_AshaPerRow(mode, search) if stop_early and search else FIFOScheduler(),
-            num_samples=queue.total,
+            search_alg=_QueueSearcher(stage, trials_at_a_time(resources), mode, folder),
+            scheduler=_AshaPerRow(stage, mode),
+            num_samples=-1,  # until the searcher says that it has finished
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name=f"{'search' if search else 'confirmation'}-{time.time_ns()}",
-            storage_path=str(folder),
-            callbacks=[_QueueCallback(queue)],
-            # A confirmed model is kept; a search trial's weights are of no further use.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=search is None),
+            name=f"run-{time.time_ns()}",
+            storage_path=str(folder / "ray"),
+            callbacks=[_QueueCallback(stage, folder)],
             verbose=0,
         ),
     )
     try:
-        tuner.fit()
+        with _first_interrupt_stops(folder / STOP_FILE):
+            tuner.fit()
     except (KeyboardInterrupt, SystemExit):
-        queue.fail_all("interrupted")
+        stage.interrupt_all("interrupted")
         raise
     except Exception as error:
-        queue.fail_all(f"Ray Tune stopped: {error}")
+        stage.interrupt_all(f"Ray Tune stopped: {error}")
+        if stage.error is not None:
+            raise stage.error from None
         raise RnnsearchError(f"Ray Tune stopped: {error}") from error
-    queue.fail_all("Ray Tune ended without a word about this trial")
+    if stage.error is not None:
+        raise stage.error
+    stage.interrupt_all("Ray Tune ended without a word about this trial")
+    if stage.stopped:
+        raise StoppedError("stopped, as it was asked to, once the running trials had ended")
+
+
+class _Stage:
+    """The phase that a study is in, for the parts of Tune that look at it."""
+
+    def __init__(self, phases: Iterator[Phase], folder: Path) -> None:
+        self._phases, self._stop_file = phases, folder / STOP_FILE
+        self.stopped = False
+        self._refs: dict[str, Any] = {}
+        self.number = 0
+        self.phase: Phase | None = None
+        self.error: Exception | None = None
+
+    @property
+    def splits(self) -> dict[str, Any]:
+        """References to the data of the phase."""
+        return self._refs
+
+    def ask_together(self, workers: int) -> list[tuple[str, TrialSpec]] | None:
+        """Trials for one worker, none if others have to end first, None when all have ended."""
+        if self._stop_file.exists():
+            self.stopped = True
+            return [] if self.phase and self.phase.queue.running else None
+        while True:
+            if self.phase is not None:
+                if together := self.phase.queue.ask_together(workers):
+                    return together
+                if self.phase.queue.running:
+                    return []
+            if (following := next(self._phases, None)) is None:
+                return None
+            self.phase, self.number = following, self.number + 1
+            known, splits = self._refs, following.splits
+            self._refs = {n: known[n] if n in known else ray.put(s) for n, s in splits.items()}
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether trials of the phase may be stopped before their last epoch."""
+        search = self.phase.search if self.phase else None
+        return search is not None and search.scheduler == "asha"
+
+    def is_running(self, key: str) -> bool:
+        """Whether a trial has been handed out and has not ended."""
+        return self.phase is not None and self.phase.queue.is_running(key)
+
+    def interrupt_all(self, reason: str) -> None:
+        """Record that every trial still running was interrupted."""
+        if self.phase is not None:
+            self.phase.queue.interrupt_all(reason)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles what it is given to disk; a queue holds an open database.
+        return {}
 
 
 class _Trial(tune.Trainable):
-    """Trials inside a Ray worker, one after the other; the process is reused for the next ones."""
+    """A worker that Tune reuses: the trials of one suggestion, then those of the next."""
 
-    def setup(
-        self,
-        config: dict[str, Any],
-        splits: Mapping[str, Examples] | None = None,
-        compiled: Compiled | None = None,
-    ) -> None:
-        assert splits is not None
-        if compiled is not None:
-            compiled.install()
+    def setup(self, config: dict[str, Any], compiled: Compiled | None = None) -> None:
+        assert compiled is not None
         # Ray's resources are a promise between trials; torch has to be told to keep it.
         held = self.trial_resources.required_resources if self.trial_resources else {}
-        torch.set_num_threads(max(1, int(held.get("CPU", 1))))
-        device = torch.device("cuda" if held.get("GPU", 0) else "cpu")
-        self._splits = {name: Batches(examples, device) for name, examples in splits.items()}
+        threads = max(1, int(held.get("CPU", 1)))
+        self._worker = Worker(compiled, threads, on_gpu=bool(held.get("GPU", 0)))
+        self._phase = 0
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._waiting = [(key, TrialSpec.from_json(text)) for key, text in new_config["trials"]]
-        self._patient = new_config["patient"]
-        self._weights: dict[str, Any] = {}
-        self._run: TrainingRun | None = None
-        self._population: PopulationRun | None = None
-        self._trials = list(self._waiting)
-        specs = [spec for _, spec in self._trials]
-        if len(specs) > 1 and share_a_program(specs):
-            self._population = self._begin(PopulationRun, specs[0], specs)
+        if new_config["phase"] != self._phase:
+            splits = new_config["splits"]
+            self._worker.hold(list(splits), *ray.get(list(splits.values())))
+            self._phase = new_config["phase"]
+        trials = [(key, TrialSpec.from_json(text)) for key, text in new_config["trials"]]
+        self._worker.take(trials, new_config["pauses"], new_config["checkpoint"])
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for an epoch, or where nobody stops trials early, for about half a second."""
-        began, told = time.perf_counter(), []
-        while self._waiting:
-            told += self._together() if self._population else self._first()
-            if not self._patient or time.perf_counter() - began > _BETWEEN_REPORTS_S:
-                break
-        value = next((t["metrics"][_METRIC] for t in told[::-1] if "metrics" in t), math.nan)
-        return {"told": told, _METRIC: value, "done": not self._waiting}
-
-    def _first(self) -> list[dict[str, Any]]:
-        """An epoch of the first of the trials that wait."""
-        key, spec = self._waiting[0]
-        try:
-            if self._run is None:
-                self._run = self._begin(TrainingRun, spec, spec)
-            run = self._run
-            metrics = run.run_epoch()
-        except Exception as error:
-            if not self._patient:
-                raise
-            # A trial that fails leaves without touching those behind it.
-            del self._waiting[0]
-            self._run = None
-            return [{"key": key, "error": f"{type(error).__name__}: {error}"}]
-        if metrics.epoch < spec.training.epochs:
-            return [{"key": key, "metrics": asdict(metrics)}]
-        outcome = Outcome(run.engine, run.engine_reason)
-        if spec.phase == "confirmation":
-            outcome = Outcome(run.engine, run.engine_reason, *run.evaluate(self._splits["test"]))
-            self._weights[key] = run.state_dict()
-        del self._waiting[0]
-        self._run = None
-        return [{"key": key, "metrics": asdict(metrics), "outcome": asdict(outcome)}]
-
-    def _together(self) -> list[dict[str, Any]]:
-        """An epoch of all trials, as one population."""
-        population, told = self._population, []
-        assert population is not None
-        try:
-            news = population.run_epoch()
-        except Unsupported:  # said before the first update: they run one by one
-            self._population = None
-            return self._first()
-        spec = self._trials[0][1]
-        epochs = [n.epoch for n in news.values() if isinstance(n, EpochMetrics)]
-        confirmed = spec.phase == "confirmation" and spec.training.epochs in epochs
-        tests = population.evaluate(self._splits["test"]) if confirmed else {}
-        for member, metrics in news.items():
-            key = self._trials[member][0]
-            if isinstance(metrics, DivergedError):
-                told.append({"key": key, "error": f"DivergedError: {metrics}"})
-            elif metrics.epoch < spec.training.epochs:
-                told.append({"key": key, "metrics": asdict(metrics)})
-                continue
-            else:
-                outcome = Outcome(population.engine, "", *tests.get(member, ()))
-                if spec.phase == "confirmation":
-                    self._weights[key] = population.weights_of(member)
-                told.append({"key": key, "metrics": asdict(metrics), "outcome": asdict(outcome)})
-            self._waiting = [waiting for waiting in self._waiting if waiting[0] != key]
-        return told
-
-    def _begin(self, run: Any, spec: TrialSpec, given: Any) -> Any:
-        """Set a run up: of one trial, or of a population."""
-        registry = load_registry()
-        if spec.training.train_on == "train+validation":
-            train, validation = self._splits["train+validation"], None
-        else:
-            train, validation = self._splits["train"], self._splits["validation"]
-        return run(
-            registry.architecture(spec.model.architecture),
-            given,
-            registry.task(spec.task)(**spec.task_options),
-            train,
-            validation,
-        )
+        """Train for some seconds, or to the next epoch at which somebody may stop the trial."""
+        news = self._worker.train()
+        epochs = [epoch for one in news for epoch in one.epochs]
+        last = epochs[-1] if epochs else None
+        return {
+            "news": news,
+            "epoch": last.epoch if last else 0,
+            _METRIC: last.validation_metric if last else math.nan,
+            "done": not self._worker.waiting,
+        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        for key, state in self._weights.items():
-            torch.save(state, Path(checkpoint_dir, weights_file(key)))
+        """Nothing: weights come with the news."""
 
     def load_checkpoint(self, checkpoint: str | None) -> None:  # type: ignore[override]
-        """Nothing: a checkpoint is kept for its weights; trials that stop are run anew."""
-
-
-def weights_file(key: str) -> str:
-    """Name of the file with a trial's weights."""
-    return f"{key.replace('/', '-')}.pt"
+        """Nothing, as `save_checkpoint`."""
 
 
 class _QueueSearcher(Searcher):
     """Gives Tune the next trials of a queue: as many as one worker takes at a time."""
 
-    def __init__(self, queue: TrialQueue, at_a_time: int, mode: str, *, patient: bool) -> None:
+    def __init__(self, stage: _Stage, at_a_time: int, mode: str, folder: Path) -> None:
         super().__init__(metric=_METRIC, mode=mode)
-        self._queue, self._at_a_time, self._patient = queue, at_a_time, patient
+        self._stage, self._at_a_time, self._folder = stage, at_a_time, folder
         self._given: list[list[str]] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # Asking only when a place is free lets Optuna know all earlier results, and makes one
         # worker reproducible.
-        running = self._queue.is_running
-        self._given = [keys for keys in self._given if any(map(running, keys))]
+        stage = self._stage
+        self._given = [keys for keys in self._given if any(map(stage.is_running, keys))]
         if len(self._given) >= self._at_a_time:
             return None
-        if not (together := self._queue.ask_together(self._at_a_time)):
+        try:
+            together = stage.ask_together(self._at_a_time)
+        except Exception as error:
+            # Tune would wrap it beyond recognition.
+            stage.error = error
             return Searcher.FINISHED
+        if together is None:
+            return Searcher.FINISHED
+        if not together:
+            return None
         self._given.append([key for key, _ in together])
+        assert stage.phase is not None
+        search = stage.phase.search
+        first = together[0][1]
         return {
-            "row": together[0][1].label,
+            "phase": stage.number,
+            "splits": stage.splits,
+            "row": first.label,
             "trials": [(key, spec.to_json()) for key, spec in together],
-            "patient": self._patient,
+            "pauses": _rungs(search, first) if search and stage.stops_early else (),
+            "checkpoint": self._checkpoint(*together[0]),
         }
+
+    def _checkpoint(self, key: str, spec: TrialSpec) -> bytes:
+        """What an interrupted trial had learned, if it was kept."""
+        assert self._stage.phase is not None
+        queue = self._stage.phase.queue
+        before = queue.unfinished(key)
+        if before is None or not before.checkpoint:
+            return b""
+        path = self._folder / "checkpoints" / _checkpoint_file(before.key, before.checkpoint)
+        epochs = [epoch for epoch in before.epochs if epoch.epoch <= before.checkpoint]
+        if not path.is_file() or len(epochs) < before.checkpoint:
+            return b""
+        content = path.read_bytes()
+        path.replace(path.with_name(_checkpoint_file(key, before.checkpoint)))
+        queue.go_on(key, epochs)
+        queue.checkpoint(key, before.checkpoint)
+        return content
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -342,67 +379,84 @@ class _QueueSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, as `save`."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles the searcher to disk; the queue holds an open database.
-        return {**self.__dict__, "_queue": None}
-
 
 class _QueueCallback(tune.Callback):
-    """Tells a queue what Tune hears of the trials."""
+    """Tells a queue what Tune hears of the trials, and keeps weights and tracebacks."""
 
-    def __init__(self, queue: TrialQueue) -> None:
-        self._queue = queue
-        self._outcomes: dict[str, Outcome] = {}
+    def __init__(self, stage: _Stage, folder: Path) -> None:
+        self._stage, self._folder = stage, folder
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        for told in result["told"]:
-            key = told["key"]
-            if "error" in told:
-                self._queue.fail(key, told["error"])
-                continue
-            self._queue.report(key, EpochMetrics(**told["metrics"]))
-            if "outcome" in told:
-                outcome = Outcome(**told["outcome"])
-                if outcome.test_metric is None:
-                    self._queue.finish(key, outcome)
-                else:  # its weights come with the checkpoint
-                    self._outcomes[key] = outcome
-
-    def on_checkpoint(
-        self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any
-    ) -> None:
-        for key in self._keys(trial):
-            path = Path(checkpoint.path) / weights_file(key)
-            if key in self._outcomes and path.exists():
-                self._outcomes[key] = replace(self._outcomes[key], weights=str(path))
+        for news in result["news"]:
+            self._record(news)
+            news.weights = b""  # Tune keeps the last result of every trial
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for key in self._keys(trial):
-            self._queue.finish(key, self._outcomes.pop(key, None))
+            self._queue.finish(key, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        to_blame = True  # the first that had not ended; the worker never got to those behind it
-        for key in self._keys(trial):
-            if (outcome := self._outcomes.pop(key, None)) is not None:
-                self._queue.finish(key, outcome)
-            elif to_blame:
-                to_blame = False
-                self._queue.fail(key, _reason(trial.error_file))
-            else:
+        # The first that had not ended is to blame; the worker never got to those behind it.
+        for i, key in enumerate(self._keys(trial)):
+            if i:
                 self._queue.hand_back(key)
+            else:
+                self._queue.fail(key, _reason(trial.error_file))
+
+    @property
+    def _queue(self) -> TrialQueue:
+        assert self._stage.phase is not None
+        return self._stage.phase.queue
+
+    def _record(self, news: News) -> None:
+        if news.epochs:
+            self._queue.report(news.key, news.epochs, at_once=news.checkpoint is not None)
+        if news.checkpoint is not None:
+            epoch, content = news.checkpoint
+            self._write("checkpoints", _checkpoint_file(news.key, epoch), content)
+            self._queue.checkpoint(news.key, epoch)
+            self._drop_checkpoints(news.key, but=epoch)
+        if news.is_last:
+            self._drop_checkpoints(news.key)
+        if news.error:
+            self._write("errors", f"{news.key}.txt", news.traceback.encode())
+            self._queue.fail(news.key, news.error)
+        elif news.outcome is not None:
+            outcome = news.outcome
+            if news.weights:
+                path = self._write("weights", f"{news.key}.pt", news.weights)
+                outcome = replace(outcome, weights=str(path))
+            self._queue.finish(news.key, outcome)
+
+    def _write(self, folder: str, name: str, content: bytes) -> Path:
+        path = self._folder / folder / name.replace("/", "-")
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, content)
+        return path
+
+    def _drop_checkpoints(self, key: str, but: int = 0) -> None:
+        """Remove what a trial no longer needs to go on."""
+        kept = _checkpoint_file(key, but)
+        for path in (self._folder / "checkpoints").glob(_checkpoint_file(key, "*")):
+            if path.name != kept:
+                path.unlink(missing_ok=True)
 
     def _keys(self, trial: Any) -> list[str]:
         """A worker's trials that have not ended."""
-        return [key for key, _ in trial.config["trials"] if self._queue.is_running(key)]
+        return [key for key, _ in trial.config["trials"] if self._stage.is_running(key)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
+def _checkpoint_file(key: str, epoch: int | str) -> str:
+    return f"{key.replace('/', '-')}.{epoch}.pt"
+
+
 def _reason(error_file: str | None) -> str:
-    """Why a trial failed, from the text that Tune keeps of its errors.
+    """Why a worker failed, from the text that Tune keeps of its errors.
 
     A traceback ends with `module.Error: message`; of a worker that died there is a message only.
     """
@@ -416,43 +470,65 @@ def _reason(error_file: str | None) -> str:
     return error.rpartition(".")[2] + colon + message
 
 
+def _rungs(search: SearchConfig, spec: TrialSpec) -> tuple[int, ...]:
+    """The epochs after which a trial may be stopped."""
+    found, rung = [], search.grace_epochs
+    while rung < spec.training.epochs:
+        found.append(rung)
+        rung *= search.reduction_factor
+    return tuple(found)
+
+
 class _AshaPerRow(FIFOScheduler):
-    """ASHA among the trials of one row at a time.
+    """ASHA among the trials of one row at a time, where the phase stops trials early.
 
     An architecture that learns slowly at first competes with itself, not with the others: a common
     bracket would take its effort away and hand it to the fast starters.
     """
 
-    def __init__(self, mode: str, search: SearchConfig) -> None:
+    def __init__(self, stage: _Stage, mode: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._mode, self._search = mode, search
+        self._stage, self._mode = stage, mode
         self._rows: dict[str, ASHAScheduler] = {}
 
-    def _row(self, trial: Any) -> ASHAScheduler:
+    def _row(self, trial: Any) -> ASHAScheduler | None:
+        phase = self._stage.phase
+        if phase is None or phase.search is None or not self._stage.stops_early:
+            return None
         row = trial.config["row"]
         if row not in self._rows:
             epochs = TrialSpec.from_json(trial.config["trials"][0][1]).training.epochs
             self._rows[row] = ASHAScheduler(
+                time_attr="epoch",
                 metric=_METRIC,
                 mode=self._mode,
                 max_t=epochs,
-                grace_period=min(self._search.grace_epochs, epochs),
-                reduction_factor=self._search.reduction_factor,
+                grace_period=min(phase.search.grace_epochs, epochs),
+                reduction_factor=phase.search.reduction_factor,
             )
         return self._rows[row]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._row(trial).on_trial_add(tune_controller, trial)
+        if row := self._row(trial):
+            row.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision: str = self._row(trial).on_trial_result(tune_controller, trial, result)
+        row = self._row(trial)
+        if row is None or not result["epoch"]:
+            return FIFOScheduler.CONTINUE
+        decision: str = row.on_trial_result(tune_controller, trial, result)
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._row(trial).on_trial_complete(tune_controller, trial, result)
+        if (row := self._row(trial)) and result.get("epoch"):
+            row.on_trial_complete(tune_controller, trial, result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._row(trial).on_trial_remove(tune_controller, trial)
+        if row := self._row(trial):
+            row.on_trial_remove(tune_controller, trial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
-__all__ = ["cluster", "run_trials", "trials_at_a_time"]
+__all__ = ["Phase", "cluster", "run_trials", "trials_at_a_time"]

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnsearch.cli.analyse import analyse
+from rnnsearch.cli.archive import delete, export, import_
+from rnnsearch.cli.lifecycle import doctor, extend, kill, resume, status, stop
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
+from rnnsearch.cli.replay import verify
 
 if TYPE_CHECKING:
     from rnnsearch.comparison import Comparison
     from rnnsearch.plan import StudyPlan
+    from rnnsearch.study import StudyResult
     from rnnsearch.task import DataSource
 
 
@@ -22,7 +26,10 @@ def study() -> None:
     """Studies."""
 
 
-study.add_command(analyse)
+for _command in (analyse, resume, extend, stop, kill, status, doctor):
+    study.add_command(_command)
+for _command in (export, import_, delete, verify):
+    study.add_command(_command)
 
 
 @study.command()
@@ -40,12 +47,17 @@ def start(file: str, name: str | None, quiet: bool) -> None:
         loaded = loaded.renamed(name)
     with study_view(console, quiet=quiet) as views:
         result = loaded.run(views)
+    print_result(result, loaded.config.name)
+
+
+def print_result(result: StudyResult, name: str) -> None:
+    """Print what a finished study leaves; fails where a confirmation is missing."""
     _print_comparison(result.comparison)
     click.echo("")
     for path in result.files:
         click.echo(f"written   {path}")
     click.echo(f"recorded  {result.tracking_uri}")
-    click.echo(f"next      rnnsearch ui {loaded.config.name}")
+    click.echo(f"next      rnnsearch ui {name}")
     _require_confirmed(result.comparison)
 
 
@@ -239,7 +251,8 @@ def compare(name: str, as_json: bool) -> None:
         _print_comparison(comparison)
     for path in files:
         click.echo(f"written   {path}", err=as_json)
-    log_files(resolve_uri(stored_config(store)[0].tracking.uri), store.info["run_id"], files)
+    if "run_id" in store.info:  # an imported study has no run here
+        log_files(resolve_uri(stored_config(store)[0].tracking.uri), store.info["run_id"], files)
 
 
 @study.command()

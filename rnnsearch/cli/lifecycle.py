@@ -1,0 +1,201 @@
+"""`rnnsearch study resume`, `stop`, `kill`, `extend`, `status`, `doctor`: a study's life."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnsearch.cli.output import json_option, print_json, print_table, stderr
+
+if TYPE_CHECKING:
+    from rnnsearch.store import StudyStore
+
+_KILL_WAIT_S = 30
+
+
+@click.command()
+@click.argument("name")
+@click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
+def resume(name: str, quiet: bool) -> None:
+    """Go on with a study that was stopped, interrupted or killed."""
+    _go_on(name, quiet)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--trials", type=click.IntRange(1), help="Search trials for each row, in all.")
+@click.option("--seeds", type=click.IntRange(1), help="Seeds for each confirmation, in all.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
+def extend(name: str, trials: int | None, seeds: int | None, quiet: bool) -> None:
+    """Give a study more trials or more seeds, and run them."""
+    if trials is None and seeds is None:
+        raise click.UsageError("say what is to grow: --trials, --seeds, or both")
+    _go_on(name, quiet, trials=trials, seeds=seeds)
+
+
+def _go_on(name: str, quiet: bool, **more: int | None) -> None:
+    from rnnsearch.cli.study import print_result
+    from rnnsearch.study import resume_study
+    from rnnsearch.terminal import study_view
+
+    with study_view(stderr(), quiet=quiet) as views:
+        result = resume_study(name, views, **more)
+    print_result(result, name)
+
+
+@click.command()
+@click.argument("name")
+def stop(name: str) -> None:
+    """Let the trials that run end, and then stop; `resume` goes on."""
+    from rnnsearch.store import STOP_FILE, StudyStore
+
+    store = StudyStore.open(name)
+    _require_running(store)
+    (store.folder / STOP_FILE).touch()
+    click.echo(f"study {name} stops once its running trials have ended")
+
+
+@click.command()
+@click.argument("name")
+def kill(name: str) -> None:
+    """Stop a study at once; `resume` goes on from the last checkpoints."""
+    import os
+    import signal
+    import socket
+
+    from rnnsearch.errors import StoreError
+    from rnnsearch.store import StudyStore
+
+    store = StudyStore.open(name)
+    _require_running(store)
+    info = store.info
+    if info["host"] != socket.gethostname():
+        raise StoreError(f"study `{name}` runs as {store.running_where}: kill it there")
+    os.kill(info["pid"], signal.SIGTERM)
+    for _ in range(10 * _KILL_WAIT_S):
+        if not store.is_running:
+            click.echo(f"study {name} was interrupted; `rnnsearch study resume {name}` goes on")
+            return
+        time.sleep(0.1)
+    raise StoreError(f"study `{name}` has not ended within {_KILL_WAIT_S} s: {store.running_where}")
+
+
+def _require_running(store: StudyStore) -> None:
+    from rnnsearch.errors import StoreError
+
+    if not store.is_running:
+        state = describe_state(store)
+        raise StoreError(f"study `{store.name}` is not running: {state}")
+
+
+def describe_state(store: StudyStore) -> str:
+    """The state of a study in words, and what to type next."""
+    state = store.info.get("state", "never started")
+    if state == "running" and not store.is_running:
+        return f"its driver died; `rnnsearch study resume {store.name}` goes on"
+    if state in ("stopped", "interrupted", "failed"):
+        return f"{state}; `rnnsearch study resume {store.name}` goes on"
+    return str(state)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds until it ends.")
+@json_option
+def status(name: str, watch: bool, as_json: bool) -> None:
+    """Show how far a study is: its trials, its pace, its failures, its room on disk."""
+    from rnnsearch.store import StudyStore
+
+    store = StudyStore.open(name)
+    while True:
+        found = _status(store)
+        if as_json:
+            print_json(found)
+        else:
+            if watch:
+                click.clear()
+            _print_status(found)
+        if not watch or not store.is_running:
+            return
+        time.sleep(2)
+
+
+def _status(store: StudyStore) -> dict[str, Any]:
+    import shutil
+
+    from rnnsearch.study import stored_config
+
+    config, _ = stored_config(store)
+    records = list(store.records(interrupted=True))
+    rows = len(config.architectures)
+    best = config.confirmation.best if config.search.trials else 1
+    wanted = {
+        "search": config.search.trials * rows,
+        "confirmation": config.confirmation.seeds * rows * best,
+    }
+    phases = {}
+    for phase, total in wanted.items():
+        states = Counter(
+            "interrupted" if r.interrupted else r.state for r in records if r.phase == phase
+        )
+        phases[phase] = {"wanted": total, **states}
+    ended = [r for r in records if r.state != "RUNNING" and not r.interrupted]
+    seconds = sum(p["seconds"] for p in store.info.get("phases", {}).values())
+    left = sum(wanted.values()) - len(ended)
+    reasons = Counter(r.reason for r in ended if r.state == "FAIL")
+    return {
+        "study": store.name,
+        "state": describe_state(store),
+        "where": store.running_where if store.is_running else None,
+        "phases": phases,
+        "trials_left": max(0, left),
+        "seconds": seconds,
+        "trials_per_minute": round(60 * len(ended) / seconds, 2) if seconds else None,
+        "failures": dict(reasons),
+        "bytes": sum(p.stat().st_size for p in store.folder.rglob("*") if p.is_file()),
+        "bytes_free": shutil.disk_usage(store.folder).free,
+    }
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    where = f" ({found['where']})" if found["where"] else ""
+    click.echo(f"Study {found['study']}: {found['state']}{where}")
+    headings = ("wanted", "COMPLETE", "PRUNED", "FAIL", "RUNNING", "interrupted")
+    rows = [
+        [phase, *(str(counts.get(h, 0)) for h in headings)]
+        for phase, counts in found["phases"].items()
+    ]
+    print_table({"phase": "left", **dict.fromkeys(headings, "right")}, rows)
+    pace = found["trials_per_minute"]
+    click.echo(
+        f"left {found['trials_left']} trials"
+        + (f", {pace:g} a minute so far" if pace else "")
+        + f"; {found['bytes'] / 1e6:.1f} MB here, {found['bytes_free'] / 1e9:.1f} GB free"
+    )
+    for reason, count in found["failures"].items():
+        click.echo(f"failed {count} times: {reason}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--fix", is_flag=True, help="Mend what is found.")
+@json_option
+def doctor(name: str | None, fix: bool, as_json: bool) -> None:
+    """Find what a crash left behind: trials and runs that seem to run, files half written."""
+    from rnnsearch.doctor import examine
+    from rnnsearch.store import StudyStore, list_stores
+
+    stores = [StudyStore.open(name)] if name else list_stores()
+    found = [finding for store in stores for finding in examine(store, fix=fix)]
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+        return
+    for finding in found:
+        end = "mended" if finding.mended else finding.advice
+        click.echo(f"{finding.study}: {finding.what} ({end})")
+    if not found:
+        click.echo("nothing is amiss")
