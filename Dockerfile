@@ -25,7 +25,7 @@ COPY --chown=rnnsearch:rnnsearch studies ./studies
 RUN chown rnnsearch:rnnsearch .
 
 USER 1000
-RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -c constraints.txt .
+RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -c constraints.txt .[cluster]
 
 ENV PATH=/opt/rnnsearch/.venv/bin:$PATH \
     RNNSEARCH_HOME=/var/lib/rnnsearch \

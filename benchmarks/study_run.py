@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +59,25 @@ class StudyRun:
     Attributes:
         seconds: wall time of the command, from nothing to the leaderboard.
         search: the search.
+        confirmation: the confirmation.
         specs: what its trials were asked to do, as `TrialSpec` writes it.
         engine: what trained them.
     """
 
     seconds: float
     search: Phase
+    confirmation: Phase
     specs: list[dict[str, Any]]
     engine: str
 
 
-def run_study(trials: int, epochs: int, **changes: Any) -> StudyRun:
+def run_study(trials: int, epochs: int, *, seeds: int = 1, **changes: Any) -> StudyRun:
     """Run a study of SM-RNN on the 5,000 digits that come with the packages.
 
     Args:
         trials: trials of the search.
         epochs: of each trial.
+        seeds: of the confirmation.
         changes: other settings of the study file.
     """
     content = {
@@ -86,7 +90,7 @@ def run_study(trials: int, epochs: int, **changes: Any) -> StudyRun:
         "budget": {"parameters": 3000, "tolerance": "3%"},
         "training": {"epochs": epochs, "batch_size": 32, "learning_rate": LEARNING_RATES},
         "search": {"trials": trials, "sampler": "random", "scheduler": "none"},
-        "confirmation": {"seeds": 1},
+        "confirmation": {"seeds": seeds},
         "resources": {"workers": WORKERS},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -101,22 +105,29 @@ def run_study(trials: int, epochs: int, **changes: Any) -> StudyRun:
 
 def _read(folder: Path, seconds: float, info: Mapping[str, Any]) -> StudyRun:
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'trials.db'}")
-    found = optuna.load_study(study_name="search/sm_rnn", storage=storage).trials
+    found = {
+        phase: optuna.load_study(study_name=f"{phase}/sm_rnn", storage=storage).trials
+        for phase in ("search", "confirmation")
+    }
     storage.engine.dispose()
+    search, confirmation = (
+        _phase(trials, info["phases"][phase]) for phase, trials in found.items()
+    )
+    specs = [json.loads(t.user_attrs["spec"]) for t in found["search"]]
+    return StudyRun(seconds, search, confirmation, specs, info["engines"]["sm_rnn"]["name"])
+
+
+def _phase(found: Sequence[optuna.trial.FrozenTrial], known: Mapping[str, float]) -> Phase:
     training = [json.loads(t.user_attrs["epochs"])[-1]["seconds"] for t in found]
-    asked = min(t.datetime_start for t in found if t.datetime_start)
-    start = min(
-        (t.datetime_complete - asked).total_seconds() - own
+    # The first worker to train was given its trial when it was ready: the rest is the start.
+    end = max(t.datetime_complete for t in found if t.datetime_complete)
+    begun = min(
+        (t.datetime_complete - timedelta(seconds=own))
         for t, own in zip(found, training, strict=True)
         if t.datetime_complete
     )
-    phase = info["phases"]["search"]
-    return StudyRun(
-        seconds,
-        Phase(phase["seconds"], max(0.0, start), phase["workers"], sum(training), len(found)),
-        [json.loads(t.user_attrs["spec"]) for t in found],
-        info["engines"]["sm_rnn"]["name"],
-    )
+    start = max(0.0, known["seconds"] - (end - begun).total_seconds())
+    return Phase(known["seconds"], start, int(known["workers"]), sum(training), len(found))
 
 
 def _rnnsearch(home: Path, *arguments: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,9 @@ def plan_program(
         return _Planner(model, steps, lanes).plan(*measures)
     cells = {type(m.cell) for m in model.modules() if isinstance(m, Unrolled)}
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
-    key = f"{sorted(map(repr, cells))} {model.spec} {lanes} {measures} {trained}"
+    # A specification that went through JSON has its options in another order.
+    spec = json.dumps(asdict(model.spec), sort_keys=True)
+    key = f"{sorted(map(repr, cells))} {spec} {lanes} {measures} {trained}"
     fixed = model.readout == "all_steps"  # elsewhere a plan serves every length
     if key not in _PLANS:
         _PLANS[key] = _Planner(model, steps, lanes).plan(*measures)

@@ -57,7 +57,7 @@ class PhaseTime:
 
     Attributes:
         phase: `search` or `confirmation`.
-        seconds: wall time, the workers' start-up included.
+        seconds: wall time, the wait for the first worker included.
         workers: trials at a time.
         training: seconds of training and validation of all trials together.
     """

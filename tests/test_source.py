@@ -30,7 +30,15 @@ HOMES = {
     "torchvision": {"vision.py"},
     "scipy": {"statistics.py"},
     "statsmodels": {"statistics.py"},
-    "matplotlib": {"plots.py", "plot_axes.py", "plot_points.py", "drawable_text.py"},
+    "matplotlib": {
+        "analysis.py",  # for its types
+        "cli/analyse.py",
+        "plots.py",
+        "plot_axes.py",
+        "plot_points.py",
+        "plot_curves.py",
+        "drawable_text.py",
+    },
     "rich": {"terminal.py", "cli/output.py"},
     "pydantic": {"config.py"},
     "pydantic_core": {"config.py"},

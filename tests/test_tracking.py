@@ -13,13 +13,47 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from urllib.parse import unquote
 
 import pytest
+from mlflow.entities import Metric
 
 from rnnsearch.store import StudyStore
+from rnnsearch.tracking import Tracker
 
 from .command import run, write_study
+from .trial_records import epoch, searched
+
+
+class SlowClient:
+    """Takes batches of metrics, the first of them only when it is let."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Metric]] = []
+        self.let = Event()
+
+    def log_batch(self, run_id: str, metrics: list[Metric]) -> None:
+        assert self.let.wait(60)
+        self.batches.append(metrics)
+
+
+def test_epochs_that_finish_while_the_server_is_slow_go_into_few_batches_and_none_is_lost() -> None:
+    tracker, client = Tracker("sqlite:///nowhere.db", "small"), SlowClient()
+    tracker._client = client  # type: ignore[assignment]
+    tracker._runs["search/lstm/0"] = "run"
+    spec = searched("lstm", 1)[0].spec
+    assert spec is not None
+    for number in range(1, 501):
+        tracker.epochs_finished("search/lstm/0", spec, [epoch(number)])
+    client.let.set()
+    tracker.flush()
+    tracker.close()
+    logged = [(m.key, m.step) for batch in client.batches for m in batch]
+    assert len(logged) == len(set(logged))
+    assert {step for _, step in logged} == set(range(1, 501))
+    assert len(client.batches) <= 2 + len(logged) // 1000
+    assert max(map(len, client.batches)) <= 1000
 
 
 def _free_port() -> int:

@@ -359,9 +359,10 @@ def test_all_that_still_runs_can_be_failed_at_once() -> None:
     queue = study.search(heard)
     asked = [_ask(queue)[0] for _ in range(4)]
     _finish(queue, asked[1], 0.5)
-    queue.fail_all("interrupted")
+    queue.interrupt_all("interrupted")
     assert queue.running == 0
-    states = {f"{r.phase}/{r.label}/{r.number}": (r.state, r.reason) for r in study.store.records()}
+    records = study.store.records(interrupted=True)
+    states = {f"{r.phase}/{r.label}/{r.number}": (r.state, r.reason) for r in records}
     assert states == {
         asked[0]: ("FAIL", "interrupted"),
         asked[1]: ("COMPLETE", ""),
@@ -370,7 +371,7 @@ def test_all_that_still_runs_can_be_failed_at_once() -> None:
     }
     ended = [event for event in heard.events if event[0] == "finished"]
     assert sorted(event[1] for event in ended) == sorted(asked)
-    queue.fail_all("again")
+    queue.interrupt_all("again")
     assert len(heard.events) == 4 + 1 + 4
 
 

@@ -87,7 +87,7 @@ def test_a_local_cluster_listens_on_loopback_alone() -> None:
     assert set(listeners) <= loopback
 
 
-# Two queues of trials on one pool: in the first, a worker is killed in the middle of its trials.
+# Two queues of trials in one run: in the first, a worker is killed in the middle of its trials.
 _KILL_A_WORKER = (
     _FAMILY
     + """
@@ -95,7 +95,7 @@ import json, signal, sys
 from dataclasses import replace
 from rnnsearch.config import ResourcesConfig
 from rnnsearch.trial_queue import TrialQueue, _Live
-from rnnsearch.tuning import WorkerPool, cluster
+from rnnsearch.tuning import Phase, cluster, run_trials
 from tests.test_worker import examples, spec
 
 class Trial:
@@ -118,7 +118,7 @@ class Queue(TrialQueue):
         self._live.update({key: _Live(Trial(), spec) for key, spec in given})
         return given
 
-    def report(self, key, epochs):
+    def report(self, key, epochs, at_once=False):
         super().report(key, epochs)
         if key == "killed":
             os.kill(self.workers()[0], signal.SIGKILL)
@@ -128,19 +128,23 @@ class Queue(TrialQueue):
 
     def workers(self):
         below = {p: Path(f"/proc/{p}/cmdline").read_text() for p in family(os.getpid())}
-        return sorted(p for p, command in below.items() if command.startswith("ray::Worker"))
+        return sorted(p for p, command in below.items() if command.startswith("ray::_Trial"))
 
 folder = Path(sys.argv[1])
-with cluster(0):
+search = Queue("search", [["first"], ["killed", "behind"]])
+confirmation = Queue("confirmation", [["seed"]])
+workers = []
+
+def phases():
     splits = {"train": examples(20), "validation": examples(10)}
-    pool = WorkerPool(splits, ResourcesConfig(workers=1), folder)
-    search = Queue("search", [["first"], ["killed", "behind"]])
-    pool.run(search, "maximize")
-    before = search.workers()
-    pool.hand_out({**splits, "test": examples(10)})
-    confirmation = Queue("confirmation", [["seed"]])
-    pool.run(confirmation, "maximize")
-    kept = before == confirmation.workers()
+    yield Phase(search, splits)
+    workers.append(search.workers())
+    yield Phase(confirmation, {**splits, "test": examples(10)})
+    workers.append(confirmation.workers())
+
+with cluster(0):
+    run_trials(phases(), ResourcesConfig(workers=1), "maximize", folder)
+before, kept = workers[0], workers[0] == workers[1]
 print(json.dumps([search.ended, confirmation.ended, len(before), kept]))
 """
 )
@@ -170,21 +174,25 @@ def test_asha_stops_a_weak_trial_at_a_rung_and_compares_it_with_its_own_row_only
     script = """
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from rnnsearch.config import SearchConfig
-from rnnsearch.tuning import _AshaPerRow
-from rnnsearch.worker import News
+from rnnsearch.tuning import _AshaPerRow, _rungs
 from tests.test_worker import spec
-from tests.trial_records import epoch
 
-asha = _AshaPerRow("maximize", SearchConfig(trials=9, grace_epochs=1, reduction_factor=2))
-base = spec()
-said = [asha.rungs(base)]
+search = SearchConfig(trials=9, grace_epochs=1, reduction_factor=2, scheduler="asha")
+stage = SimpleNamespace(phase=SimpleNamespace(search=search), stops_early=True)
+asha, base = _AshaPerRow(stage, "max"), spec()
+said = [_rungs(search, base)]
 for key, label, number, score in (
     ("a", "lstm", 1, 0.5), ("b", "lstm", 1, 0.1), ("c", "gru", 1, 0.1), ("d", "lstm", 1, 0.6),
-    ("d", "lstm", 3, 0.0),
 ):
-    news = News(key, [replace(epoch(number), validation_metric=score)])
-    said.append(asha.stops(news, [(key, replace(base, label=label))]))
+    one = replace(base, label=label)
+    trial = SimpleNamespace(
+        trial_id=key, config={"row": label, "trials": [(key, one.to_json())]}
+    )
+    asha.on_trial_add(None, trial)
+    result = {"epoch": number, "validation_metric": score, "training_iteration": number}
+    said.append(asha.on_trial_result(None, trial, result))
 print(json.dumps(said))
 """
     done = subprocess.run(
@@ -196,7 +204,8 @@ print(json.dumps(said))
         cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [[1, 2], False, True, False, False, False]
+    said = json.loads(done.stdout)
+    assert said == [[1, 2], "CONTINUE", "STOP", "CONTINUE", "CONTINUE"]
 
 
 @pytest.fixture

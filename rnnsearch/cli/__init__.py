@@ -9,6 +9,7 @@ from rnnsearch.cli.data import data
 from rnnsearch.cli.plugin import plugin
 from rnnsearch.cli.study import study
 from rnnsearch.cli.task import task
+from rnnsearch.cli.trial import trial
 from rnnsearch.cli.ui import ui
 
 _EXIT_CODES = """\b
@@ -26,7 +27,7 @@ def rnnsearch(debug: bool) -> None:
     """
 
 
-for _noun in (study, architecture, task, plugin, data, ui):
+for _noun in (study, trial, architecture, task, plugin, data, ui):
     rnnsearch.add_command(_noun)
 
 __all__ = ["rnnsearch"]

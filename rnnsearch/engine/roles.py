@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from rnnsearch.engine.capture import FILLS, SAMPLES, Captured, Unsupported
+from rnnsearch.engine.capture import FILLS, Captured, Unsupported
+from rnnsearch.engine.decompositions import SAMPLES
 from rnnsearch.engine.views import View
 
 

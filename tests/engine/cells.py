@@ -227,7 +227,30 @@ def _interleave(cell: Recurrent, z: Tensor, h: Tensor) -> Tensor:
     return torch.stack((torch.tanh(z), 0.5 * h), dim=-1).flatten(1)[:, 1::2] + z[:, :1]
 
 
+def _rearrange(cell: Recurrent, z: Tensor, h: Tensor) -> Tensor:
+    places = [(2 * place) % h.shape[-1] for place in range(h.shape[-1])]  # some twice, some never
+    mirrored = torch.roll(h, 1, -1) - 0.5 * z.flip(-1)
+    return torch.tanh(mirrored + z[:, places] * h.index_select(-1, torch.tensor(places)))
+
+
+def _einsum(cell: Recurrent, z: Tensor, h: Tensor) -> Tensor:
+    weight = cell.mix.weight
+    outer = torch.einsum("bi,bj->bij", z, h)
+    read = torch.einsum("ij,bkj->bki", weight, outer) + torch.einsum("bik,kj->bji", outer, weight)
+    return torch.tanh(torch.einsum("bi,ij->bj", h, weight) + torch.einsum("bij->bi", read))
+
+
+def _slice_weights(cell: Recurrent, z: Tensor, h: Tensor) -> Tensor:
+    weight, half = cell.mix.weight, h.shape[-1] // 2
+    parts = h[:, :half] @ weight[:half] + h[:, half:] @ weight[half:]
+    return torch.tanh(z + parts - h[:, -1:] * weight[-1] + weight[:, 0] * h[:, 1:-1].sum(-1, True))
+
+
 _OPERATORS = {
+    "sliced weights": _with(_slice_weights, mix=lambda p: nn.Linear(p, p, bias=False)),
+    "rearranged": _with(_rearrange),
+    "running sums": _with(lambda c, z, h: torch.cumsum(torch.softmax(z, -1), -1) * torch.tanh(h)),
+    "einsum": _with(_einsum, mix=lambda p: nn.Linear(p, p, bias=False)),
     "root mean square": _with(lambda c, z, h: torch.tanh(c.norm(z)), norm=nn.RMSNorm),
     "softmax": _with(lambda c, z, h: torch.softmax(z, -1) + torch.log_softmax(h + z, -1)),
     "extremes": _with(lambda c, z, h: torch.tanh(z) - z.amax(-1, True) * 0.1 + z.amin(-1, True)),

@@ -34,11 +34,13 @@ def _written_cell(name: str, m: int, p: int, **options: object) -> tuple[str, St
 
 
 def _registered() -> list[str]:
+    """All but those of torchrecurrent, which have a file of their own."""
     registry = load_registry()
     return [
         name
         for name in registry.architectures
         if issubclass(registry.architecture(name), RecurrentCell)
+        and not name.startswith("torchrecurrent_")
     ]
 
 
@@ -101,7 +103,7 @@ def test_randomness_inside_the_step_is_refused_by_name(
         ),
         (lambda c, z, h: z.sort(-1).values, "sort"),
         (lambda c, z, h: z.topk(HIDDEN).values, "topk"),
-        (lambda c, z, h: z.cumsum(-1), "cumsum"),
+        (lambda c, z, h: z.cumprod(-1), "cumprod"),
         (lambda c, z, h: torch.fft.fft(z).real, "fft"),
         (lambda c, z, h: torch.round(z), "round"),
         (lambda c, z, h: z * (3 * z).long(), "torch.int64"),
@@ -177,6 +179,8 @@ def test_every_registered_cell_is_captured_with_any_other_structure(name: str) -
         return architecture.parameter_count(INPUTS, HIDDEN, **structure)  # type: ignore[arg-type]
 
     for structure in list(structures(architecture, count))[1:]:
+        if architecture.refusal(INPUTS, **structure) is not None:
+            continue
         _, tables = _written_cell(name, INPUTS, HIDDEN, **structure)
         assert tables.trained
         assert set(tables.trained) <= set(tables.names)
@@ -230,7 +234,8 @@ def test_capturing_leaves_the_module_and_the_random_numbers_alone() -> None:
 # Sizes
 
 
-@pytest.mark.parametrize("name", _registered())
+# A convolution is written as one product for each of its positions.
+@pytest.mark.parametrize("name", sorted({*_registered()} - {"conv_lstm"}))
 def test_the_source_of_a_cell_does_not_depend_on_its_sizes(name: str) -> None:
     assert _written_cell(name, 7, 6)[0] == _written_cell(name, 2, 11)[0]
 

@@ -41,11 +41,13 @@ SIZES = [(1, 5, 7, 6), (40, 19, INPUTS, HIDDEN)]
 
 
 def _registered() -> list[str]:
+    """All but those of torchrecurrent, which have a file of their own."""
     registry = load_registry()
     return [
         name
         for name in registry.architectures
         if issubclass(registry.architecture(name), RecurrentCell)
+        and not name.startswith("torchrecurrent_")
     ]
 
 

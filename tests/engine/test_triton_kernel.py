@@ -108,12 +108,12 @@ def test_the_source_is_python_for_the_interpreter_and_for_a_device() -> None:
 # What is refused
 
 
-class SortingCell(ElmanCell):
+class ProductCell(ElmanCell):
     """Has an operator that the kernels lack."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, (hidden,) = super().forward(inputs, state)
-        return output, (hidden.cumsum(dim=-1),)
+        return output, (hidden.cumprod(dim=-1),)
 
 
 class MatrixCell(ElmanCell):
@@ -128,7 +128,7 @@ class MatrixCell(ElmanCell):
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        (SortingCell(3, 4), "no `cumsum`"),
+        (ProductCell(3, 4), "no `cumprod`"),
         (MatrixCell(3, 4), r"`mul` of features \(4, 4\)"),
         (SNNCell(3, 4), "of features"),
     ],

@@ -1,0 +1,95 @@
+"""`rnnsearch study export`, `import` and `delete`: pass studies on, read them back, remove them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rnnsearch.store import StudyStore
+
+_SHOWN = 10
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+def export(name: str, file: Path | None) -> None:
+    """Write the study NAME into one archive, FILE or NAME.zip, to pass it on.
+
+    In it: the study file, what it ran on, every trial, comparison, analyses, report and confirmed
+    weights. Not in it: passwords and tokens in addresses, environment variables, uncommitted
+    changes of your code, MLflow's runs.
+    """
+    from rnnsearch.archive import export_study
+    from rnnsearch.store import StudyStore
+
+    done = export_study(StudyStore.open(name), file or Path(f"{name}.zip"))
+    click.echo(f"written   {done.path} ({len(done.members)} files, {done.size:,} bytes)")
+    for path in done.left_out[:_SHOWN]:
+        click.echo(f"left out  {path}")
+    if len(done.left_out) > _SHOWN:
+        click.echo(f"left out  {len(done.left_out) - _SHOWN} more")
+    click.echo(f"next      rnnsearch study import {done.path}")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="Import it under another name.")
+def import_(file: Path, name: str | None) -> None:
+    """Read the archive FILE, written by `study export`, back as a study.
+
+    Paths, sizes, checksums and content are checked first; of an archive that is refused nothing is
+    left. No code in it is run. Its report is a page by whoever wrote the archive: `study report`
+    writes your own.
+    """
+    from rnnsearch.archive import import_study
+
+    store = import_study(file, name)
+    click.echo(f"imported  {store.name}, to {store.folder}")
+    click.echo(f"next      rnnsearch study compare {store.name}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--tracking", is_flag=True, help="Delete its MLflow experiment as well.")
+@click.option("--force", is_flag=True, help="Even if it was last seen running on another machine.")
+def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
+    """Delete the study NAME: its folder, with trials, weights and all results.
+
+    Its runs in MLflow are kept, unless `--tracking` is given; MLflow can restore an experiment that
+    was deleted.
+    """
+    from rnnsearch.archive import delete_study, require_not_running
+    from rnnsearch.store import StudyStore
+
+    store = StudyStore.open(name)
+    require_not_running(store, force=force)
+    if not yes and not click.confirm(f"Delete {store.folder} with everything in it?", err=True):
+        click.echo("nothing was deleted", err=True)
+        raise click.exceptions.Exit(1)
+    # First what can be refused, and undone.
+    said = _delete_runs(store) if tracking else "its runs in MLflow are kept"
+    delete_study(store, force=force)
+    click.echo(f"deleted   {store.folder}")
+    click.echo(f"MLflow    {said}")
+
+
+def _delete_runs(store: StudyStore) -> str:
+    """Delete a study's experiment; returns what came of it."""
+    info = store.info
+    if "experiment_id" not in info:
+        return "the study has no experiment there"
+    from rnnsearch.study import stored_config
+    from rnnsearch.tracking import delete_experiment, hide_password, resolve_uri
+
+    # Where the study's runs are, which may have been said by an environment that is gone.
+    resolved = resolve_uri(stored_config(store)[0].tracking.uri)
+    uri = resolved if hide_password(resolved) == info["tracking_uri"] else info["tracking_uri"]
+    shown = f"experiment {info['experiment_id']} of {hide_password(uri)}"
+    if delete_experiment(uri, info["experiment_id"]):
+        return f"deleted {shown}; `mlflow experiments restore` brings it back"
+    return f"{shown} was deleted before"

@@ -1,0 +1,68 @@
+"""`rnnsearch study verify`: trains a confirmed seed once more and compares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rnnsearch.replay import Difference
+    from rnnsearch.trial import EpochMetrics, TrialSpec
+
+_TOLERANCE = 1e-3
+
+
+@click.command()
+@click.argument("name")
+@click.option("--row", help="Label of a row; the best one if unset.")
+@click.option("--seed", type=int, help="A seed of its confirmation; the first one if unset.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=_TOLERANCE,
+    show_default=True,
+    help="Largest relative difference of a number; numbers below 0.01 count as 0.01.",
+)
+def verify(name: str, row: str | None, seed: int | None, tolerance: float) -> None:
+    """Train one confirmed seed of the study NAME again, and compare every number with the record.
+
+    On the same machine, with the same versions and engine, all are identical. Fails if one differs
+    by more than the tolerance.
+    """
+    from rnnsearch.errors import RnnsearchError
+    from rnnsearch.replay import replay
+    from rnnsearch.store import StudyStore
+
+    done = replay(StudyStore.open(name), row, seed, _show_epoch)
+    spec = done.spec
+    click.echo(f"trial      {done.key}, seed {spec.seed}, {spec.training.epochs} epochs")
+    engine = done.engine
+    if engine != done.recorded_engine:
+        engine = f"{engine}, where the record has {done.recorded_engine}"
+    click.echo(f"engine     {engine}")
+    for change in done.changes:
+        click.echo(f"changed    {change}")
+    click.echo(f"test       loss {done.test_loss:.6g}, {spec.metric} {done.test_metric:.6g}")
+    if done.worst is None:
+        click.echo(f"verified   all {done.numbers} numbers are identical to the record")
+        return
+    worst = done.worst
+    told = (
+        f"{worst.what} is {worst.replayed!r}, {worst.recorded!r} in the record: "
+        f"{_size(worst)}, the largest difference of {done.numbers} numbers"
+    )
+    if not worst.size <= tolerance:
+        msg = f"{done.key} was not reproduced within the tolerance of {tolerance:g}: {told}"
+        raise RnnsearchError(msg)
+    click.echo(f"verified   within the tolerance of {tolerance:g}: {told}")
+
+
+def _show_epoch(spec: TrialSpec, metrics: EpochMetrics, worst: Difference | None) -> None:
+    told = "identical" if worst is None else f"differs by {_size(worst)}"
+    done = f"epoch {metrics.epoch}/{spec.training.epochs}"
+    click.echo(f"{done}  train loss {metrics.train_loss:.4g}  {told}", err=True)
+
+
+def _size(difference: Difference) -> str:
+    return f"{difference.size:.2g}"
