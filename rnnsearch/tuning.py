@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ os.environ.update(
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         # The store is the truth; Tune's own snapshot of an experiment is never read back.
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+        # With a searcher, Tune would start one worker after the other; ours asks for no more than
+        # there are places.
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     }
 )
 _ADDRESS = os.environ.get("RAY_ADDRESS", "")
@@ -55,6 +59,9 @@ from rnnsearch.worker import News, Worker  # noqa: E402
 
 _METRIC = "validation_metric"
 _ANSWER_TIMEOUT_S = 10
+# How many workers a trial may lose before it counts as failed: a node that vanishes is not its
+# fault, a worker that runs out of memory each time is.
+_WORKERS_PER_TRIAL = 3
 
 
 @dataclass(frozen=True)
@@ -355,6 +362,11 @@ class _QueueSearcher(Searcher):
         """What an interrupted trial had learned, if it was kept."""
         assert self._stage.phase is not None
         queue = self._stage.phase.queue
+        if own := self._own_checkpoint(key):
+            epoch, content = own
+            queue.rewind(key, epoch)
+            return content
+        queue.rewind(key, 0)
         before = queue.unfinished(key)
         if before is None or not before.checkpoint:
             return b""
@@ -367,6 +379,13 @@ class _QueueSearcher(Searcher):
         queue.go_on(key, epochs)
         queue.checkpoint(key, before.checkpoint)
         return content
+
+    def _own_checkpoint(self, key: str) -> tuple[int, bytes] | None:
+        """What a trial that lost its worker had learned, if it was kept."""
+        kept = sorted((self._folder / "checkpoints").glob(_checkpoint_file(key, "*")))
+        for path in kept[::-1]:
+            return int(path.name.rsplit(".", 2)[1]), path.read_bytes()
+        return None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -385,6 +404,7 @@ class _QueueCallback(tune.Callback):
 
     def __init__(self, stage: _Stage, folder: Path) -> None:
         self._stage, self._folder = stage, folder
+        self._deaths: Counter[str] = Counter()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -398,12 +418,16 @@ class _QueueCallback(tune.Callback):
             self._queue.finish(key, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        # The first that had not ended is to blame; the worker never got to those behind it.
+        # What goes wrong in training comes as news: this is the worker itself, or its machine. The
+        # first trial that had not ended may be to blame, and gets a few more workers; the worker
+        # never got to those behind it.
         for i, key in enumerate(self._keys(trial)):
-            if i:
+            self._deaths[key] += not i
+            if self._deaths[key] < _WORKERS_PER_TRIAL:
                 self._queue.hand_back(key)
             else:
-                self._queue.fail(key, _reason(trial.error_file))
+                reason = _reason(trial.error_file)
+                self._queue.fail(key, f"it lost {self._deaths[key]} workers: {reason}")
 
     @property
     def _queue(self) -> TrialQueue:
