@@ -72,8 +72,8 @@ class StudyStore:
         if folder.exists():
             msg = (
                 f"a study named `{name}` exists already in {folder}. See it with `rnnsearch study "
-                f"show {name}`, start this one under another name with `--name`, or remove that "
-                f"folder to start over"
+                f"show {name}`, go on with it with `rnnsearch study resume {name}`, start this one "
+                f"under another name with `--name`, or remove it with `rnnsearch study delete {name}`"
             )
             raise StoreError(msg)
         try:

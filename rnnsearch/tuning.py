@@ -59,6 +59,7 @@ from rnnsearch.worker import News, Worker  # noqa: E402
 
 _METRIC = "validation_metric"
 _ANSWER_TIMEOUT_S = 10
+_BETWEEN_LOOKS_S = 0.5  # of a worker that waits for trials
 # How many workers a trial may lose before it counts as failed: a node that vanishes is not its
 # fault, a worker that runs out of memory each time is.
 _WORKERS_PER_TRIAL = 3
@@ -232,7 +233,7 @@ class _Stage:
 
     def __init__(self, phases: Iterator[Phase], folder: Path) -> None:
         self._phases, self._stop_file = phases, folder / STOP_FILE
-        self.stopped = False
+        self.stopped = self.finished = False
         self._refs: dict[str, Any] = {}
         self.number = 0
         self.phase: Phase | None = None
@@ -297,20 +298,22 @@ class _Trial(tune.Trainable):
             splits = new_config["splits"]
             self._worker.hold(list(splits), *ray.get(list(splits.values())))
             self._phase = new_config["phase"]
-        trials = [(key, TrialSpec.from_json(text)) for key, text in new_config["trials"]]
-        self._worker.take(trials, new_config["pauses"], new_config["checkpoint"])
+        self._trials = [(key, TrialSpec.from_json(text)) for key, text in new_config["trials"]]
+        self._worker.take(self._trials, new_config["pauses"], new_config["checkpoint"])
         return True
 
     def step(self) -> dict[str, Any]:
         """Train for some seconds, or to the next epoch at which somebody may stop the trial."""
         news = self._worker.train()
+        if not self._trials:
+            time.sleep(_BETWEEN_LOOKS_S)
         epochs = [epoch for one in news for epoch in one.epochs]
         last = epochs[-1] if epochs else None
         return {
             "news": news,
             "epoch": last.epoch if last else 0,
             _METRIC: last.validation_metric if last else math.nan,
-            "done": not self._worker.waiting,
+            "done": bool(self._trials) and not self._worker.waiting,
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -327,6 +330,8 @@ class _QueueSearcher(Searcher):
         super().__init__(metric=_METRIC, mode=mode)
         self._stage, self._at_a_time, self._folder = stage, at_a_time, folder
         self._given: list[list[str]] = []
+        self._waiting: set[str] = set()  # Tune's trials that only wait
+        self._workers = 0  # that have been at work side by side
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # Asking only when a place is free lets Optuna know all earlier results, and makes one
@@ -342,10 +347,12 @@ class _QueueSearcher(Searcher):
             stage.error = error
             return Searcher.FINISHED
         if together is None:
+            stage.finished = True
             return Searcher.FINISHED
         if not together:
-            return None
+            return self._wait(trial_id)
         self._given.append([key for key, _ in together])
+        self._workers = max(self._workers, len(self._given))
         assert stage.phase is not None
         search = stage.phase.search
         first = together[0][1]
@@ -357,6 +364,15 @@ class _QueueSearcher(Searcher):
             "pauses": _rungs(search, first) if search and stage.stops_early else (),
             "checkpoint": self._checkpoint(*together[0]),
         }
+
+    def _wait(self, trial_id: str) -> dict[str, Any] | None:
+        """Something for a worker to do that has nothing to do: Tune would end all such but one."""
+        if len(self._given) + len(self._waiting) >= self._workers:
+            return None
+        self._waiting.add(trial_id)
+        stage = self._stage
+        here: dict[str, Any] = {"phase": stage.number, "splits": stage.splits, "row": ""}
+        return {**here, "trials": [], "pauses": (), "checkpoint": b""}
 
     def _checkpoint(self, key: str, spec: TrialSpec) -> bytes:
         """What an interrupted trial had learned, if it was kept."""
@@ -390,7 +406,8 @@ class _QueueSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: the callback hears of every ending, with its reason."""
+        # The callback hears of every ending that matters, with its reason.
+        self._waiting.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the searcher's memory."""
@@ -519,6 +536,8 @@ class _AshaPerRow(FIFOScheduler):
         phase = self._stage.phase
         if phase is None or phase.search is None or not self._stage.stops_early:
             return None
+        if not trial.config["trials"]:
+            return None
         row = trial.config["row"]
         if row not in self._rows:
             epochs = TrialSpec.from_json(trial.config["trials"][0][1]).training.epochs
@@ -537,6 +556,10 @@ class _AshaPerRow(FIFOScheduler):
             row.on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if not trial.config["trials"]:
+            # Whoever waits gives way.
+            wanted = any(other.status == "PENDING" for other in tune_controller.get_trials())
+            return FIFOScheduler.STOP if wanted or self._stage.finished else FIFOScheduler.CONTINUE
         row = self._row(trial)
         if row is None or not result["epoch"]:
             return FIFOScheduler.CONTINUE
