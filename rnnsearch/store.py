@@ -73,7 +73,8 @@ class StudyStore:
             msg = (
                 f"a study named `{name}` exists already in {folder}. See it with `rnnsearch study "
                 f"show {name}`, go on with it with `rnnsearch study resume {name}`, start this one "
-                f"under another name with `--name`, or remove it with `rnnsearch study delete {name}`"
+                f"under another name with `--name`, or remove it with `rnnsearch study delete "
+                f"{name}`"
             )
             raise StoreError(msg)
         try:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+# Other processes are sent cells that are defined in tests, and import them by name.
+if (_ROOT := str(Path(__file__).parents[1])) not in sys.path:
+    sys.path.append(_ROOT)
 
 
 @pytest.fixture(autouse=True)

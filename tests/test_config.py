@@ -183,8 +183,8 @@ REFUSALS = {
     "an unknown key, with the nearest": (
         _with("training:", "trainng:"),
         "my.yaml:10: trainng: unknown key. Did you mean `training`? Known: schema_version, name, "
-        "question, seed, task, architectures, budget, model, training, search, confirmation, "
-        "engine, resources, tracking.",
+        "question, published, seed, task, architectures, budget, model, training, search, "
+        "confirmation, engine, resources, tracking.",
     ),
     "an unknown key below another": (
         _with("epochs: 2", "epochs: 2\n  learing_rate: 1"),
@@ -195,7 +195,7 @@ REFUSALS = {
         _with("options: {clamp: soft}", "option: {clamp: soft}"),
         "my.yaml:7: architectures[1].option: unknown key. Did you mean `options`? Known: name, "
         "label, options, hidden_size, num_layers, bidirectional, learned_initial_state, head, "
-        "wrappers, training, matched.",
+        "wrappers, training, matched, published.",
     ),
     "an unknown key below a list": (
         _with("options: {clamp: soft}", "training: {epoch: 3}"),

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,8 +88,8 @@ def test_a_local_cluster_listens_on_loopback_alone() -> None:
     assert set(listeners) <= loopback
 
 
-# Two queues of trials in one run: in the first, a worker is killed in the middle of its trials.
-_KILL_A_WORKER = (
+# Two queues of trials for one run.
+_TWO_PHASES = (
     _FAMILY
     + """
 import json, signal, sys
@@ -113,8 +114,11 @@ class Queue(TrialQueue):
             return super().ask_together(workers)
         keys = self.groups.pop(0) if self.groups else []
         base = spec("eager", self.phase)
-        endless = replace(base, training=replace(base.training, epochs=100_000))
-        given = [(key, endless if key == "killed" else base) for key in keys]
+        lasting = {"killed": 100_000, "long": 1_000, "long too": 1_000, "longer": 2_000}
+        given = [
+            (key, replace(base, training=replace(base.training, epochs=lasting.get(key, 4))))
+            for key in keys
+        ]
         self._live.update({key: _Live(Trial(), spec) for key, spec in given})
         return given
 
@@ -130,30 +134,27 @@ class Queue(TrialQueue):
         below = {p: Path(f"/proc/{p}/cmdline").read_text() for p in family(os.getpid())}
         return sorted(p for p, command in below.items() if command.startswith("ray::_Trial"))
 
-folder = Path(sys.argv[1])
-search = Queue("search", [["first"], ["killed", "behind"]])
-confirmation = Queue("confirmation", [["seed"]])
-workers = []
+def run(search, confirmation, resources):
+    # Both phases, and the workers that there are at their ends.
+    workers = []
 
-def phases():
-    splits = {"train": examples(20), "validation": examples(10)}
-    yield Phase(search, splits)
-    workers.append(search.workers())
-    yield Phase(confirmation, {**splits, "test": examples(10)})
-    workers.append(confirmation.workers())
+    def phases():
+        splits = {"train": examples(20), "validation": examples(10)}
+        yield Phase(search, splits)
+        workers.append(search.workers())
+        yield Phase(confirmation, {**splits, "test": examples(10)})
+        workers.append(confirmation.workers())
 
-with cluster(0):
-    run_trials(phases(), ResourcesConfig(workers=1), "maximize", folder)
-before, kept = workers[0], workers[0] == workers[1]
-print(json.dumps([search.ended, confirmation.ended, len(before), kept]))
+    with cluster(0):
+        run_trials(phases(), resources, "maximize", Path(sys.argv[1]))
+    print(json.dumps([search.ended, confirmation.ended, *workers]))
 """
 )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_workers_live_through_both_phases_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+def _two_phases(run_them: str, folder: Path) -> list[Any]:
     done = subprocess.run(
-        [sys.executable, "-c", _KILL_A_WORKER, str(tmp_path)],
+        [sys.executable, "-c", _TWO_PHASES + run_them, str(folder)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -161,13 +162,37 @@ def test_workers_live_through_both_phases_and_one_that_dies_is_replaced(tmp_path
         cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr
-    search, confirmation, workers, kept = json.loads(done.stdout.splitlines()[-1])
+    printed: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_that_dies_is_replaced_and_fails_one_trial_only(tmp_path: Path) -> None:
+    run_them = """
+groups = [["first"], ["killed", "behind"]]
+run(Queue("search", groups), Queue("confirmation", [["seed"]]), ResourcesConfig(workers=1))
+"""
+    search, confirmation, before, after = _two_phases(run_them, tmp_path)
     state, reason, _ = search.pop("killed")
     assert state == "FAIL"
     assert "died" in reason
     assert search == {"first": ["COMPLETE", "", False], "behind": ["COMPLETE", "", False]}
     assert confirmation == {"seed": ["COMPLETE", "", True]}
-    assert (workers, kept) == (1, True)
+    assert len(before) == 1
+    assert before == after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_that_wait_for_the_last_trial_of_the_search_confirm(tmp_path: Path) -> None:
+    run_them = """
+resources = ResourcesConfig(workers=3, cpus_per_trial=0.3)
+groups = [["long"], ["long too"], ["longer"]]
+run(Queue("search", groups), Queue("confirmation", [["a"], ["b"], ["c"]]), resources)
+"""
+    search, confirmation, before, after = _two_phases(run_them, tmp_path)
+    assert {state for state, _, _ in [*search.values(), *confirmation.values()]} == {"COMPLETE"}
+    assert len(before) >= 2
+    assert set(before) <= set(after)
 
 
 def test_asha_stops_a_weak_trial_at_a_rung_and_compares_it_with_its_own_row_only() -> None:
