@@ -114,7 +114,7 @@ class Queue(TrialQueue):
             return super().ask_together(workers)
         keys = self.groups.pop(0) if self.groups else []
         base = spec("eager", self.phase)
-        lasting = {"killed": 100_000, "long": 1_000, "long too": 1_000, "longer": 2_000}
+        lasting = {"killed": 100_000}
         given = [
             (key, replace(base, training=replace(base.training, epochs=lasting.get(key, 4))))
             for key in keys
@@ -167,32 +167,82 @@ def _two_phases(run_them: str, folder: Path) -> list[Any]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_worker_that_dies_is_replaced_and_fails_one_trial_only(tmp_path: Path) -> None:
+def test_a_trial_that_kills_its_worker_fails_alone(tmp_path: Path) -> None:
     run_them = """
 groups = [["first"], ["killed", "behind"]]
 run(Queue("search", groups), Queue("confirmation", [["seed"]]), ResourcesConfig(workers=1))
 """
-    search, confirmation, before, after = _two_phases(run_them, tmp_path)
+    search, confirmation, *_ = _two_phases(run_them, tmp_path)
     state, reason, _ = search.pop("killed")
     assert state == "FAIL"
     assert "died" in reason
     assert search == {"first": ["COMPLETE", "", False], "behind": ["COMPLETE", "", False]}
     assert confirmation == {"seed": ["COMPLETE", "", True]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_of_the_search_confirms(tmp_path: Path) -> None:
+    run_them = """
+groups = [["first"], ["second"]]
+run(Queue("search", groups), Queue("confirmation", [["a"], ["b"]]), ResourcesConfig(workers=1))
+"""
+    *_, before, after = _two_phases(run_them, tmp_path)
     assert len(before) == 1
     assert before == after
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_workers_that_wait_for_the_last_trial_of_the_search_confirm(tmp_path: Path) -> None:
-    run_them = """
-resources = ResourcesConfig(workers=3, cpus_per_trial=0.3)
-groups = [["long"], ["long too"], ["longer"]]
-run(Queue("search", groups), Queue("confirmation", [["a"], ["b"], ["c"]]), resources)
+# Tune keeps one worker alive that has nothing to do, and no more.
+_WAITING = """
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from rnnsearch.tuning import _AshaPerRow, _QueueSearcher, _Stage
+
+class Stage(_Stage):
+    def __init__(self, asked):
+        super().__init__(iter(()), Path("unused"))
+        self.asked, self.over = asked, set()
+        self.phase = SimpleNamespace(
+            search=None, queue=SimpleNamespace(unfinished=lambda key: None)
+        )
+
+    def ask_together(self, workers):
+        return self.asked.pop(0) if self.asked else []
+
+    def is_running(self, key):
+        return key not in self.over
+
+spec = SimpleNamespace(label="lstm", to_json=lambda: "{}")
+stage = Stage([[("a", spec)], [("b", spec)]])
+searcher = _QueueSearcher(stage, 4, "max", Path("unused"))
+said = [len(searcher.suggest(name)["trials"]) for name in "12"]
+said.append(searcher.suggest("3"))  # both workers train
+stage.over.add("a")
+waits = searcher.suggest("4")
+said += [waits["trials"], searcher.suggest("5")]
+
+scheduler = _AshaPerRow(stage, "max")
+waiting = SimpleNamespace(config=waits)
+for status in ("RUNNING", "PENDING"):
+    others = SimpleNamespace(get_trials=lambda: [SimpleNamespace(status=status)])
+    said.append(scheduler.on_trial_result(others, waiting, {"epoch": 0}))
+searcher.on_trial_complete("4")
+said.append(searcher.suggest("6")["trials"])
+print(json.dumps(said))
 """
-    search, confirmation, before, after = _two_phases(run_them, tmp_path)
-    assert {state for state, _, _ in [*search.values(), *confirmation.values()]} == {"COMPLETE"}
-    assert len(before) >= 2
-    assert set(before) <= set(after)
+
+
+def test_a_worker_without_a_trial_waits_until_there_is_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WAITING],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [1, 1, None, [], None, "CONTINUE", "STOP", []]
 
 
 def test_asha_stops_a_weak_trial_at_a_rung_and_compares_it_with_its_own_row_only() -> None:
