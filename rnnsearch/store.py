@@ -351,11 +351,6 @@ class OpenTrial:
         self._epochs = list(epochs)
         self._write_epochs()
 
-    def rewind(self, epoch: int) -> EpochMetrics | None:
-        """Forget what was measured after an epoch; gives the last that is left."""
-        self._epochs = [e for e in self._epochs if e.epoch <= epoch]
-        return self._epochs[-1] if self._epochs else None
-
     def interrupt(self, reason: str) -> None:
         """Finish as interrupted: it will be begun anew when the study is resumed."""
         self.note(interrupted=True)

@@ -211,11 +211,6 @@ class TrialQueue:
         for listener in self._listeners:
             listener.epochs_finished(key, live.spec, epochs)
 
-    def rewind(self, key: str, epoch: int) -> None:
-        """Forget the epochs after a checkpoint: the trial goes on from there with a new worker."""
-        live = self._live[key]
-        live.last = live.trial.rewind(epoch)
-
     def checkpoint(self, key: str, epoch: int) -> None:
         """Record that what a trial had learned after an epoch is kept."""
         self._live[key].trial.note(checkpoint=epoch)

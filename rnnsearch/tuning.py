@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -60,9 +59,6 @@ from rnnsearch.worker import News, Worker  # noqa: E402
 _METRIC = "validation_metric"
 _ANSWER_TIMEOUT_S = 10
 _BETWEEN_LOOKS_S = 0.5  # of a worker that waits for trials
-# How many workers a trial may lose before it counts as failed: a node that vanishes is not its
-# fault, a worker that runs out of memory each time is.
-_WORKERS_PER_TRIAL = 3
 
 
 @dataclass(frozen=True)
@@ -378,11 +374,6 @@ class _QueueSearcher(Searcher):
         """What an interrupted trial had learned, if it was kept."""
         assert self._stage.phase is not None
         queue = self._stage.phase.queue
-        if own := self._own_checkpoint(key):
-            epoch, content = own
-            queue.rewind(key, epoch)
-            return content
-        queue.rewind(key, 0)
         before = queue.unfinished(key)
         if before is None or not before.checkpoint:
             return b""
@@ -395,13 +386,6 @@ class _QueueSearcher(Searcher):
         queue.go_on(key, epochs)
         queue.checkpoint(key, before.checkpoint)
         return content
-
-    def _own_checkpoint(self, key: str) -> tuple[int, bytes] | None:
-        """What a trial that lost its worker had learned, if it was kept."""
-        kept = sorted((self._folder / "checkpoints").glob(_checkpoint_file(key, "*")))
-        for path in kept[::-1]:
-            return int(path.name.rsplit(".", 2)[1]), path.read_bytes()
-        return None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -421,7 +405,6 @@ class _QueueCallback(tune.Callback):
 
     def __init__(self, stage: _Stage, folder: Path) -> None:
         self._stage, self._folder = stage, folder
-        self._deaths: Counter[str] = Counter()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -436,15 +419,12 @@ class _QueueCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         # What goes wrong in training comes as news: this is the worker itself, or its machine. The
-        # first trial that had not ended may be to blame, and gets a few more workers; the worker
-        # never got to those behind it.
+        # first trial that had not ended is to blame; the worker never got to those behind it.
         for i, key in enumerate(self._keys(trial)):
-            self._deaths[key] += not i
-            if self._deaths[key] < _WORKERS_PER_TRIAL:
+            if i:
                 self._queue.hand_back(key)
             else:
-                reason = _reason(trial.error_file)
-                self._queue.fail(key, f"it lost {self._deaths[key]} workers: {reason}")
+                self._queue.fail(key, _reason(trial.error_file))
 
     @property
     def _queue(self) -> TrialQueue:

@@ -202,9 +202,8 @@ class Stage(_Stage):
     def __init__(self, asked):
         super().__init__(iter(()), Path("unused"))
         self.asked, self.over = asked, set()
-        self.phase = SimpleNamespace(
-            search=None, queue=SimpleNamespace(unfinished=lambda key: None)
-        )
+        queue = SimpleNamespace(unfinished=lambda key: None, rewind=lambda key, epoch: None)
+        self.phase = SimpleNamespace(search=None, queue=queue)
 
     def ask_together(self, workers):
         return self.asked.pop(0) if self.asked else []
