@@ -42,6 +42,9 @@ class ClosedFormUpdates:
         loss, score = self.measure(data)
         return loss * len(data), score * len(data), 0.0
 
+    def scale_rate(self, factor: float) -> None:
+        """Nothing: there is no rate."""
+
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
         return self._evaluation.measure(data)

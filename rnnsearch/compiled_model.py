@@ -61,9 +61,16 @@ class Compiled:
 
     @staticmethod
     def of_this_process() -> Compiled:
-        """Everything compiled so far."""
-        names = {step.library for plan in _PLANS.values() for step in plan.steps_compiled}
-        return Compiled(dict(_PLANS), build.read_libraries(names))
+        """Everything compiled so far whose libraries are still in the cache."""
+        libraries = build.read_libraries(
+            {step.library for plan in _PLANS.values() for step in plan.steps_compiled}
+        )
+        plans = {
+            key: plan
+            for key, plan in _PLANS.items()
+            if all(step.library in libraries for step in plan.steps_compiled)
+        }
+        return Compiled(plans, libraries)
 
     def install(self) -> None:
         """Take it over; libraries for another processor or compiler are left out, and rebuilt."""

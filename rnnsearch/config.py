@@ -207,6 +207,19 @@ class ModelSettings(_Strict):
     )
 
 
+class ScheduleConfig(_Strict):
+    """How the learning rate falls from epoch to epoch."""
+
+    kind: Literal["step", "plateau"] = Field(
+        description="step: every so many epochs; plateau: after an epoch whose validation loss is "
+        "not below the largest of so many before it."
+    )
+    epochs: int = Field(ge=1, le=100_000, description="How many.")
+    factor: Annotated[float, BeforeValidator(_number)] = Field(
+        gt=0, lt=1, description="What the rate is multiplied by."
+    )
+
+
 class TrainingSettings(_Strict):
     """How every model is trained."""
 
@@ -220,6 +233,9 @@ class TrainingSettings(_Strict):
     weight_decay: AmountSetting = Field(default=0.0, description="The optimizer's weight decay.")
     gradient_clip: AmountSetting = Field(
         default=0.0, description="Largest norm of the gradient; 0 for none."
+    )
+    schedule: ScheduleConfig | None = Field(
+        default=None, description="How the learning rate falls; it stays as it is if absent."
     )
 
 
@@ -363,6 +379,11 @@ class ResourcesConfig(_Strict):
     )
     cpus_per_trial: Annotated[float, BeforeValidator(_number)] = Field(default=1.0, gt=0)
     gpus_per_trial: Annotated[float, BeforeValidator(_number)] = Field(default=0.0, ge=0)
+    epoch_minutes: Annotated[float, BeforeValidator(_number)] = Field(
+        default=60.0,
+        gt=0,
+        description="An epoch that takes longer hangs: another worker takes its trial.",
+    )
 
 
 class TrackingConfig(_Strict):
@@ -452,6 +473,13 @@ def check_config(file: StudyFile) -> StudyConfig:
             problem = "`matched: false` needs a fixed `hidden_size`"
             raise file.error(("architectures", i, "matched"), problem)
         _check_published(config, i, file)
+    schedule, confirmed_on = config.training.schedule, config.confirmation.train_on
+    if schedule and schedule.kind == "plateau" and confirmed_on != "train":
+        problem = (
+            f"a plateau shows on the validation split, and `confirmation.train_on: {confirmed_on}` "
+            "trains on it; expected `kind: step`, or `train_on: train`"
+        )
+        raise file.error(("training", "schedule", "kind"), problem)
     return config
 
 

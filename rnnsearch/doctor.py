@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from rnnsearch.store import STOP_FILE, StudyStore
+from rnnsearch.task import DataSource
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,10 @@ def examine(store: StudyStore, *, fix: bool = False) -> list[Finding]:
         note("it says that it is running, and no process runs it")
         if fix:
             store.write_info(state="interrupted")
-    if fix and "run_id" in store.info:
-        _close_runs(store)
-    elif "run_id" in store.info and (open_runs := _open_runs(store)):
+    if "run_id" in store.info and (open_runs := _open_runs(store)):
         note(f"{open_runs} runs are left running in MLflow")
+        if fix:
+            _close_runs(store)
     for path in store.folder.rglob(".*.partial"):
         note(f"half a file: {path.name}")
         if fix:
@@ -81,6 +83,12 @@ def _open_runs(store: StudyStore) -> int:
 
 def _close_runs(store: StudyStore) -> None:
     from rnnsearch.study import stored_config
-    from rnnsearch.tracking import close_runs, resolve_uri
+    from rnnsearch.tracking import Tracker, resolve_uri
 
-    close_runs(resolve_uri(stored_config(store)[0].tracking.uri), store.info["run_id"])
+    info = store.info
+    tracker = Tracker(resolve_uri(stored_config(store)[0].tracking.uri), store.name)
+    with closing(tracker):
+        tracker.connect()
+        records = list(store.records(interrupted=True))
+        tracker.resume_study(info["run_id"], DataSource(**info["data"]), records)
+        tracker.finish_study("FINISHED" if info["state"] == "finished" else "KILLED", [])

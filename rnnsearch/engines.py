@@ -60,6 +60,9 @@ class Updates(Protocol):
             Sums over the samples of loss and metric, and over the updates of the gradient's norm.
         """
 
+    def scale_rate(self, factor: float) -> None:
+        """Update at so many times the configured learning rate from now on."""
+
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
 
@@ -180,6 +183,11 @@ class AutogradUpdates:
         loss_sum, score_sum, norm_sum = totals.tolist()
         return loss_sum, score_sum, norm_sum
 
+    def scale_rate(self, factor: float) -> None:
+        """Update at so many times the configured learning rate from now on."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = factor * self._config.learning_rate
+
     @torch.no_grad()
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
@@ -238,7 +246,7 @@ class ProgramUpdates:
             config.weight_decay,
             config.gradient_clip,
         )
-        self._plan = plan
+        self._plan, self._rate = plan, config.learning_rate
         self._program = Program(plan, self._member.names)
         self._batch_size = config.batch_size
         self._seconds_per_update = 0.01
@@ -265,6 +273,10 @@ class ProgramUpdates:
                 norm + measured.norm,
             )
         return loss, score, norm
+
+    def scale_rate(self, factor: float) -> None:
+        """Update at so many times the configured learning rate from now on."""
+        self._member.native.optimizer.rate = factor * self._rate
 
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""

@@ -23,9 +23,12 @@ from rnnsearch.trial import EpochMetrics, TrialSpec
 def share_a_program(specs: Sequence[TrialSpec]) -> bool:
     """Whether trials can train as one population: they differ in seeds and scalars only.
 
-    Those that carry a state from window to window train one by one.
+    Those that carry a state from window to window, or whose learning rate falls when the loss of
+    each stops falling, train one by one.
     """
-    together = len({_shape_of(spec) for spec in specs}) == 1 and not specs[0].model.shape.stride
+    first = specs[0]
+    alone = first.model.shape.stride or first.training.schedule.kind == "plateau"
+    together = len({_shape_of(spec) for spec in specs}) == 1 and not alone
     return together and specs[0].engine in POPULATION_ENGINES
 
 
@@ -86,6 +89,7 @@ class PopulationRun:
         samples, size = len(self._train), self._config.batch_size
         orders = {m: torch.randperm(samples, generator=self._shuffles[m]) for m in range(self._all)}
         totals = torch.zeros(3, len(members), dtype=torch.float64)
+        self._population.scale_rates(self._config.schedule.rate([math.nan] * self._epoch))
         for first in range(0, samples, size):
             index = torch.stack([orders[m][first : first + size] for m in members])
             measured = self._population.step(*self._take(index), self._task.loss, self._task.score)

@@ -23,6 +23,7 @@ _UNSAID: Mapping[str, Value] = {
     "weight_decay": 0.0,
     "gradient_clip": 0.0,
     "train_on": "train",
+    "schedule": "constant",
 }
 
 
@@ -242,6 +243,7 @@ def _options(spec: TrialSpec) -> str:
         "weight_decay": training.weight_decay,
         "gradient_clip": training.gradient_clip,
         "train_on": training.train_on,
+        "schedule": str(training.schedule),
     }
     return ", ".join(
         f"{name}={_text(value)}"

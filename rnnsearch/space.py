@@ -31,6 +31,7 @@ from rnnsearch.parameters import (
     defaults,
 )
 from rnnsearch.registry import Registry
+from rnnsearch.schedule import CONSTANT, Schedule
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
 from rnnsearch.study_file import KeyPath, StudyFile, dotted
 from rnnsearch.task import Task
@@ -148,8 +149,10 @@ class SearchSpace:
         solution = self.solve(values)
         settings: dict[str, Any] = {**self.fixed, **values}
         stage = config.search if phase == "search" else config.confirmation
+        falls = config.training.schedule
         training = TrainingConfig(
             epochs=stage.epochs or self.epochs,
+            schedule=Schedule(**falls.model_dump()) if falls else CONSTANT,
             train_on="train" if phase == "search" else config.confirmation.train_on,
             **{key: settings[key] for key in _TRAINING},
         )

@@ -93,9 +93,14 @@ class StudyStore:
             StoreError: the name is taken, or the folder cannot be written.
         """
         folder = cls.require_new(name)
+        # Under another name until it is whole: who looks at it meanwhile would make the database
+        # too, and one of the two would fail.
+        unfinished = cls(folder.with_name(f".{name}.{os.getpid()}.partial"))
         try:
-            folder.mkdir(parents=True)
-            (folder / "study.yaml").write_text(study_text, encoding="utf-8")
+            unfinished.folder.mkdir(parents=True)
+            (unfinished.folder / "study.yaml").write_text(study_text, encoding="utf-8")
+            unfinished._storage.engine.dispose()
+            unfinished.folder.rename(folder)
         except OSError as error:
             raise _unwritable(folder, error) from None
         return cls(folder)
@@ -233,6 +238,7 @@ class StudyStore:
                 TrialSpec.from_json(trial.user_attrs["spec"]),
                 _record(phase, label, trial).epochs,  # type: ignore[arg-type]
                 trial.user_attrs.get("checkpoint", 0),
+                trial.user_attrs.get("workers_lost", 0),
             )
             for trial in trials
             if trial.user_attrs.get("interrupted")
@@ -252,6 +258,7 @@ class Unfinished:
         spec: what it was asked to do.
         epochs: what it had measured.
         checkpoint: the epoch after which it was kept, or 0.
+        workers_lost: how many workers died over it.
     """
 
     key: str
@@ -260,6 +267,7 @@ class Unfinished:
     spec: TrialSpec
     epochs: tuple[EpochMetrics, ...]
     checkpoint: int
+    workers_lost: int
 
 
 def _record(phase: Phase, label: str, trial: optuna.trial.FrozenTrial) -> TrialRecord:
@@ -391,7 +399,9 @@ def list_stores() -> list[StudyStore]:
     if not studies_folder().is_dir():
         return []
     return [
-        StudyStore(f) for f in sorted(studies_folder().iterdir()) if (f / "study.yaml").exists()
+        StudyStore(f)
+        for f in sorted(studies_folder().iterdir())
+        if _NAME.fullmatch(f.name) and (f / "study.yaml").exists()
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -173,7 +173,8 @@ def _run(
             (store.folder / STOP_FILE).unlink(missing_ok=True)
             with _recorded(store, tracker, study, plan, is_resumed=resumed is not None):
                 phases = _phases(store, plan, splits, [tracker, *listeners], listeners)
-                run_trials(phases, config.resources, plan.task.direction, store.folder)
+                with closing(phases):  # while Ray is there, and not when it is collected
+                    run_trials(phases, config.resources, plan.task.direction, store.folder)
         _announce(listeners, "comparing")
         comparison = compare_study(store)
         files = write_comparison(store, comparison)
@@ -219,7 +220,7 @@ def _phases(
     splits: dict[str, Examples],
     hearing: Sequence[Listener],
     listeners: Sequence[StudyListener],
-) -> Iterator[Phase]:
+) -> Generator[Phase, None, None]:
     """The search, and when all of its trials have ended the confirmation."""
     from rnnsearch.tuning import Phase
 
@@ -240,14 +241,14 @@ def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]
     """Keep how long a phase took on how many workers, for the ledger."""
     from rnnsearch.tuning import trials_at_a_time
 
-    began = time.monotonic()
+    began, workers = time.monotonic(), trials_at_a_time(config.resources)
     try:
         yield
     finally:
         phases = store.info.get("phases", {})
         before = phases.get(phase, {}).get("seconds", 0.0)
         seconds = round(before + time.monotonic() - began, 3)
-        known = {"seconds": seconds, "workers": trials_at_a_time(config.resources)}
+        known = {"seconds": seconds, "workers": workers}
         store.write_info(phases={**phases, phase: known})
 
 

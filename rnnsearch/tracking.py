@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from urllib.parse import urlsplit
 
 # MLflow reads these when it is imported.
@@ -69,6 +69,10 @@ for _name in ("mlflow", "alembic"):
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _TAG_LIMIT, _PARAMETER_LIMIT = 7_000, 6_000
 _BATCH_LIMIT = 1_000  # metrics that MLflow takes at a time
+# A server that restarts is back within minutes; what came up meanwhile is written then.
+_PATIENCE_S = 300.0
+_BETWEEN_TRIES_S = 5.0
+_PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 
 
 def local_uri() -> str:
@@ -95,7 +99,8 @@ class Tracker:
     The runs nest: one run for the study; below it one for each trial of the search, and one for
     each confirmed configuration, with its seeds below that. All writing happens in one thread of
     the driver, so that a slow server does not hold up the trials and a database file has one
-    writer. Epochs that finish while it is busy go into one batch.
+    writer. Epochs that finish while it is busy go into one batch. A server that goes away is tried
+    again for five minutes, and then given up: resuming the study writes what it missed.
 
     Args:
         uri: the tracking store.
@@ -110,6 +115,8 @@ class Tracker:
         self._unwritten: dict[str, list[Metric]] = {}
         self._lock = Lock()
         self._failed: Exception | None = None
+        self._gone_since: float | None = None
+        self._hurry = Event()
         self._source: DataSource | None = None
 
     def connect(self) -> None:
@@ -250,12 +257,16 @@ class Tracker:
     def _write_anew(self, key: str, record: TrialRecord, found: Run | None) -> None:
         assert record.spec is not None
         assert record.complexity is not None
+        written = 0
         if found is None:
             self._open_trial(key, record.spec, record.complexity)
         else:
             self._runs[key] = found.info.run_id
+            history = self._client.get_metric_history(found.info.run_id, "train/loss")
+            written = max((metric.step for metric in history), default=0)
         now = _milliseconds()
-        metrics = [m for e in record.epochs for m in _metrics_of(e, record.spec.metric, now)]
+        missing = [epoch for epoch in record.epochs if epoch.epoch > written]
+        metrics = [m for e in missing for m in _metrics_of(e, record.spec.metric, now)]
         for first in range(0, len(metrics), _BATCH_LIMIT):
             self._client.log_batch(self._runs[key], metrics=metrics[first : first + _BATCH_LIMIT])
         outcome = None
@@ -276,10 +287,14 @@ class Tracker:
         self._later(lambda: self._write_metrics(key))
 
     def _write_metrics(self, key: str) -> None:
-        with self._lock:
-            metrics = self._unwritten.pop(key, [])
-        for first in range(0, len(metrics), _BATCH_LIMIT):
-            self._client.log_batch(self._runs[key], metrics=metrics[first : first + _BATCH_LIMIT])
+        while True:
+            with self._lock:
+                metrics = self._unwritten.get(key, [])[:_BATCH_LIMIT]
+            if not metrics:
+                return
+            self._client.log_batch(self._runs[key], metrics=metrics)
+            with self._lock:  # only now: if the server went away, they are still to be written
+                del self._unwritten[key][: len(metrics)]
 
     def trial_finished(
         self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
@@ -298,6 +313,8 @@ class Tracker:
                 self._client.log_artifact(run_id, str(path))
             self._client.set_terminated(run_id, status)
 
+        if status != "FINISHED":
+            self._hurry.set()  # somebody waits for the terminal
         self._later(close)
         self.flush()
 
@@ -320,7 +337,8 @@ class Tracker:
                 f"MLflow stopped taking results ({hide_password(self.uri)}): "
                 f"{_reason(self._failed, self.uri)}. "
                 f"The study's own records are complete: `rnnsearch study compare "
-                f"{self._experiment}` shows them"
+                f"{self._experiment}` shows them, and `rnnsearch study resume "
+                f"{self._experiment}` writes to MLflow what it missed"
             )
             raise TrackingError(msg) from self._failed
 
@@ -330,14 +348,28 @@ class Tracker:
 
     def _later(self, write: Callable[[], object]) -> None:
         def guarded() -> None:
-            if self._failed is None:
+            while self._failed is None:
                 try:
                     write()
                 except (MlflowException, OSError) as error:
-                    self._failed = error
+                    self._wait_for_it(error)
+                else:
+                    self._gone_since = None
+                    return
 
         future: Future[None] = self._writer.submit(guarded)
         future.add_done_callback(_raise_bug)
+
+    def _wait_for_it(self, error: Exception) -> None:
+        """Wait a little for a store that did not answer, or give it up."""
+        if self._gone_since is None:
+            self._gone_since = time.monotonic()
+            shown, reason = hide_password(self.uri), _reason(error, self.uri)
+            logging.getLogger("rnnsearch").warning("MLflow (%s): %s", shown, reason)
+        passes = not isinstance(error, MlflowException) or error.error_code in _PASSING
+        too_long = time.monotonic() > self._gone_since + _PATIENCE_S
+        if not passes or too_long or self._hurry.wait(_BETWEEN_TRIES_S):
+            self._failed = error
 
     def _open_trial(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
         parent = self._runs["study"]
@@ -498,6 +530,7 @@ def flat_parameters(spec: TrialSpec) -> dict[str, str | int | float | bool]:
     del model["shape"]
     options = model.pop("options")
     head_options = model.pop("head_options")
+    training["schedule"] = str(spec.training.schedule)
     return {
         **model,
         **{f"options.{k}": v for k, v in options.items()},
@@ -564,15 +597,6 @@ def open_runs(uri: str, run_id: str) -> list[str]:
         shown = hide_password(uri)
         msg = f"the MLflow tracking store {shown} does not answer: {_reason(error, uri)}"
         raise TrackingError(msg) from error
-
-
-def close_runs(uri: str, run_id: str) -> int:
-    """Close the runs of a study that nobody runs any more; gives how many."""
-    found = open_runs(uri, run_id)
-    client = MlflowClient(uri)
-    for run in found:
-        client.set_terminated(run, "KILLED")
-    return len(found)
 
 
 def log_files(uri: str, run_id: str, files: list[Path]) -> None:

@@ -58,6 +58,7 @@ class TrainingRun:
         self.train, self.validation = train, validation
         self._metric_of, self._carries = task.metric_of, spec.model.shape.stride > 0
         self.epoch, self.updates, self.seconds = 0, 0, 0.0
+        self._validation_losses: list[float] = []
 
     def run_epoch(self) -> EpochMetrics:
         """Train for one epoch and evaluate.
@@ -71,6 +72,7 @@ class TrainingRun:
         else:
             order = torch.randperm(len(self.train), generator=self.shuffle)
         updates = math.ceil(len(order) / self.config.batch_size)
+        self._updates.scale_rate(self.config.schedule.rate(self._validation_losses))
         totals = self._updates.train(self.train, order)
         stepped = time.perf_counter()
         self.epoch += 1
@@ -88,6 +90,7 @@ class TrainingRun:
                 what = "metric" if math.isfinite(validation_loss) else "loss"
                 msg = f"validation {what} is not finite in epoch {self.epoch}"
                 raise DivergedError(msg)
+        self._validation_losses.append(validation_loss)
         self.seconds += time.perf_counter() - started
         return EpochMetrics(
             epoch=self.epoch,
@@ -115,6 +118,7 @@ class TrainingRun:
             "epoch": self.epoch,
             "updates": self.updates,
             "seconds": self.seconds,
+            "validation_losses": self._validation_losses,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -124,3 +128,4 @@ class TrainingRun:
         self.shuffle.set_state(state["shuffle"])
         self.epoch, self.updates = state["epoch"], state["updates"]
         self.seconds = state["seconds"]
+        self._validation_losses = list(state["validation_losses"])

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from rnnsearch.model import Complexity, ModelSpec
 from rnnsearch.parameters import Value
+from rnnsearch.schedule import CONSTANT, Schedule
 from rnnsearch.sequence_model import SequenceShape
 
 Phase: TypeAlias = Literal["search", "confirmation"]
@@ -27,6 +28,7 @@ class TrainingConfig:
         weight_decay: the optimizer's weight decay.
         gradient_clip: largest norm of the gradient, clipped after the backward pass; 0 for none.
         train_on: the split to train on; `train+validation` only without a search, or to confirm.
+        schedule: how the learning rate falls from epoch to epoch.
     """
 
     epochs: int
@@ -36,6 +38,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     gradient_clip: float = 0.0
     train_on: str = "train"
+    schedule: Schedule = CONSTANT
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ class TrialSpec:
         model = fields.pop("model")
         model["shape"] = SequenceShape(**model["shape"])
         model["wrappers"] = tuple((name, options) for name, options in model.get("wrappers", ()))
-        training = TrainingConfig(**fields.pop("training"))
+        training = fields.pop("training")
+        training["schedule"] = Schedule(**training.get("schedule", {}))
+        training = TrainingConfig(**training)
         return cls(model=ModelSpec(**model), training=training, **fields)
 
 

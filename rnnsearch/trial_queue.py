@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 from rnnsearch.config import StudyConfig
 from rnnsearch.engines import POPULATION_ENGINES
@@ -26,13 +26,16 @@ from rnnsearch.store import (
     make_sampler,
 )
 from rnnsearch.task import Direction
-from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
+from rnnsearch.trial import EpochMetrics, Phase, TrialSpec, TrialState
 from rnnsearch.worker import Outcome
 
 _MOST_DRAWS = 100
 # Trials that one worker takes at a time last about so long together: short ones would otherwise
 # spend more time on being handed out than on training.
 _TOGETHER_S = 5.0
+# How many workers a trial may lose before it counts as failed: a node that vanishes is not its
+# fault, a worker that runs out of memory each time is.
+_WORKERS_PER_TRIAL = 3
 
 
 class Listener(Protocol):
@@ -61,19 +64,43 @@ class TrialQueue:
     """Hands out trials, equally many for each row, and records what became of them.
 
     Args:
+        store: the study's.
+        config: the study.
+        spaces: its rows.
+        direction: `maximize` or `minimize`.
         listeners: who hears of every trial.
     """
 
-    def __init__(self, listeners: Sequence[Listener]) -> None:
-        self._listeners = listeners
+    phase: ClassVar[Phase]
+
+    def __init__(
+        self,
+        store: StudyStore,
+        config: StudyConfig,
+        spaces: Sequence[SearchSpace],
+        direction: Direction,
+        listeners: Sequence[Listener],
+    ) -> None:
+        self._store, self._config, self._listeners = store, config, listeners
+        self._spaces = {space.label: space for space in spaces}
+        self._studies = {
+            label: store.optuna_study(self.phase, label, direction) for label in self._spaces
+        }
         self._live: dict[str, _Live] = {}
         self._handed_back: list[str] = []
+        self._unfinished = [
+            one for study in self._studies.values() for one in store.unfinished(study)
+        ]
         self._anew: dict[str, Unfinished] = {}
         self.done = 0  # trials that had ended when the study was resumed
         self.total = 0
 
     def ask(self) -> tuple[str, TrialSpec] | None:
         """Take the next trial, or None when there is none left."""
+        return self._begin_anew(self._unfinished.pop(0)) if self._unfinished else self._ask_new()
+
+    def _ask_new(self) -> tuple[str, TrialSpec] | None:
+        """Take the next trial that was never begun."""
         raise NotImplementedError
 
     def ask_together(self, workers: int) -> list[tuple[str, TrialSpec]]:
@@ -89,7 +116,7 @@ class TrialQueue:
         if self._handed_back:
             key = self._handed_back.pop(0)
             return [(key, self._live[key].spec)]
-        alone = self._has_unfinished()
+        alone = bool(self._unfinished)
         first = self.ask()
         if first is None:
             return []
@@ -108,17 +135,13 @@ class TrialQueue:
         """Take a worker's share of the trials that can train as one population with another."""
         return []
 
-    def _has_unfinished(self) -> bool:
-        """Whether the next trial is one that was interrupted."""
-        return False
-
     def _known_beforehand(self) -> int:
         """Trials that could be handed out now without a result being missed."""
         return 0
 
     def _seconds_of(self, spec: TrialSpec) -> float:
         """Estimated seconds of a trial."""
-        return math.inf
+        return self._spaces[spec.label].epoch_seconds * spec.training.epochs
 
     def hand_back(self, key: str) -> None:
         """Let a trial that its worker never got to be asked for again."""
@@ -133,11 +156,9 @@ class TrialQueue:
         """Trials handed out and not finished."""
         return len(self._live)
 
-    def _start(
-        self, space: SearchSpace, trial: OpenTrial, spec: TrialSpec
-    ) -> tuple[str, TrialSpec]:
+    def _start(self, trial: OpenTrial, spec: TrialSpec) -> tuple[str, TrialSpec]:
         key = f"{spec.phase}/{spec.label}/{trial.number}"
-        complexity = measure_complexity(space.architecture, spec.model)
+        complexity = measure_complexity(self._spaces[spec.label].architecture, spec.model)
         trial.note(spec=spec.to_json(), complexity=complexity.__dict__)
         self._live[key] = _Live(trial, spec)
         for listener in self._listeners:
@@ -182,20 +203,43 @@ class TrialQueue:
         live.trial.fail(reason)
         self._tell(key, live.spec, "FAIL", reason, None)
 
+    def lose(self, keys: Sequence[str], reason: str) -> None:
+        """Record that a worker died, and let its trials be asked for again.
+
+        The first, which may be to blame, and those that had trained beside it begin anew where
+        they were kept last, each with a worker to itself; one that lost too many is failed. The
+        worker never got to the others.
+        """
+        for key in keys:
+            live = self._live[key]
+            if key != keys[0] and live.last is None:
+                self.hand_back(key)
+                continue
+            lost = 1 + (self._anew[key].workers_lost if key in self._anew else 0)
+            if lost == _WORKERS_PER_TRIAL:
+                self.fail(key, f"it lost {lost} workers: {reason}")
+                continue
+            live.trial.note(workers_lost=lost)
+            self._interrupt(key, reason)
+            study = self._studies[live.spec.label]
+            self._unfinished += [one for one in self._store.unfinished(study) if one.key == key]
+
     def interrupt_all(self, reason: str) -> None:
         """Record that every trial still running was interrupted, and may be begun anew."""
         for key in list(self._live):
-            live = self._live.pop(key)
-            live.trial.interrupt(reason)
-            self._tell(key, live.spec, "FAIL", reason, None)
+            self._interrupt(key, reason)
 
-    def _begin_anew(
-        self, space: SearchSpace, study: Any, unfinished: Unfinished
-    ) -> tuple[str, TrialSpec]:
+    def _interrupt(self, key: str, reason: str) -> None:
+        live = self._live.pop(key)
+        live.trial.interrupt(reason)
+        self._tell(key, live.spec, "FAIL", reason, None)
+
+    def _begin_anew(self, unfinished: Unfinished) -> tuple[str, TrialSpec]:
         """Begin a trial again that was interrupted: the same trial."""
-        free = space.free if unfinished.spec.phase == "search" else {}
-        trial = OpenTrial.anew(study, unfinished, free)
-        key, spec = self._start(space, trial, unfinished.spec)
+        label = unfinished.spec.label
+        free = self._spaces[label].free if self.phase == "search" else {}
+        trial = OpenTrial.anew(self._studies[label], unfinished, free)
+        key, spec = self._start(trial, unfinished.spec)
         self._anew[key] = unfinished
         return key, spec
 
@@ -229,6 +273,8 @@ def _most_together(seconds: float) -> int:
 class SearchQueue(TrialQueue):
     """The search: Optuna draws each row's trials, and the rows take turns."""
 
+    phase: ClassVar[Phase] = "search"
+
     def __init__(
         self,
         store: StudyStore,
@@ -237,45 +283,31 @@ class SearchQueue(TrialQueue):
         direction: Direction,
         listeners: Sequence[Listener],
     ) -> None:
-        super().__init__(listeners)
-        self._config, self._spaces = config, spaces
-        trials = config.search.trials
-        self._studies = [store.optuna_study("search", s.label, direction) for s in spaces]
-        self._unfinished = [
-            (row, one) for row, study in enumerate(self._studies) for one in store.unfinished(study)
-        ]
+        super().__init__(store, config, spaces, direction, listeners)
         done = Counter(r.label for r in store.records() if r.phase == "search" and r.spec)
-        again = Counter(row for row, _ in self._unfinished)
-        self._asked = [done[space.label] + again[row] for row, space in enumerate(spaces)]
-        self._drawn_blindly = draws_before_results(config.search.sampler, trials)
+        again = Counter(one.spec.label for one in self._unfinished)
+        self._asked = {label: done[label] + again[label] for label in self._spaces}
+        self._drawn_blindly = draws_before_results(config.search.sampler, config.search.trials)
         self.done = done.total()
-        self.total = trials * len(spaces)
-
-    def _has_unfinished(self) -> bool:
-        return bool(self._unfinished)
+        self.total = config.search.trials * len(spaces)
 
     def _known_beforehand(self) -> int:
         if self._config.search.scheduler != "none":  # it stops trials one by one
             return 0
-        return sum(max(0, self._drawn_blindly - asked) for asked in self._asked)
+        return sum(max(0, self._drawn_blindly - asked) for asked in self._asked.values())
 
-    def _seconds_of(self, spec: TrialSpec) -> float:
-        return _seconds_of(self._spaces, spec)
-
-    def ask(self) -> tuple[str, TrialSpec] | None:
-        if self._unfinished:
-            row, unfinished = self._unfinished.pop(0)
-            return self._begin_anew(self._spaces[row], self._studies[row], unfinished)
-        if (fewest := min(self._asked)) >= self._config.search.trials:
+    def _ask_new(self) -> tuple[str, TrialSpec] | None:
+        label = min(self._asked, key=self._asked.__getitem__)
+        number = self._asked[label]
+        if number >= self._config.search.trials:
             return None
-        row = self._asked.index(fewest)
-        self._asked[row] += 1
-        space, study = self._spaces[row], self._studies[row]
+        self._asked[label] += 1
+        space, study = self._spaces[label], self._studies[label]
         # Of its own seed for every trial: what is drawn depends on the trials before it, and not on
         # whether the study was resumed between them.
         study.sampler = make_sampler(
             self._config.search.sampler,
-            derive_seed(self._config.seed, f"sampler/{space.label}", fewest),
+            derive_seed(self._config.seed, f"sampler/{label}", number),
             self._config.search.trials,
         )
         for _ in range(_MOST_DRAWS):
@@ -283,19 +315,21 @@ class SearchQueue(TrialQueue):
             values = trial.suggest(space.free)
             trial.note(values=values)
             try:
-                spec = space.trial(self._config, values, phase="search", number=fewest)
+                spec = space.trial(self._config, values, phase="search", number=number)
             except BudgetError as error:
                 # Between two points at which the plan tried the budget, a tight tolerance can
                 # still be missed. Another draw takes its place: no row loses a trial to it.
                 trial.fail(str(error))
                 continue
-            return self._start(space, trial, spec)
-        msg = f"`{space.label}`: {_MOST_DRAWS} draws in a row met no width at the budget"
+            return self._start(trial, spec)
+        msg = f"`{label}`: {_MOST_DRAWS} draws in a row met no width at the budget"
         raise RnnsearchError(f"{msg}; widen `budget.tolerance`")
 
 
 class ConfirmationQueue(TrialQueue):
     """The confirmation: each row's best configurations, each on the same fresh seeds."""
+
+    phase: ClassVar[Phase] = "confirmation"
 
     def __init__(
         self,
@@ -305,39 +339,28 @@ class ConfirmationQueue(TrialQueue):
         direction: Direction,
         listeners: Sequence[Listener],
     ) -> None:
-        super().__init__(listeners)
-        self._store, self._config, self._direction = store, config, direction
+        super().__init__(store, config, spaces, direction, listeners)
         best = {space.label: best_values(store, config, space, direction) for space in spaces}
+        begun = {
+            (r.label, r.spec.rank, r.spec.seed)
+            for r in store.records()
+            if r.phase == "confirmation" and r.spec
+        } | {(one.spec.label, one.spec.rank, one.spec.seed) for one in self._unfinished}
         # Seeds in the outer loop: if time runs out, all rows have as many as each other.
-        self._waiting = [
+        wanted = [
             (space, rank, values, number)
             for number in range(config.confirmation.seeds)
             for space in spaces
             for rank, values in enumerate(best[space.label])
         ]
-        self.total = len(self._waiting)
-        self._spaces = spaces
-        self._unfinished = [
-            (space, study, one)
-            for space in spaces
-            for study in [store.optuna_study("confirmation", space.label, direction)]
-            for one in store.unfinished(study)
-        ]
-        begun = {
-            (r.label, r.spec.rank, r.spec.seed)
-            for r in store.records()
-            if r.phase == "confirmation" and r.spec
-        } | {(one.spec.label, one.spec.rank, one.spec.seed) for _, _, one in self._unfinished}
         self._waiting = [
-            w
-            for w in self._waiting
-            if (w[0].label, w[1], derive_seed(config.seed, "confirmation", w[3])) not in begun
+            (space, rank, values, number)
+            for space, rank, values, number in wanted
+            if (space.label, rank, derive_seed(config.seed, "confirmation", number)) not in begun
         ]
+        self.total = len(wanted)
         self.done = self.total - len(self._waiting) - len(self._unfinished)
         self._waiting.reverse()
-
-    def _has_unfinished(self) -> bool:
-        return bool(self._unfinished)
 
     def _known_beforehand(self) -> int:
         return len(self._waiting)
@@ -352,30 +375,18 @@ class ConfirmationQueue(TrialQueue):
             found.append(self._begin(waiting))
         return found
 
-    def _seconds_of(self, spec: TrialSpec) -> float:
-        return _seconds_of(self._spaces, spec)
-
-    def ask(self) -> tuple[str, TrialSpec] | None:
-        if self._unfinished:
-            return self._begin_anew(*self._unfinished.pop(0))
-        if not self._waiting:
-            return None
-        return self._begin(self._waiting.pop())
+    def _ask_new(self) -> tuple[str, TrialSpec] | None:
+        return self._begin(self._waiting.pop()) if self._waiting else None
 
     def _begin(
         self, waiting: tuple[SearchSpace, int, dict[str, Value], int]
     ) -> tuple[str, TrialSpec]:
         space, rank, values, number = waiting
-        study = self._store.optuna_study("confirmation", space.label, self._direction)
+        study = self._studies[space.label]
         trial = OpenTrial(study, study.ask())
         trial.note(values=values, rank=rank)
         spec = space.trial(self._config, values, phase="confirmation", number=number, rank=rank)
-        return self._start(space, trial, spec)
-
-
-def _seconds_of(spaces: Sequence[SearchSpace], spec: TrialSpec) -> float:
-    epoch_s = next(space.epoch_seconds for space in spaces if space.label == spec.label)
-    return epoch_s * spec.training.epochs
+        return self._start(trial, spec)
 
 
 def best_values(

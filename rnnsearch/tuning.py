@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import hashlib
 import logging
 import math
 import os
@@ -188,7 +190,11 @@ def run_trials(
     mode = "max" if direction == "maximize" else "min"
     stage = _Stage(phases, folder)
     worker = tune.with_resources(
-        tune.with_parameters(_Trial, compiled=Compiled.of_this_process()),
+        tune.with_parameters(
+            _Trial,
+            compiled=Compiled.of_this_process(),
+            epoch_s=60 * resources.epoch_minutes,
+        ),
         {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
     )
     tuner = tune.Tuner(
@@ -280,8 +286,11 @@ class _Stage:
 class _Trial(tune.Trainable):
     """A worker that Tune reuses: the trials of one suggestion, then those of the next."""
 
-    def setup(self, config: dict[str, Any], compiled: Compiled | None = None) -> None:
+    def setup(
+        self, config: dict[str, Any], compiled: Compiled | None = None, epoch_s: float = 0.0
+    ) -> None:
         assert compiled is not None
+        self._epoch_s = epoch_s
         # Ray's resources are a promise between trials; torch has to be told to keep it.
         held = self.trial_resources.required_resources if self.trial_resources else {}
         threads = max(1, int(held.get("CPU", 1)))
@@ -300,7 +309,12 @@ class _Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train for some seconds, or to the next epoch at which somebody may stop the trial."""
-        news = self._worker.train()
+        # A watch that needs no interpreter: compiled code and deadlocks do not stop it.
+        faulthandler.dump_traceback_later(self._epoch_s, exit=True, file=2)
+        try:
+            news = self._worker.train()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         if not self._trials:
             time.sleep(_BETWEEN_LOOKS_S)
         epochs = [epoch for one in news for epoch in one.epochs]
@@ -381,7 +395,10 @@ class _QueueSearcher(Searcher):
         epochs = [epoch for epoch in before.epochs if epoch.epoch <= before.checkpoint]
         if not path.is_file() or len(epochs) < before.checkpoint:
             return b""
-        content = path.read_bytes()
+        content = _unsealed(path.read_bytes())
+        if content is None:  # a disk that lies costs the trial what it had trained, no more
+            path.unlink()
+            return b""
         path.replace(path.with_name(_checkpoint_file(key, before.checkpoint)))
         queue.go_on(key, epochs)
         queue.checkpoint(key, before.checkpoint)
@@ -418,13 +435,9 @@ class _QueueCallback(tune.Callback):
             self._queue.finish(key, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        # What goes wrong in training comes as news: this is the worker itself, or its machine. The
-        # first trial that had not ended is to blame; the worker never got to those behind it.
-        for i, key in enumerate(self._keys(trial)):
-            if i:
-                self._queue.hand_back(key)
-            else:
-                self._queue.fail(key, _reason(trial.error_file))
+        # What goes wrong in training comes as news: this is the worker itself, or its machine.
+        if keys := self._keys(trial):
+            self._queue.lose(keys, _reason(trial.error_file))
 
     @property
     def _queue(self) -> TrialQueue:
@@ -436,7 +449,7 @@ class _QueueCallback(tune.Callback):
             self._queue.report(news.key, news.epochs, at_once=news.checkpoint is not None)
         if news.checkpoint is not None:
             epoch, content = news.checkpoint
-            self._write("checkpoints", _checkpoint_file(news.key, epoch), content)
+            self._write("checkpoints", _checkpoint_file(news.key, epoch), _sealed(content))
             self._queue.checkpoint(news.key, epoch)
             self._drop_checkpoints(news.key, but=epoch)
         if news.is_last:
@@ -474,6 +487,17 @@ class _QueueCallback(tune.Callback):
 
 def _checkpoint_file(key: str, epoch: int | str) -> str:
     return f"{key.replace('/', '-')}.{epoch}.pt"
+
+
+def _sealed(content: bytes) -> bytes:
+    """Content behind its hash, by which damage is noticed."""
+    return hashlib.sha256(content).digest() + content
+
+
+def _unsealed(sealed: bytes) -> bytes | None:
+    """What was sealed, or None if it is not what it was."""
+    content = sealed[32:]
+    return content if _sealed(content) == sealed else None
 
 
 def _reason(error_file: str | None) -> str:

@@ -11,6 +11,25 @@ import pytest
 if (_ROOT := str(Path(__file__).parents[1])) not in sys.path:
     sys.path.append(_ROOT)
 
+# Files whose tests run whole studies. They begin first: the last of them would otherwise keep one
+# core busy while the others have nothing left.
+_LONG = (
+    "lifecycle",
+    "faults",
+    "study",
+    "stranger",
+    "tuning",
+    "tracking",
+    "deploy",
+    "readme",
+    "cli",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of long files before the others."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in _LONG)
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

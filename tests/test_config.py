@@ -189,7 +189,7 @@ REFUSALS = {
     "an unknown key below another": (
         _with("epochs: 2", "epochs: 2\n  learing_rate: 1"),
         "my.yaml:12: training.learing_rate: unknown key. Did you mean `learning_rate`? Known: "
-        "epochs, batch_size, learning_rate, optimizer, weight_decay, gradient_clip.",
+        "epochs, batch_size, learning_rate, optimizer, weight_decay, gradient_clip, schedule.",
     ),
     "an unknown key in a list": (
         _with("options: {clamp: soft}", "option: {clamp: soft}"),
@@ -200,7 +200,7 @@ REFUSALS = {
     "an unknown key below a list": (
         _with("options: {clamp: soft}", "training: {epoch: 3}"),
         "my.yaml:7: architectures[1].training.epoch: unknown key. Did you mean `epochs`? Known: "
-        "epochs, batch_size, learning_rate, optimizer, weight_decay, gradient_clip.",
+        "epochs, batch_size, learning_rate, optimizer, weight_decay, gradient_clip, schedule.",
     ),
     "an unknown key of a task": (
         _with("task: digits", "task: {name: digits, option: 3}"),
@@ -214,6 +214,13 @@ REFUSALS = {
     "an unknown key with nothing near": (
         f"{STUDY}confirmation: {{xyz: 1}}\n",
         "my.yaml:12: confirmation.xyz: unknown key. Known: seeds, best, epochs, train_on.",
+    ),
+    "a plateau of a split that is trained on": (
+        f"{STUDY}  schedule: {{kind: plateau, epochs: 2, factor: 0.5}}\n"
+        "confirmation: {train_on: train+validation}\n",
+        "my.yaml:12: training.schedule.kind: a plateau shows on the validation split, and "
+        "`confirmation.train_on: train+validation` trains on it; expected `kind: step`, or "
+        "`train_on: train`",
     ),
     "a merge key": (
         f"{STUDY}search:\n  <<: {{trials: 3}}\n",

@@ -355,9 +355,8 @@ def test_a_trial_that_failed_before_it_was_specified_has_a_record_too(store: Stu
     assert record.reason == "no width meets the budget"
 
 
-def test_a_study_without_trials_has_no_records_and_gets_no_database(store: StudyStore) -> None:
+def test_a_study_without_trials_has_no_records(store: StudyStore) -> None:
     assert list(store.records()) == []
-    assert not (store.folder / "trials.db").exists()
 
 
 def test_a_specification_that_differs_is_told_apart(store: StudyStore) -> None:

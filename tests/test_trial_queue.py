@@ -316,6 +316,52 @@ def test_a_trial_that_ends_without_an_outcome_is_pruned(epochs: int, reason: str
     assert queue.running == 0
 
 
+def test_a_trial_that_loses_its_worker_is_begun_anew_with_what_was_drawn_for_it() -> None:
+    study, heard = Study(rows=["lstm"], trials=1), Heard()
+    queue = study.search(heard)
+    key, spec = _ask(queue)
+    queue.report(key, [_epoch(1, 0.5)])
+    queue.checkpoint(key, 1)
+    queue.lose([key], "it died")
+    assert heard.events[-1] == ("finished", key, "FAIL", "it died")
+    assert not list(study.store.records())
+    again, same = _ask(queue)
+    assert (again, same) == ("search/lstm/1", spec)
+    before = queue.unfinished(again)
+    assert before is not None
+    assert (before.key, before.checkpoint, [e.epoch for e in before.epochs]) == (key, 1, [1])
+    _finish(queue, again, 0.75)
+    assert queue.ask() is None
+    assert [(r.number, r.state) for r in study.store.records()] == [(1, "COMPLETE")]
+
+
+def test_a_trial_that_loses_three_workers_is_failed() -> None:
+    study = Study(rows=["lstm"], trials=1)
+    queue = study.search()
+    for _ in range(2):
+        queue.lose([_ask(queue)[0]], "it died")
+    # How often is remembered by the store: a resumed study goes on counting.
+    queue = study.search()
+    queue.lose([_ask(queue)[0]], "it died")
+    (record,) = study.store.records()
+    assert (record.state, record.reason) == ("FAIL", "it lost 3 workers: it died")
+    assert queue.ask() is None
+
+
+def test_of_a_lost_worker_s_trials_those_that_it_never_got_to_stay_the_same_trials() -> None:
+    study, heard = Study(rows=["lstm"], trials=0, seeds=3), Heard()
+    queue = study.confirm(heard)
+    (first, _), (beside, _), (behind, _) = _ask_all(queue)
+    queue.report(beside, [_epoch(1, 0.5)])
+    queue.lose([first, beside, behind], "it died")
+    assert [e[1] for e in heard.events if e[0] == "finished"] == [first, beside]
+    assert [key for key, _ in queue.ask_together(1)] == [behind]
+    # One by one, to learn which of them it was.
+    assert [key for key, _ in queue.ask_together(1)] == ["confirmation/lstm/3"]
+    assert [key for key, _ in queue.ask_together(1)] == ["confirmation/lstm/4"]
+    assert queue.ask_together(1) == []
+
+
 def test_a_trial_that_fails_keeps_its_reason() -> None:
     study, heard = Study(rows=["lstm"]), Heard()
     queue = study.search(heard)

@@ -198,8 +198,9 @@ def install(name: str, content: bytes) -> Path:
 
 
 def read_libraries(names: Iterable[str]) -> dict[str, bytes]:
-    """Content of built libraries, by file name."""
-    return {name: (cache_folder() / name).read_bytes() for name in names}
+    """Content of built libraries, by file name; without those that somebody has removed."""
+    paths = {name: cache_folder() / name for name in names}
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
 
 
 def install_matching(libraries: Mapping[str, bytes]) -> None:

@@ -42,7 +42,8 @@ class FlatOptimizer:
         if name not in _MOMENTS:
             raise ValueError(f"no optimizer `{name}`; known: {', '.join(_MOMENTS)}")
         self.name, self.weight_decay = name, weight_decay
-        self.rates = flat.new_tensor(list(learning_rates)).unsqueeze(1)
+        self._configured = flat.new_tensor(list(learning_rates)).unsqueeze(1)
+        self.rates = self._configured.clone()
         # Counts, and powers of betas, are exact to the last digit of a float32 only in float64.
         self.updates = torch.zeros((), dtype=torch.float64, device=flat.device)
         self.moments = [torch.zeros_like(flat) for _ in range(_MOMENTS[name])]
@@ -70,7 +71,12 @@ class FlatOptimizer:
             )
             flat.sub_(self.rates / of_mean * mean / (square.sqrt() / of_square.sqrt() + _EPSILON))
 
+    def scale_rates(self, factor: float) -> None:
+        """Update at so many times the learning rates that were given."""
+        self.rates.copy_(factor * self._configured)  # in place: graphs have its address
+
     def keep(self, rows: Sequence[int]) -> None:
         """Let go of all members but some."""
+        self._configured = self._configured[list(rows)]
         self.rates = self.rates[list(rows)]
         self.moments = [moment[list(rows)] for moment in self.moments]

@@ -82,6 +82,10 @@ class VmappedPopulation:
         self._verified = False
         self._take_leaves()
 
+    def scale_rates(self, factor: float) -> None:
+        """Update at so many times the learning rates that were given."""
+        self._optimizer.scale_rates(factor)
+
     def step(
         self,
         inputs: Tensor,

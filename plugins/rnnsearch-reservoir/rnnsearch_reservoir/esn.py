@@ -82,7 +82,8 @@ class EchoStateNetwork(SequenceModel):
         from_inputs = torch.empty(hidden_size, shape.input_size + 1).uniform_(-1, 1)
         recurrent = torch.randn(hidden_size, hidden_size)
         recurrent = recurrent * (torch.rand(hidden_size, hidden_size) < density)
-        radius = torch.linalg.eigvals(recurrent).abs().max()
+        # Eigenvalues of a matrix that is not normal lose half their digits: float64.
+        radius = torch.linalg.eigvals(recurrent.double()).abs().max().to(recurrent.dtype)
         # A small sparse matrix may have no cycle, and so no eigenvalue but zero.
         scale = torch.where(radius > 1e-6, spectral_radius / radius.clamp(min=1e-6), radius)
         self.register_buffer("from_inputs", input_scale * from_inputs)

@@ -1,0 +1,201 @@
+"""A study in a home of its own whose processes a test may kill, and what it left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+
+from rnnsearch.store import StudyStore
+
+from .command import run, write_study
+
+# What each state of a trial is in MLflow.
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+
+
+class Life:
+    """The study `life`: two rows, trials of a second or two on digits, one worker.
+
+    Args:
+        home: where it lives.
+        trials: search trials of each row.
+        seeds: confirmation seeds of each row.
+        environment: variables for its processes.
+        changes: what else differs in its study file.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        trials: int = 3,
+        seeds: int = 2,
+        environment: Mapping[str, str] | None = None,
+        **changes: Any,
+    ) -> None:
+        self.home, self.wanted = home, 2 * (trials + seeds)
+        self.environment = {
+            **os.environ,
+            "RNNSEARCH_HOME": str(home),
+            "RNNSEARCH_CHECKPOINT_S": "0.5",
+            **(environment or {}),
+        }
+        self._changes: dict[str, Any] = {
+            "name": "life",
+            "architectures": ["lstm", "elman"],
+            "engine": "torch",  # it does not depend on the load of the machine
+            "training": {
+                "epochs": 8,
+                "batch_size": 16,
+                "learning_rate": {"low": 1e-3, "high": 3e-2},
+            },
+            "search": {"trials": trials, "scheduler": "none"},
+            "confirmation": {"seeds": seeds},
+            **changes,
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return run(*arguments, **self.environment)
+
+    def complete(self) -> Life:
+        """Run the study to its end, undisturbed."""
+        done = self.run("study", "start", str(write_study(self.home, **self._changes)))
+        assert done.returncode == 0, done.stderr
+        return self
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the study."""
+        return self.begin("study", "start", str(write_study(self.home, **self._changes)))
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command in a process of its own, whose signals do not reach the tests."""
+        with (self.home / "stderr").open("a") as stderr:
+            return subprocess.Popen(
+                [sys.executable, "-m", "rnnsearch", *arguments],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                text=True,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    def resume(self) -> None:
+        """Go on to the end."""
+        done = self.run("study", "resume", "life")
+        assert done.returncode == 0, done.stderr
+
+    @property
+    def store(self) -> StudyStore:
+        """The study's."""
+        return StudyStore(self.home / "studies" / "life")
+
+    @property
+    def stderr(self) -> str:
+        """What its drivers said."""
+        return (self.home / "stderr").read_text()
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, or -1 before there is a study."""
+        if not (self.store.folder / "study.json").exists():
+            return -1
+        return sum(r.state != "RUNNING" for r in self.store.records())
+
+    def wait_for(self, trials: int, driver: subprocess.Popen[str]) -> None:
+        """Until so many trials have ended."""
+        self.wait_until(lambda: self.ended >= trials, driver)
+
+    def wait_until(self, happened: Callable[[], object], driver: subprocess.Popen[str]) -> None:
+        """Until something has happened, at most five minutes."""
+        deadline = time.monotonic() + 300
+        while not happened():
+            assert driver.poll() is None, self.stderr
+            assert time.monotonic() < deadline, self.stderr
+            time.sleep(0.1)
+
+    def results(self) -> dict[tuple[str, str, int], Any]:
+        """What each trial measured; fails if one ran twice."""
+        found: dict[tuple[str, str, int], Any] = {}
+        for record in self.store.records():
+            assert record.spec is not None
+            epochs = [(e.epoch, e.train_loss, e.validation_loss) for e in record.epochs]
+            key = (record.phase, record.label, record.spec.seed)
+            assert key not in found, f"{key} was run twice"
+            found[key] = (record.state, record.test_metric, str(epochs))
+        return found
+
+    def assert_as(self, undisturbed: Life) -> None:
+        """It ended as if nothing had happened: every trial once, with the same results."""
+        assert self.results() == undisturbed.results()
+        assert len(self.results()) == self.wanted
+        assert self.store.info["state"] == "finished"
+        self.assert_mlflow_agrees()
+
+    def assert_mlflow_agrees(self, uri: str | None = None) -> None:
+        """Each trial of the store has one run, which ended as it ended and has all its epochs."""
+        client = MlflowClient(uri or f"sqlite:///{self.home / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("life")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}
+        tagged = [r for r in runs if "rnnsearch.trial" in r.data.tags]
+        shown = {r.data.tags["rnnsearch.trial"]: r for r in tagged}
+        assert len(shown) == len(tagged)
+        records = list(self.store.records(interrupted=True))
+        for record in records:
+            key = f"{record.phase}/{record.label}/{record.number}"
+            assert shown[key].info.status == _STATUS[record.state], key
+            if record.state == "COMPLETE":
+                history = client.get_metric_history(shown[key].info.run_id, "train/loss")
+                assert [(m.step, m.value) for m in sorted(history, key=lambda m: m.step)] == [
+                    (e.epoch, e.train_loss) for e in record.epochs
+                ]
+        assert len(shown) == len(records)
+
+    def status(self) -> dict[str, Any]:
+        """What `study status` says."""
+        said: dict[str, Any] = json.loads(self.run("study", "status", "life", "--json").stdout)
+        return said
+
+
+def workers_of(process: int) -> list[int]:
+    """Process numbers of the workers at trials below a process."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it ended meanwhile
+                continue
+            children.setdefault(parent, []).append(int(folder.name))
+    family, found = [process], []
+    for one in family:
+        family += children.get(one, [])
+    for one in family:
+        try:
+            if Path(f"/proc/{one}/cmdline").read_bytes().startswith(b"ray::_Trial"):
+                found.append(one)
+        except OSError:
+            continue
+    return found
+
+
+def kill_one_worker(driver: subprocess.Popen[str]) -> int | None:
+    """Kill a worker of a study; gives its process number, or None where there is none."""
+    for worker in workers_of(driver.pid):
+        try:
+            os.kill(worker, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        return worker
+    return None

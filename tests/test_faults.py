@@ -1,0 +1,274 @@
+"""What is killed, cut off or filled up costs a study nothing: no trial lost, repeated or stuck.
+
+`pytest -m faults` runs all of it, in about a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from . import faulty_cells
+from .life import Life, kill_one_worker
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """A study that nothing happened to."""
+    return Life(tmp_path_factory.mktemp("undisturbed")).complete()
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Life:
+    """The same study, yet to be started."""
+    return Life(tmp_path)
+
+
+def test_workers_that_are_killed_cost_no_trial_and_no_result(undisturbed: Life, life: Life) -> None:
+    driver = life.start()
+    for ended in (1, 5, 7):
+        life.wait_for(ended, driver)
+        time.sleep(0.7)
+        life.wait_until(lambda: kill_one_worker(driver), driver)
+    assert driver.wait(timeout=300) == 0, life.stderr
+    life.assert_as(undisturbed)
+    assert len(list(life.store.records(interrupted=True))) > life.wanted
+
+
+def test_trials_that_hang_diverge_or_end_their_worker_are_held_against_nobody_else(
+    tmp_path: Path,
+) -> None:
+    """One that hangs once is run by another worker; one that kills three workers is failed."""
+    life = Life(
+        tmp_path,
+        environment=faulty_cells.install(tmp_path / "plugin"),
+        architectures=["exits", "hangs", "diverges", "elman"],
+        engine="eager",
+        training={"epochs": 2, "batch_size": 64, "learning_rate": 1e-3},
+        search={"trials": 1, "scheduler": "none"},
+        confirmation={"seeds": 1},
+        resources={"workers": 1, "epoch_minutes": 0.25},
+    )
+    driver = life.start()
+    assert driver.wait(timeout=300) == 4, life.stderr
+    found = {r.label: r for r in life.store.records() if r.phase == "search"}
+    assert found["exits"].state == "FAIL"
+    assert found["exits"].reason.startswith("it lost 3 workers: ")
+    assert found["diverges"].state == "FAIL"
+    assert found["diverges"].reason.startswith("DivergedError: ")
+    assert (found["hangs"].state, found["elman"].state) == ("COMPLETE", "COMPLETE")
+    assert (tmp_path / "hung").exists()
+    life.assert_mlflow_agrees()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_was_damaged_costs_what_the_trial_had_trained_and_no_more(
+    undisturbed: Life, life: Life
+) -> None:
+    driver = life.start()
+    checkpoints = life.store.folder / "checkpoints"
+    life.wait_until(lambda: list(checkpoints.glob("*.pt")), driver)
+    driver.kill()
+    driver.wait()
+    (kept,) = checkpoints.glob("*.pt")
+    damaged = bytearray(kept.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    kept.write_bytes(damaged)
+    life.resume()
+    life.assert_as(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_driver_killed_twenty_times_loses_and_repeats_nothing(
+    undisturbed: Life, life: Life
+) -> None:
+    chance = random.Random(0)
+    driver = life.start()
+    for _ in range(20):
+        begun = time.monotonic()
+        pause = chance.uniform(8, 16)
+        while driver.poll() is None and time.monotonic() < begun + pause:
+            time.sleep(0.1)
+        if driver.poll() is not None:
+            assert driver.returncode == 0, life.stderr
+            break
+        driver.kill()
+        driver.wait()
+        # Before there was a study to resume, it is to be started.
+        driver = life.begin("study", "resume", "life") if life.ended >= 0 else life.start()
+    assert driver.wait(timeout=600) == 0, life.stderr
+    life.assert_as(undisturbed)
+
+
+@pytest.mark.slow
+def test_twenty_workers_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    """Twice in the life of ten trials each: the third time would count against a trial."""
+    (tmp_path / "undisturbed").mkdir()
+    (tmp_path / "killed").mkdir()
+    undisturbed = Life(tmp_path / "undisturbed", trials=6, seeds=4).complete()
+    life, chance = Life(tmp_path / "killed", trials=6, seeds=4), random.Random(0)
+    driver = life.start()
+    killed: dict[str, int] = {}
+    while driver.poll() is None and sum(killed.values()) < 20:
+        time.sleep(chance.uniform(0.2, 2))
+        if life.ended < 0:
+            continue
+        for record in [r for r in life.store.records() if r.state == "RUNNING"]:
+            assert record.spec is not None
+            trial = f"{record.phase}/{record.label}/{record.spec.seed}"
+            if killed.get(trial, 0) < 2 and kill_one_worker(driver):
+                killed[trial] = killed.get(trial, 0) + 1
+    assert driver.wait(timeout=600) == 0, life.stderr
+    assert sum(killed.values()) == 20
+    life.assert_as(undisturbed)
+
+
+@contextmanager
+def _mlflow_server(folder: Path, port: int) -> Iterator[None]:
+    """A real server on 127.0.0.1, of a database in a folder."""
+    with (folder / "server.log").open("a") as log:
+        server = subprocess.Popen(
+            [
+                sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
+                "--port", str(port), "--workers", "1",
+                "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
+                "--artifacts-destination", str(folder / "artifacts"),
+            ],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.3)
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.mark.slow
+def test_a_tracking_server_that_is_gone_for_half_a_minute_misses_nothing(
+    undisturbed: Life, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    life = Life(tmp_path, tracking={"uri": uri})
+    with _mlflow_server(tmp_path, port):
+        driver = life.start()
+        life.wait_for(2, driver)
+    time.sleep(30)
+    with _mlflow_server(tmp_path, port):
+        assert driver.wait(timeout=300) == 0, life.stderr
+        assert life.results() == undisturbed.results()
+        assert "MLflow (http" in life.stderr
+        life.assert_mlflow_agrees(uri)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a file system here")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_stops_the_study_with_one_error_and_it_goes_on_from_there(
+    undisturbed: Life, small_disk: Path
+) -> None:
+    life = Life(small_disk)
+    driver = life.start()
+    life.wait_for(2, driver)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1 << 12))
+    assert driver.wait(timeout=300) == 9, life.stderr
+    filler.unlink()
+    assert "Traceback" not in life.stderr
+    assert "No space left on device" in life.stderr or "disk is full" in life.stderr
+    assert "rnnsearch study resume life" in life.stderr
+    life.resume()
+    life.assert_as(undisturbed)
+
+
+@contextmanager
+def _ray_node(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    node = subprocess.Popen(
+        [
+            Path(sys.executable).with_name("ray"), "start", "--block",
+            "--node-ip-address=127.0.0.1", "--disable-usage-stats", *arguments,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={
+            **os.environ,
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RNNSEARCH_CHECKPOINT_S": "0.5",
+        },
+    )  # fmt: skip
+    try:
+        yield node
+    finally:
+        if node.poll() is None:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
+
+
+@pytest.mark.slow
+def test_a_node_that_vanishes_takes_no_trial_with_it(tmp_path: Path) -> None:
+    """Of two nodes with a worker each, one is killed as a whole; the other ends the study."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    head = ("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false")
+    life = Life(
+        tmp_path,
+        environment={"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"},
+        resources={"workers": 2},
+    )
+    with _ray_node(*head):
+        time.sleep(6)
+        with _ray_node(f"--address={address}", "--num-cpus=1") as second:
+            time.sleep(6)
+            driver = life.start()
+            life.wait_for(1, driver)
+            os.killpg(second.pid, signal.SIGKILL)
+            second.wait()
+        assert driver.wait(timeout=300) == 0, life.stderr
+    assert len(life.results()) == life.wanted
+    assert {state for state, *_ in life.results().values()} == {"COMPLETE"}
+    life.assert_mlflow_agrees()
