@@ -344,6 +344,11 @@ class SearchConfig(_Strict):
     trials: int = Field(
         default=8, ge=0, le=1_000_000, description="Trials per architecture; 0 for none."
     )
+    minutes: Annotated[float | None, BeforeValidator(_number)] = Field(
+        default=None,
+        gt=0,
+        description="Begin no search trial after so many minutes.",
+    )
     sampler: Literal["tpe", "random"] = Field(default="tpe", description="Optuna's sampler.")
     scheduler: Literal["asha", "none"] = Field(
         default="asha", description="Stop weak trials early (per architecture), or never."

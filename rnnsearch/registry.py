@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -30,6 +31,8 @@ _HOOKS = {
     "rnnsearch_analyses": ("analysis", "analyses"),
 }
 KINDS = dict(_HOOKS.values())
+# Names stand in file names, tables and commands.
+_REGISTERED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,16 @@ def _call(manager: pluggy.PluginManager, hook: str, module: object) -> Mapping[s
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         if implementation.plugin is module:
             names = implementation.function()
+            if not isinstance(names, Mapping):
+                msg = f"hook `{hook}` gives {names!r}; expected a mapping of names to classes"
+                raise PluginError(msg)
             for name, target in names.items():
+                if not (isinstance(name, str) and _REGISTERED_NAME.fullmatch(name)):
+                    msg = (
+                        f"hook `{hook}` registers {name!r}; expected a name of letters, digits, "
+                        "`_`, `-` and `.`"
+                    )
+                    raise PluginError(msg)
                 if not (isinstance(target, str) and target.count(":") == 1):
                     msg = f"hook `{hook}` maps `{name}` to {target!r}; expected `module:Class`"
                     raise PluginError(msg)

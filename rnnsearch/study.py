@@ -18,6 +18,7 @@ from rnnsearch.comparison import Comparison, compare
 from rnnsearch.config import StudyConfig, check_config, load_config
 from rnnsearch.environment import describe_environment, describe_git
 from rnnsearch.errors import StoppedError, StoreError, TrackingError
+from rnnsearch.event_log import EventLog
 from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.registry import load_registry
@@ -172,7 +173,8 @@ def _run(
             store = resumed or StudyStore.create(config.name, study.file.text)
             (store.folder / STOP_FILE).unlink(missing_ok=True)
             with _recorded(store, tracker, study, plan, is_resumed=resumed is not None):
-                phases = _phases(store, plan, splits, [tracker, *listeners], listeners)
+                hearing = [*listeners, EventLog(store.folder)]
+                phases = _phases(store, plan, splits, [tracker, *hearing], hearing)
                 with closing(phases):  # while Ray is there, and not when it is collected
                     run_trials(phases, config.resources, plan.task.direction, store.folder)
         _announce(listeners, "comparing")

@@ -89,12 +89,22 @@ def parse_study(text: str, path: str) -> StudyFile:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         problem = f"is not valid YAML: {error.problem or error.context}"
         raise StudyFileError(problem, path=path, line=line) from None
+    except yaml.reader.ReaderError as error:
+        problem = f"is not valid YAML: it holds the character {_code(error.character)}"
+        line = text.count("\n", 0, error.position) + 1
+        raise StudyFileError(problem, path=path, line=line) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise StudyFileError(f"is not valid YAML: {error}", path=path) from None
+        problem = " ".join(f"is not valid YAML: {error}".split())
+        raise StudyFileError(problem, path=path) from None
     if not isinstance(data, dict):
         found = "nothing" if data is None else type(data).__name__
         raise StudyFileError(f"expected a mapping of keys to values, found {found}", path=path)
     return StudyFile(path, text, data, lines)
+
+
+def _code(character: int | str | bytes) -> str:
+    number = character if isinstance(character, int) else ord(character)
+    return f"U+{number:04X}"
 
 
 def parse_value(text: str) -> Any:

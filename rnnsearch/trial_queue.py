@@ -7,6 +7,7 @@ listeners (MLflow, the terminal), so that they cannot disagree.
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from rnnsearch.store import (
     make_sampler,
 )
 from rnnsearch.task import Direction
-from rnnsearch.trial import EpochMetrics, Phase, TrialSpec, TrialState
+from rnnsearch.trial import EpochMetrics, Phase, TrialRecord, TrialSpec, TrialState
 from rnnsearch.worker import Outcome
 
 _MOST_DRAWS = 100
@@ -224,6 +225,15 @@ class TrialQueue:
             study = self._studies[live.spec.label]
             self._unfinished += [one for one in self._store.unfinished(study) if one.key == key]
 
+    def history(self, label: str) -> list[TrialRecord]:
+        """The trials of a row that have ended and measured something."""
+        return [
+            record
+            for record in self._store.records()
+            if (record.phase, record.label) == (self.phase, label)
+            and record.state in ("COMPLETE", "PRUNED")
+        ]
+
     def interrupt_all(self, reason: str) -> None:
         """Record that every trial still running was interrupted, and may be begun anew."""
         for key in list(self._live):
@@ -290,6 +300,9 @@ class SearchQueue(TrialQueue):
         self._drawn_blindly = draws_before_results(config.search.sampler, config.search.trials)
         self.done = done.total()
         self.total = config.search.trials * len(spaces)
+        spent = store.info.get("phases", {}).get("search", {}).get("seconds", 0.0)
+        minutes = math.inf if config.search.minutes is None else config.search.minutes
+        self._ends_at = time.monotonic() + 60 * minutes - spent
 
     def _known_beforehand(self) -> int:
         if self._config.search.scheduler != "none":  # it stops trials one by one
@@ -299,7 +312,7 @@ class SearchQueue(TrialQueue):
     def _ask_new(self) -> tuple[str, TrialSpec] | None:
         label = min(self._asked, key=self._asked.__getitem__)
         number = self._asked[label]
-        if number >= self._config.search.trials:
+        if number >= self._config.search.trials or time.monotonic() >= self._ends_at:
             return None
         self._asked[label] += 1
         space, study = self._spaces[label], self._studies[label]

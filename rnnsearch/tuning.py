@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # Ray reads these when it is imported. It would otherwise print banners, write logs nobody asked
@@ -61,6 +62,7 @@ from rnnsearch.worker import News, Worker  # noqa: E402
 _METRIC = "validation_metric"
 _ANSWER_TIMEOUT_S = 10
 _BETWEEN_LOOKS_S = 0.5  # of a worker that waits for trials
+_BETWEEN_COUNTS_S = 5.0  # of the places that a cluster has
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def run_trials(
     tuner = tune.Tuner(
         worker,
         tune_config=tune.TuneConfig(
-            search_alg=_QueueSearcher(stage, trials_at_a_time(resources), mode, folder),
+            search_alg=_QueueSearcher(stage, resources, mode, folder),
             scheduler=_AshaPerRow(stage, mode),
             num_samples=-1,  # until the searcher says that it has finished
             reuse_actors=True,
@@ -336,9 +338,10 @@ class _Trial(tune.Trainable):
 class _QueueSearcher(Searcher):
     """Gives Tune the next trials of a queue: as many as one worker takes at a time."""
 
-    def __init__(self, stage: _Stage, at_a_time: int, mode: str, folder: Path) -> None:
+    def __init__(self, stage: _Stage, resources: ResourcesConfig, mode: str, folder: Path) -> None:
         super().__init__(metric=_METRIC, mode=mode)
-        self._stage, self._at_a_time, self._folder = stage, at_a_time, folder
+        self._stage, self._resources, self._folder = stage, resources, folder
+        self._at_a_time, self._counted_at = trials_at_a_time(resources), time.monotonic()
         self._given: list[list[str]] = []
         self._waiting: set[str] = set()  # Tune's trials that only wait
         self._workers = 0  # that have been at work side by side
@@ -348,6 +351,9 @@ class _QueueSearcher(Searcher):
         # worker reproducible.
         stage = self._stage
         self._given = [keys for keys in self._given if any(map(stage.is_running, keys))]
+        if time.monotonic() > self._counted_at + _BETWEEN_COUNTS_S:  # nodes come and go
+            self._at_a_time = trials_at_a_time(self._resources)
+            self._counted_at = time.monotonic()
         if len(self._given) >= self._at_a_time:
             return None
         try:
@@ -553,7 +559,18 @@ class _AshaPerRow(FIFOScheduler):
                 grace_period=min(phase.search.grace_epochs, epochs),
                 reduction_factor=phase.search.reduction_factor,
             )
+            self._remember(row)
         return self._rows[row]
+
+    def _remember(self, row: str) -> None:
+        """Let trials from before the study was resumed count at their rungs."""
+        assert self._stage.phase is not None
+        for record in self._stage.phase.queue.history(row):
+            past: Any = SimpleNamespace(trial_id=f"{row}/{record.number}")
+            self._rows[row].on_trial_add(None, past)  # type: ignore[arg-type]
+            for epoch in record.epochs:
+                result = {"epoch": epoch.epoch, _METRIC: epoch.validation_metric}
+                self._rows[row].on_trial_result(None, past, result)  # type: ignore[arg-type]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         if row := self._row(trial):

@@ -26,6 +26,7 @@ from rnnsearch.trial import EpochMetrics, TrialSpec
 _BETWEEN_CHECKPOINTS_S = float(os.environ.get("RNNSEARCH_CHECKPOINT_S", "30"))
 # A reader sees progress this old; whoever records it has to keep up with all workers.
 _BETWEEN_NEWS_S = 2.0
+_NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,9 @@ class Worker:
         key, spec = next(iter(self._waiting.items()))
         try:
             return [self._epoch_alone(key, spec)]
+        except _NO_MEMORY:
+            # Who else took it is not this trial's fault: it begins anew, in a worker of its own.
+            raise
         except Exception as error:
             # A trial that fails leaves without touching those behind it.
             self._waiting.pop(key, None)

@@ -67,15 +67,19 @@ class Life:
         """Run a command to its end."""
         return run(*arguments, **self.environment)
 
+    def write(self) -> Path:
+        """Write the study file."""
+        return write_study(self.home, **self._changes)
+
     def complete(self) -> Life:
         """Run the study to its end, undisturbed."""
-        done = self.run("study", "start", str(write_study(self.home, **self._changes)))
+        done = self.run("study", "start", str(self.write()))
         assert done.returncode == 0, done.stderr
         return self
 
     def start(self) -> subprocess.Popen[str]:
         """Start the study."""
-        return self.begin("study", "start", str(write_study(self.home, **self._changes)))
+        return self.begin("study", "start", str(self.write()))
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command in a process of its own, whose signals do not reach the tests."""

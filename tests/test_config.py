@@ -200,7 +200,7 @@ REFUSALS = {
     "an unknown key below a list": (
         _with("options: {clamp: soft}", "training: {epoch: 3}"),
         "my.yaml:7: architectures[1].training.epoch: unknown key. Did you mean `epochs`? Known: "
-        "epochs, batch_size, learning_rate, optimizer, weight_decay, gradient_clip, schedule.",
+        "epochs, batch_size, learning_rate, optimizer, weight_decay, gradient_clip.",
     ),
     "an unknown key of a task": (
         _with("task: digits", "task: {name: digits, option: 3}"),
@@ -224,8 +224,8 @@ REFUSALS = {
     ),
     "a merge key": (
         f"{STUDY}search:\n  <<: {{trials: 3}}\n",
-        "my.yaml:13: search.<<: unknown key. Known: trials, sampler, scheduler, epochs, "
-        "grace_epochs, reduction_factor.",
+        "my.yaml:13: search.<<: unknown key. Known: trials, minutes, sampler, scheduler, "
+        "epochs, grace_epochs, reduction_factor.",
     ),
     "a missing key": (
         _with("budget:\n  parameters: 1000\n", ""),
@@ -539,6 +539,7 @@ _BEYOND_THE_SCHEMA = {
     "an architecture that stands twice",
     "a label that is another's name",
     "an unmatched width that is not fixed",
+    "a plateau of a split that is trained on",
 }
 _BY_THE_SCHEMA = {
     name: case[0] for name, case in REFUSALS.items() if name not in _BEYOND_THE_SCHEMA

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -95,12 +97,21 @@ def test_a_finished_study_is_extended_by_seeds_and_keeps_what_it_has(life: Life)
     assert "it cannot shrink to 1" in less.stderr
 
 
-def test_a_study_that_runs_cannot_be_resumed_beside_itself(life: Life) -> None:
-    driver = life.start()
-    life.wait_for(0, driver)
+def test_a_detached_study_runs_on_alone_until_it_is_killed(life: Life) -> None:
+    started = life.run("study", "start", str(life.write()), "--detach")
+    assert started.returncode == 0, started.stderr
+    driver = life.store.info["pid"]
+    assert f"study life runs as process {driver}" in started.stdout
+    assert os.getsid(driver) == driver
     refused = life.run("study", "resume", "life")
     assert refused.returncode == 9
-    assert f"is running: process {driver.pid}" in refused.stderr
+    assert f"is running: process {driver}" in refused.stderr
+    refused = life.run("study", "start", str(life.write()), "--detach")
+    assert refused.returncode == 9
+    assert "exists already" in refused.stderr
     killed = life.run("study", "kill", "life")
     assert killed.returncode == 0, killed.stderr
-    assert driver.wait(timeout=120) == 130
+    assert not life.store.is_running
+    log = [json.loads(line) for line in (life.store.folder / "log.jsonl").open()]
+    assert log[0]["event"] == "phase"
+    assert log[-1]["event"] in ("phase", "trial_finished")

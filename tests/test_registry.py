@@ -183,7 +183,7 @@ FAULTY_HOOKS = {
     ),
     "a hook that returns a list": (
         HOOKS.format(hook="rnnsearch_architectures", names=["net"]),
-        "AttributeError",
+        "expected a mapping of names to classes",
     ),
     "a target without a class": (
         HOOKS.format(hook="rnnsearch_architectures", names={"net": "module"}),

@@ -156,6 +156,18 @@ def test_rows_take_turns_and_get_equally_many_trials() -> None:
     assert queue.ask() is None
 
 
+def test_a_search_begins_no_trial_after_its_minutes_and_those_begun_count() -> None:
+    study = Study(trials=3)
+    search = study.config.search.model_copy(update={"minutes": 1.0})
+    study.config = study.config.model_copy(update={"search": search})
+    queue = study.search()
+    key, _ = _ask(queue)
+    study.store.write_info(phases={"search": {"seconds": 60.0, "workers": 1}})
+    assert study.search().ask() is None
+    _finish(queue, key, 0.5)
+    assert [r.state for r in study.store.records()] == ["COMPLETE"]
+
+
 def test_rows_get_equally_many_trials_when_one_is_slow() -> None:
     queue = Study(trials=2).search()
     slow, _ = _ask(queue)

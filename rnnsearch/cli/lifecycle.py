@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnsearch.cli.detach import detach_option, run_detached
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr
 
 if TYPE_CHECKING:
@@ -19,25 +20,31 @@ _KILL_WAIT_S = 30
 
 @click.command()
 @click.argument("name")
+@detach_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
-def resume(name: str, quiet: bool) -> None:
+def resume(name: str, detach: bool, quiet: bool) -> None:
     """Go on with a study that was stopped, interrupted or killed."""
-    _go_on(name, quiet)
+    _go_on(name, detach, quiet)
 
 
 @click.command()
 @click.argument("name")
 @click.option("--trials", type=click.IntRange(1), help="Search trials for each row, in all.")
 @click.option("--seeds", type=click.IntRange(1), help="Seeds for each confirmation, in all.")
+@detach_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
-def extend(name: str, trials: int | None, seeds: int | None, quiet: bool) -> None:
+def extend(name: str, trials: int | None, seeds: int | None, detach: bool, quiet: bool) -> None:
     """Give a study more trials or more seeds, and run them."""
     if trials is None and seeds is None:
         raise click.UsageError("say what is to grow: --trials, --seeds, or both")
-    _go_on(name, quiet, trials=trials, seeds=seeds)
+    _go_on(name, detach, quiet, trials=trials, seeds=seeds)
 
 
-def _go_on(name: str, quiet: bool, **more: int | None) -> None:
+def _go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
+    if detach:
+        grown = [word for k, v in more.items() if v is not None for word in (f"--{k}", str(v))]
+        run_detached(name, "study", "extend" if more else "resume", name, *grown)
+        return
     from rnnsearch.cli.study import print_result
     from rnnsearch.study import resume_study
     from rnnsearch.terminal import study_view

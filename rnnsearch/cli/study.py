@@ -10,6 +10,7 @@ import click
 
 from rnnsearch.cli.analyse import analyse
 from rnnsearch.cli.archive import delete, export, import_
+from rnnsearch.cli.detach import detach_option, run_detached
 from rnnsearch.cli.lifecycle import doctor, extend, kill, resume, status, stop
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
 from rnnsearch.cli.replay import verify
@@ -35,8 +36,9 @@ for _command in (export, import_, delete, verify):
 @study.command()
 @click.argument("file", type=click.Path())
 @click.option("--name", help="Start it under another name.")
+@detach_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
-def start(file: str, name: str | None, quiet: bool) -> None:
+def start(file: str, name: str | None, detach: bool, quiet: bool) -> None:
     """Run the study in FILE: search, confirm, compare."""
     console = stderr()
     from rnnsearch.study import load_study
@@ -45,6 +47,9 @@ def start(file: str, name: str | None, quiet: bool) -> None:
     loaded = load_study(file)
     if name is not None:
         loaded = loaded.renamed(name)
+    if detach:
+        run_detached(loaded.config.name, "study", "start", file, "--name", loaded.config.name)
+        return
     with study_view(console, quiet=quiet) as views:
         result = loaded.run(views)
     print_result(result, loaded.config.name)
