@@ -77,7 +77,7 @@ class Comparison:
     @property
     def winner(self) -> Row | None:
         """The row that the others are compared with; None if none is ranked."""
-        return next((row for row in self.rows if row.verdict == "winner"), None)
+        return next((row for row in self.rows if row.verdict == "best mean"), None)
 
     @property
     def headline(self) -> str:
@@ -193,7 +193,7 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
         heads = enumerate_names(f"{row.name} ({row.head})" for row in ranked if row.head)
         yield f"The heads differ, which may weigh as much as the cells: {heads}."
     if above := [row.name for row in free if winner and (row.place or 0) < (winner.place or 0)]:
-        yield f"Ranked above the winner, but not at the budget: {enumerate_names(above)}."
+        yield f"Ranked above the best mean, but not at the budget: {enumerate_names(above)}."
     sign = 1 if comparison.direction == "maximize" else -1
     if idle := [r.name for r in ranked if sign * (r.mean or 0.0) <= sign * comparison.no_skill]:
         skill, names = number(comparison.no_skill), enumerate_names(idle)

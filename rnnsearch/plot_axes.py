@@ -102,12 +102,12 @@ def _scale_freely(axes: Axes, xs: Sequence[float]) -> bool:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     low, high = (min(xs), max(xs)) if xs else (0.0, 1.0)
-    if xs and high / low > 5:
+    if low > 0 and high / low > 5:
         margin = (high / low) ** 0.15
         _logarithmic_ticks(axes, "x", high / low)
         axes.set_xlim(low / margin, high * margin)
         return True
-    margin = max(0.2 * (high - low), 0.3 * high)
+    margin = max(0.2 * (high - low), 0.3 * high) or 1.0
     axes.set_xlim(max(0.0, low - margin), high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

@@ -128,7 +128,7 @@ def _draw_names(
             xytext=(0, 0),
             textcoords="offset points",
             fontsize=8.5,
-            fontweight="bold" if point.row.verdict == "winner" else "normal",
+            fontweight="bold" if point.row.verdict == "best mean" else "normal",
             color="black",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.7, "shrinkB": 5},

@@ -152,7 +152,7 @@ def _results(comparison: Comparison) -> Table:
     better = "higher" if comparison.direction == "maximize" else "lower"
     note = (
         f"{better.capitalize()} is better; no skill is {number(comparison.no_skill)}. Intervals "
-        "are 95 % t-intervals over seeds; differences are from the winner, paired by seed; p from "
+        "are 95 % t-intervals over seeds; differences are from the best mean, paired by seed; p from "
         f"paired t-tests, Holm-corrected for {comparison.tests}; effect is Cohen's d_z."
     )
     if not all(row.matched for row in comparison.rows):

@@ -25,7 +25,7 @@ MOST_SEEDS = 10_000
 _ROUNDING = 1e-6
 
 Verdict: TypeAlias = Literal[
-    "winner", "worse", "better", "no difference shown", "too few seeds to tell"
+    "best mean", "worse", "better", "no difference shown", "too few seeds to tell"
 ]
 Name = TypeVar("Name", bound=Hashable)
 
@@ -308,7 +308,7 @@ def compare_with_winner(
         for (a, b), seeds in common.items()
     }
     corrected = holm([comparison.p for comparison in compared.values()])
-    results = {winner: PairedComparison(len(samples[winner]), verdict="winner")}
+    results = {winner: PairedComparison(len(samples[winner]), verdict="best mean")}
     for ((name, reference), comparison), p_holm in zip(compared.items(), corrected, strict=True):
         if reference == winner:
             comparison = replace(comparison, p_holm=p_holm)

@@ -38,7 +38,7 @@ class TestUnmatchedRows:
             "Shown without being held to the budget of 3,200 parameters: ff_nn (328,810)."
             in result.caveats
         )
-        assert "Ranked above the winner, but not at the budget: ff_nn." in result.caveats
+        assert "Ranked above the best mean, but not at the budget: ff_nn." in result.caveats
         assert "| ff_nn † |" in result.to_markdown()
 
     def test_where_no_row_is_matched_the_best_wins(self) -> None:

@@ -50,7 +50,7 @@ def row(
         mean=result.mean,
         low=result.low,
         high=result.high,
-        against_winner=PairedComparison(seeds, verdict="winner" if place == 1 else "worse"),
+        against_winner=PairedComparison(seeds, verdict="best mean" if place == 1 else "worse"),
         parameters=parameters,
         matched=matched,
         step_ms=step_ms,

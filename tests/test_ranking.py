@@ -29,12 +29,12 @@ class TestRanking:
     def test_the_highest_mean_comes_first_where_more_is_better(self) -> None:
         result = comparison(confirmed("elman", POOR) + confirmed("gru", GOOD))
         assert names(result.ranked) == ["gru", "elman"]
-        assert [row.verdict for row in result.ranked] == ["winner", "worse"]
+        assert [row.verdict for row in result.ranked] == ["best mean", "worse"]
 
     def test_the_lowest_mean_comes_first_where_less_is_better(self) -> None:
         result = comparison(confirmed("a", GOOD) + confirmed("b", POOR), direction="minimize")
         assert names(result.ranked) == ["b", "a"]
-        assert [row.verdict for row in result.ranked] == ["winner", "worse"]
+        assert [row.verdict for row in result.ranked] == ["best mean", "worse"]
         assert "b has the lowest mean" in result.headline
 
     def test_the_order_of_the_records_does_not_matter(self) -> None:

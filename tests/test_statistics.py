@@ -289,7 +289,7 @@ class TestCompareWithWinner:
         scores = {"b": {1: 0.8, 2: 0.81}, "a": {1: 0.9, 2: 0.92}}
         results, _ = compare_with_winner(scores, "a", "maximize")
         assert list(results) == ["b", "a"]
-        assert results["a"] == PairedComparison(2, verdict="winner")
+        assert results["a"] == PairedComparison(2, verdict="best mean")
         assert results["b"].difference == pytest.approx(-0.105)
 
     def test_pairs_are_formed_by_seed_and_not_by_order(self) -> None:
@@ -312,7 +312,7 @@ class TestCompareWithWinner:
 
     def test_a_winner_alone_needs_no_test(self) -> None:
         results, tests = compare_with_winner({"a": {1: 0.9}}, "a", "maximize")
-        assert (results["a"].verdict, tests) == ("winner", 0)
+        assert (results["a"].verdict, tests) == ("best mean", 0)
 
     def test_a_clear_difference_is_found(self) -> None:
         generator = np.random.default_rng(2)

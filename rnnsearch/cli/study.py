@@ -331,7 +331,7 @@ def _print_comparison(comparison: Comparison) -> None:
                 _decimal(row.mean),
                 f"{row.low:.4f} to {row.high:.4f}" if row.low is not None else row.reason,
                 str(row.n),
-                "best mean" if row.verdict == "winner" else row.verdict or "",
+                row.verdict or "",
                 _p_value(paired.p_holm if paired else None),
                 _decimal(paired.effect_size if paired else None, 2),
                 f"{row.parameters:,}" if row.parameters is not None else "",
