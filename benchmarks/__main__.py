@@ -16,6 +16,7 @@ NAMES = (
     "torchrecurrent_layers",
     "study",
     "trial_overhead",
+    "many_trials",
     "gpu",
 )
 
