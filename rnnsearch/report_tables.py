@@ -152,8 +152,8 @@ def _results(comparison: Comparison) -> Table:
     better = "higher" if comparison.direction == "maximize" else "lower"
     note = (
         f"{better.capitalize()} is better; no skill is {number(comparison.no_skill)}. Intervals "
-        "are 95 % t-intervals over seeds; differences are from the best mean, paired by seed; p from "
-        f"paired t-tests, Holm-corrected for {comparison.tests}; effect is Cohen's d_z."
+        "are 95 % t-intervals over seeds; differences are from the best mean, paired by seed; p "
+        f"from paired t-tests, Holm-corrected for {comparison.tests}; effect is Cohen's d_z."
     )
     if not all(row.matched for row in comparison.rows):
         note += " †: not held to the budget."

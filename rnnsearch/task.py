@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -80,6 +80,8 @@ class Task(ABC):
         metric: name of the metric, such as `accuracy`.
         direction: `maximize` or `minimize`.
         no_skill: the metric of a predictor that ignores its input.
+        symbols: what each token, or each input of a one-hot code, stands for, in their order; for
+            pictures. Empty where inputs are neither.
     """
 
     options: ClassVar[Parameters] = {}
@@ -89,6 +91,7 @@ class Task(ABC):
     metric: ClassVar[str]
     direction: ClassVar[Direction]
     no_skill: ClassVar[float]
+    symbols: Sequence[str] = ()
 
     def __init__(self, **options: Value) -> None:
         for name, value in options.items():

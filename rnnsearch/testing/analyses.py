@@ -42,14 +42,33 @@ class _Signs(Task):
         return Examples(inputs, targets, np.arange(12) % 6 + 4)
 
 
+class _NextLetter(Task):
+    """The next letter of noise, its tokens tied to the output weight."""
+
+    metric, direction, no_skill = "accuracy", "maximize", 0.2
+    loss, score = cross_entropy, accuracy
+    symbols = "abcde"
+
+    @property
+    def shape(self) -> SequenceShape:
+        return SequenceShape(1, 5, 9, "every_step", vocabulary=5, embedding="tied", stride=9)
+
+    def find(self) -> DataSource:
+        return DataSource("noise", "generated", "", "0" * 64, {"validation": 12})
+
+    def load(self, source: DataSource, split: Split) -> Examples:
+        text = np.random.default_rng(0).integers(0, 5, (12, 10)).astype(np.int16)
+        return Examples(text[:, :-1, None], text[:, 1:])
+
+
 @cache
-def example_model(architecture: str) -> TrainedModel:
+def example_model(architecture: str, *, tokens: bool = False) -> TrainedModel:
     """A small model of a registered architecture, with sequences to look at; it is not trained."""
-    model = ModelSpec(architecture, _SHAPE, 5, options=_options(architecture))
+    task = _NextLetter() if tokens else _Signs()
+    model = ModelSpec(architecture, task.shape, 5, options=_options(architecture))
     spec = TrialSpec(
-        "confirmation", model, TrainingConfig(1, 4, 0.01), 0, "signs", {}, 0, 0.0, label="example"
+        "confirmation", model, TrainingConfig(1, 4, 0.01), 0, "noise", {}, 0, 0.0, label="example"
     )
-    task = _Signs()
     found = load_registry().architecture(architecture)
     built = seeded(0, lambda: build_model(found, model)).eval()
     return TrainedModel(spec, task, built, task.load(task.find(), "validation"))
@@ -64,7 +83,8 @@ class AnalysisConformance:
     """Every check that an analysis has to pass.
 
     Subclass it under a name that starts with `Test` and return the class from `analysis_class`.
-    Each check runs on small models of `architectures` that the analysis does not refuse.
+    Each check runs on small models of `architectures` that the analysis does not refuse, and on
+    one that reads tokens.
 
     Attributes:
         architectures: registered names of what to look at.
@@ -79,6 +99,7 @@ class AnalysisConformance:
 
     def _accepted(self, analysis: Analysis) -> list[TrainedModel]:
         models = [example_model(name) for name in self.architectures]
+        models.append(example_model(self.architectures[0], tokens=True))
         return [model for model in models if analysis.refusal(model) is None]
 
     def test_declared_options_have_valid_defaults(self, analysis_class: type[Analysis]) -> None:

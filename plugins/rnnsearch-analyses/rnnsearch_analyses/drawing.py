@@ -62,22 +62,23 @@ def heat_map(figure: Figure, axes: Axes, values: Any, *, bar: bool = True) -> No
 
 
 def input_symbols(trained: TrainedModel, sample: int) -> list[str] | None:
-    """What a sample reads at each step, if its inputs are one-hot: characters, or numbers.
+    """What a sample reads at each step, if that is tokens or one-hot: the task's symbols for them.
 
-    Characters come from the task's `symbols` or `read`, a string or a list with one for each
-    input.
+    Numbers, where the task has no symbols.
     """
     inputs, lengths = trained.inputs(sample, sample + 1)
     steps = len(inputs) if lengths is None else int(lengths[0])
-    sequence = inputs[:steps, 0]
-    is_bit = bool(((sequence == 0) | (sequence == 1)).all())
-    if sequence.shape[1] < 2 or not is_bit or not bool((sequence.sum(dim=1) == 1).all()):
-        return None
-    hot = [int(step) for step in torch.argmax(sequence, dim=1)]
-    names = getattr(trained.task, "symbols", None) or getattr(trained.task, "read", None)
-    if isinstance(names, str | list | tuple) and len(names) == sequence.shape[1]:
-        return [_drawable(str(names[index])) for index in hot]
-    return [str(index) for index in hot]
+    sequence, known = inputs[:steps, 0], trained.spec.model.shape.vocabulary
+    if known:
+        read = [int(step) for step in sequence[:, 0]]
+    else:
+        known = sequence.shape[1]
+        is_bit = bool(((sequence == 0) | (sequence == 1)).all())
+        if known < 2 or not is_bit or not bool((sequence.sum(dim=1) == 1).all()):
+            return None
+        read = [int(step) for step in torch.argmax(sequence, dim=1)]
+    names = trained.task.symbols
+    return [_drawable(names[i]) if len(names) == known else str(i) for i in read]
 
 
 def _drawable(symbol: str) -> str:

@@ -62,7 +62,7 @@ def test_steps_are_labelled_with_the_characters_read_where_the_task_names_them(
 ) -> None:
     cell = cell_of(3, 1, lambda x, m: x[:, :1])
     trained = look_at(cell, inputs=ONE_HOT)
-    trained.task.read = "a$ "
+    trained.task.symbols = "a$ "
     (finding,) = MemoryHeatMap().analyse(trained)
     labels = [label.get_text() for label in finding.figure.axes[0].get_xticklabels()]
     assert labels == ["a", "\u2423", "$", "$"]

@@ -31,7 +31,7 @@ class CountingTask(NextSymbolTask):
         self.require_growing("train_max", "validation_max", "test_max")
 
     @property
-    def read(self) -> str:
+    def symbols(self) -> str:
         """The start and the letters."""
         return self.start + self.letters
 

@@ -65,7 +65,7 @@ class Dyck(NextSymbolTask):
         return OPENING[:kinds] + CLOSING[:kinds]
 
     @property
-    def read(self) -> str:
+    def symbols(self) -> str:
         """The start and the brackets."""
         return self.start + self._brackets
 

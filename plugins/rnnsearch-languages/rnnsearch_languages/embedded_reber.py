@@ -62,14 +62,14 @@ class EmbeddedReber(NextSymbolTask):
     end: ClassVar[str] = "E"
 
     @property
-    def read(self) -> str:
+    def symbols(self) -> str:
         """All seven symbols."""
         return "BTPSXVE"
 
     @property
     def predicted(self) -> str:
         """All seven symbols."""
-        return self.read
+        return self.symbols
 
     def strings(self, split: Split) -> list[str]:
         """Walk through the grammar."""

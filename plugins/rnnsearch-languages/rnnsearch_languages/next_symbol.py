@@ -63,7 +63,7 @@ class NextSymbolTask(GeneratedTask):
 
     @property
     @abstractmethod
-    def read(self) -> str:
+    def symbols(self) -> str:
         """The symbols that are read, in the order of their inputs."""
 
     @property
@@ -89,7 +89,7 @@ class NextSymbolTask(GeneratedTask):
     @property
     def shape(self) -> SequenceShape:
         """A symbol per step, all that may follow at every step."""
-        return SequenceShape(len(self.read), len(self.predicted), None, "every_step")
+        return SequenceShape(len(self.symbols), len(self.predicted), None, "every_step")
 
     def generate(self, split: Split) -> Examples:
         """Encode the strings of a split."""
@@ -97,10 +97,10 @@ class NextSymbolTask(GeneratedTask):
         steps = self.steps(split)
         lengths = np.array([len(string) + 1 for string in strings], np.int64)
         filled = np.arange(steps) < lengths[:, None]
-        inputs = np.zeros((len(strings), steps, len(self.read)), np.uint8)
+        inputs = np.zeros((len(strings), steps, len(self.symbols)), np.uint8)
         symbols = "".join(self.start + string for string in strings)
-        one_hot = np.eye(len(self.read), dtype=np.uint8)
-        inputs[filled] = one_hot[[self.read.index(symbol) for symbol in symbols]]
+        one_hot = np.eye(len(self.symbols), dtype=np.uint8)
+        inputs[filled] = one_hot[[self.symbols.index(symbol) for symbol in symbols]]
         targets = np.full((len(strings), steps, len(self.predicted)), np.nan, np.float32)
         legal = [symbols for string in strings for symbols in self.legal(string)]
         rows = {symbols: [one in symbols for one in self.predicted] for symbols in set(legal)}

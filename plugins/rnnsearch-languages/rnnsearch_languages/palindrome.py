@@ -52,7 +52,7 @@ class Palindrome(NextSymbolTask):
         return LETTERS[: self.number("symbols")]
 
     @property
-    def read(self) -> str:
+    def symbols(self) -> str:
         """The start, the letters and the middle."""
         return self.start + self._letters + MIDDLE
 

@@ -130,7 +130,7 @@ def test_inputs_are_the_start_and_the_symbols_and_targets_what_is_legal(name: st
     assert found.lengths is not None
     for row, string in enumerate(strings):
         length = found.lengths[row]
-        read = "".join(task.read[i] for i in found.inputs[row, :length].argmax(axis=1))
+        read = "".join(task.symbols[i] for i in found.inputs[row, :length].argmax(axis=1))
         assert read == task.start + string
         predicted = [
             {task.predicted[i] for i in np.flatnonzero(target)}

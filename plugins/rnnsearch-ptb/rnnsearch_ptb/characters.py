@@ -66,6 +66,7 @@ class CharPTB(NextTokenTask):
     }
     unit: ClassVar[str] = "characters"
     vocabulary: ClassVar[int] = len(ALPHABET)
+    symbols = ALPHABET
     metric: ClassVar[str] = "bits_per_character"
     no_skill: ClassVar[float] = NO_SKILL["text"]
 

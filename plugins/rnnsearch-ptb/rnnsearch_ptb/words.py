@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from rnnsearch import DataError
-from rnnsearch_ptb.corpus import Split, read_lines
+from rnnsearch_ptb.corpus import Split, find_corpus, read_lines
 from rnnsearch_ptb.next_token import NextTokenTask, options_of
 
 END = "<eos>"
@@ -54,6 +54,11 @@ class WordPTB(NextTokenTask):
     metric: ClassVar[str] = "perplexity"
     # Of who knows how frequent each word is in training, on what is scored of test.
     no_skill: ClassVar[float] = 639.25
+
+    @property
+    def symbols(self) -> list[str]:  # type: ignore[override]
+        """The words, by number."""
+        return list(dict.fromkeys(words_of(read_lines(find_corpus().folder, "train"))))
 
     @property
     def lengths(self) -> Mapping[Split, int]:
