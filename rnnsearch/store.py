@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 import socket
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +35,8 @@ STOP_FILE = "stop"
 # A trial's epochs are written whole: at most so often, and for at most this share of the time.
 _BETWEEN_WRITES_S = 4.0
 _WRITING_SHARE = 0.02
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_SQLITE_DISK = ("disk is full", "disk I/O error", "readonly database")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "RUNNING",
@@ -387,6 +391,23 @@ class OpenTrial:
 def _unwritable(folder: Path, error: OSError) -> StoreError:
     msg = f"cannot write {folder}: {error.strerror}. Set RNNSEARCH_HOME to a folder that you may"
     return StoreError(f"{msg} write")
+
+
+def disk_problem(error: BaseException) -> str | None:
+    """What is wrong with the disk, if that is what an error comes from."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, OSError) and one.errno in _DISK:
+            return one.strerror
+        if isinstance(one, sqlite3.OperationalError) and any(w in str(one) for w in _SQLITE_DISK):
+            return str(one)
+        waiting += [one.__cause__, one.__context__]
+    return None
 
 
 def studies_folder() -> Path:

@@ -22,7 +22,7 @@ from rnnsearch.event_log import EventLog
 from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.registry import load_registry
-from rnnsearch.store import STOP_FILE, StudyStore
+from rnnsearch.store import STOP_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
 from rnnsearch.task import DataSource, Examples, Task
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
@@ -87,7 +87,8 @@ class Study:
         Raises:
             RnnsearchError: the study could not start, or could not be finished.
         """
-        return _run(self, listeners)
+        with _disk_errors(self.config.name):
+            return _run(self, listeners)
 
 
 def load_study(path: str | Path) -> Study:
@@ -141,7 +142,24 @@ def resume_study(
     store.write_info(extended=extended)
     config, _ = stored_config(store)
     file = parse_study(store.study_text, str(store.folder / "study.yaml"))
-    return _run(Study(config, file), listeners, store)
+    with _disk_errors(name):
+        return _run(Study(config, file), listeners, store)
+
+
+@contextmanager
+def _disk_errors(name: str) -> Iterator[None]:
+    """Say what to do about a disk that is full or broken, whatever stumbled over it."""
+    try:
+        yield
+    except Exception as error:
+        folder, problem = studies_folder() / name, disk_problem(error)
+        if problem is None or not folder.exists():
+            raise
+        msg = (
+            f"cannot write {folder}: {problem}. Make room, then `rnnsearch study resume {name}` "
+            "goes on"
+        )
+        raise StoreError(msg) from error
 
 
 def _run(

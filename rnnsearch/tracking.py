@@ -70,7 +70,7 @@ _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _TAG_LIMIT, _PARAMETER_LIMIT = 7_000, 6_000
 _BATCH_LIMIT = 1_000  # metrics that MLflow takes at a time
 # A server that restarts is back within minutes; what came up meanwhile is written then.
-_PATIENCE_S = 300.0
+_PATIENCE_S = float(os.environ.get("RNNSEARCH_TRACKING_PATIENCE_S", "300"))
 _BETWEEN_TRIES_S = 5.0
 _PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 
@@ -343,7 +343,8 @@ class Tracker:
             raise TrackingError(msg) from self._failed
 
     def close(self) -> None:
-        """End the writing thread."""
+        """End the writing thread; what a store that does not answer was not told is left."""
+        self._hurry.set()
         self._writer.shutdown(wait=True)
 
     def _later(self, write: Callable[[], object]) -> None:

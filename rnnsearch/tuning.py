@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import hashlib
 import logging
 import math
@@ -108,6 +109,9 @@ def cluster(object_bytes: int) -> Iterator[None]:
     try:
         yield
     finally:
+        # What is left in reference cycles lets go of Ray in whichever thread collects it, and Ray
+        # ends a process that comes back to it after its shutdown.
+        gc.collect()
         ray.shutdown()
 
 
@@ -191,6 +195,15 @@ def run_trials(
     """
     mode = "max" if direction == "maximize" else "min"
     stage = _Stage(phases, folder)
+    try:
+        _fit(stage, resources, mode, folder)
+    finally:
+        stage.release()
+    if stage.stopped:
+        raise StoppedError("stopped, as it was asked to, once the running trials had ended")
+
+
+def _fit(stage: _Stage, resources: ResourcesConfig, mode: str, folder: Path) -> None:
     worker = tune.with_resources(
         tune.with_parameters(
             _Trial,
@@ -228,8 +241,6 @@ def run_trials(
     if stage.error is not None:
         raise stage.error
     stage.interrupt_all("Ray Tune ended without a word about this trial")
-    if stage.stopped:
-        raise StoppedError("stopped, as it was asked to, once the running trials had ended")
 
 
 class _Stage:
@@ -270,6 +281,10 @@ class _Stage:
         """Whether trials of the phase may be stopped before their last epoch."""
         search = self.phase.search if self.phase else None
         return search is not None and search.scheduler == "asha"
+
+    def release(self) -> None:
+        """Let go of the data in Ray's object store."""
+        self._refs = {}
 
     def is_running(self, key: str) -> bool:
         """Whether a trial has been handed out and has not ended."""

@@ -159,7 +159,7 @@ def test_every_list_is_also_json(noun: str, capsys: pytest.CaptureFixture[str]) 
     "name", ["sm_rnn", "snn", "ff_nn", "mike_rnn", "prelu_rnn", "mcrm", "nlstm", "lstm", "elman"]
 )
 def test_show_prints_an_architectures_source(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = _exit(capsys, "architecture", "show", name)
+    code, out, _ = _exit(capsys, "architecture", "show", name, "--quick")
     assert code == 0
     assert "Source:" in out
 

@@ -128,6 +128,7 @@ def test_the_guides_task_is_learned_by_two_cells(environment: Environment) -> No
     assert _confirmed(environment.study("parity")) == {"elman", "gru"}
 
 
+@pytest.mark.slow
 def test_the_guides_wrapper_is_compared_with_the_bare_cell(environment: Environment) -> None:
     for line in _lines(_section("A wrapper, from nothing to a study")):
         environment.type(line)

@@ -118,7 +118,12 @@ def test_a_server_that_goes_away_costs_no_trial_and_is_reported(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "RNNSEARCH_HOME": str(home), "MLFLOW_TRACKING_URI": uri},
+        env={
+            **os.environ,
+            "RNNSEARCH_HOME": str(home),
+            "MLFLOW_TRACKING_URI": uri,
+            "RNNSEARCH_TRACKING_PATIENCE_S": "1",
+        },
     )
     assert process.stderr is not None
     for line in process.stderr:
