@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TrackingError,
         TrialsFailedError,
     )
+    from rnnsearch.generated_task import GeneratedTask, generated_options, split_of
     from rnnsearch.head import Head
     from rnnsearch.hookspecs import hookimpl
     from rnnsearch.losses import (
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from rnnsearch.registry import load_registry
     from rnnsearch.sequence_model import Batch, SequenceModel, SequenceShape
     from rnnsearch.study import Study, StudyResult, compare_study, load_study
-    from rnnsearch.task import DataSource, Examples, Task
+    from rnnsearch.task import DataSource, Examples, Split, Task
     from rnnsearch.vision import import_torchvision
     from rnnsearch.wrapper import CellWrapper
 
@@ -94,6 +95,7 @@ _NAMES = {
         "TrackingError",
         "TrialsFailedError",
     ),
+    "generated_task": ("GeneratedTask", "generated_options", "split_of"),
     "head": ("Head",),
     "hookspecs": ("hookimpl",),
     "losses": ("accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"),
@@ -102,7 +104,7 @@ _NAMES = {
     "registry": ("load_registry",),
     "sequence_model": ("Batch", "SequenceModel", "SequenceShape"),
     "study": ("Study", "StudyResult", "compare_study", "load_study"),
-    "task": ("DataSource", "Examples", "Task"),
+    "task": ("DataSource", "Examples", "Split", "Task"),
     "vision": ("import_torchvision",),
     "wrapper": ("CellWrapper",),
 }
@@ -127,6 +129,7 @@ __all__ = [
     "Examples",
     "Finding",
     "FloatRange",
+    "GeneratedTask",
     "Head",
     "IntRange",
     "Location",
@@ -139,6 +142,7 @@ __all__ = [
     "RnnsearchError",
     "SequenceModel",
     "SequenceShape",
+    "Split",
     "State",
     "StoreError",
     "Study",
@@ -156,6 +160,7 @@ __all__ = [
     "count_parameters",
     "cross_entropy",
     "data_folder",
+    "generated_options",
     "hookimpl",
     "import_torchvision",
     "load_registry",
@@ -165,6 +170,7 @@ __all__ = [
     "measure_complexity",
     "sha256_of",
     "solve",
+    "split_of",
 ]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rnnsearch import IntRange, Value
-from rnnsearch_languages.generated import Split
+from rnnsearch import IntRange, Split, Value
 from rnnsearch_languages.next_symbol import NextSymbolTask
 
 COUNTING_OPTIONS = {

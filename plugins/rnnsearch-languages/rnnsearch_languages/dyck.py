@@ -6,8 +6,8 @@ from functools import partial
 
 from numpy.random import RandomState
 
-from rnnsearch import IntRange, StudyFileError, Value
-from rnnsearch_languages.generated import Split, data_options
+from rnnsearch import IntRange, Split, StudyFileError, Value
+from rnnsearch_languages.generated import data_options
 from rnnsearch_languages.next_symbol import NextSymbolTask, draw_apart
 
 OPENING, CLOSING = "([{<", ")]}>"

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from numpy.random import RandomState
 
-from rnnsearch import IntRange
-from rnnsearch_languages.generated import Split, data_options
+from rnnsearch import IntRange, Split
+from rnnsearch_languages.generated import data_options
 from rnnsearch_languages.next_symbol import NextSymbolTask, draw_apart
 
 # For each state the symbols that may come, and where they lead. The inner grammar is Reber's; the

@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from rnnsearch import Examples, SequenceShape, binary_cross_entropy
-from rnnsearch_languages.generated import MOST_DRAWS, GeneratedTask, Split, none_found, split_of
+from rnnsearch import Examples, SequenceShape, Split, binary_cross_entropy, split_of
+from rnnsearch_languages.generated import MOST_DRAWS, StringTask, none_found
 
 START, END = "^", "$"
 
@@ -33,7 +33,7 @@ def legal_strings(outputs: Tensor, targets: Tensor) -> Tensor:
     return right.flatten(1).all(dim=1).to(outputs.dtype).mean()
 
 
-class NextSymbolTask(GeneratedTask):
+class NextSymbolTask(StringTask):
     """Predict, at every step of a string, all symbols that may come next.
 
     Each symbol has a logit of its own; the loss is the mean binary cross-entropy, over symbols and
@@ -123,7 +123,7 @@ def draw_apart(draw: Callable[[], str], count: int, split: Split) -> list[str]:
     vain = 0
     while len(found) < count:
         string = draw()
-        if split_of(string) == split:
+        if split_of(string.encode()) == split:
             found.append(string)
             vain = 0
         elif (vain := vain + 1) == MOST_DRAWS:

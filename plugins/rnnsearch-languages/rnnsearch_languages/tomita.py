@@ -8,8 +8,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.random import RandomState
 
-from rnnsearch import Choice, Examples, IntRange, SequenceShape, Value, accuracy, cross_entropy
-from rnnsearch_languages.generated import GeneratedTask, Split, data_options, none_found
+from rnnsearch import (
+    Choice,
+    Examples,
+    IntRange,
+    SequenceShape,
+    Split,
+    Value,
+    accuracy,
+    cross_entropy,
+)
+from rnnsearch_languages.generated import StringTask, data_options, none_found
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ GRAMMARS: dict[int, Automaton] = {
 }
 
 
-class Tomita(GeneratedTask):
+class Tomita(StringTask):
     """Say whether a string of 0 and 1 belongs to one of Tomita's languages.
 
     1: only 1. 2: 10 repeated. 3: no odd run of 0 right after an odd run of 1. 4: no 000. 5: an even

@@ -6,8 +6,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from rnnsearch import Choice, Examples, IntRange, SequenceShape, mean_squared_error
-from rnnsearch_synthetic.generated import GeneratedTask, Split, data_options
+from rnnsearch import (
+    Choice,
+    Examples,
+    GeneratedTask,
+    IntRange,
+    SequenceShape,
+    Split,
+    generated_options,
+    mean_squared_error,
+)
 
 _ROWS = 1000  # drawn at once: the generator gives float64
 
@@ -45,7 +53,7 @@ class Adding(GeneratedTask):
     options = {
         "length": IntRange(2, 10_000, default=200, searched=False),
         "marks": Choice(("anywhere", "halves"), default="anywhere", searched=False),
-        **data_options(50_000, 1_000, 1_000),
+        **generated_options(50_000, 1_000, 1_000),
     }
     metric: ClassVar[str] = "mean_squared_error"
     direction: ClassVar[Literal["maximize", "minimize"]] = "minimize"

@@ -8,8 +8,18 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.random import RandomState
 
-from rnnsearch import Choice, Examples, IntRange, SequenceShape, Value, cross_entropy
-from rnnsearch_synthetic.generated import GeneratedTask, Split, data_options, draw_apart
+from rnnsearch import (
+    Choice,
+    Examples,
+    GeneratedTask,
+    IntRange,
+    SequenceShape,
+    Split,
+    Value,
+    cross_entropy,
+    generated_options,
+)
+from rnnsearch_synthetic.generated import draw_apart
 
 COPIED = 10  # symbols to remember
 SYMBOLS = 8  # they are 1 to 8
@@ -59,7 +69,7 @@ class CopyMemory(GeneratedTask):
     options = {
         "delay": IntRange(1, 10_000, default=_DELAY, searched=False),
         "encoding": Choice(("scalar", "one_hot"), default="scalar", searched=False),
-        **data_options(10_000, 1_000, 1_000),
+        **generated_options(10_000, 1_000, 1_000),
     }
     needs_causal: ClassVar[bool] = True
     metric: ClassVar[str] = "cross_entropy"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import RandomState
 
-from rnnsearch import IntRange, SequenceShape
-from rnnsearch_synthetic.generated import Split, data_options
+from rnnsearch import IntRange, SequenceShape, Split, generated_options
 from rnnsearch_synthetic.series import SeriesTask
 
 _SUBSTEPS = 10  # of the integration in a unit of time
@@ -50,7 +49,7 @@ class MackeyGlass(SeriesTask):
         "horizon": IntRange(1, 1_000, default=84, searched=False),
         "length": IntRange(10, 10_000, default=200, searched=False),
         "washout": IntRange(0, 1_000, default=50, searched=False),
-        **data_options(1_000, 200, 200),
+        **generated_options(1_000, 200, 200),
     }
 
     @property

@@ -6,8 +6,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from rnnsearch import Examples, IntRange, SequenceShape, mean_squared_error
-from rnnsearch_synthetic.generated import GeneratedTask, Split, data_options
+from rnnsearch import (
+    Examples,
+    GeneratedTask,
+    IntRange,
+    SequenceShape,
+    Split,
+    generated_options,
+    mean_squared_error,
+)
 
 _HIGHEST = 3**0.5  # uniform from minus this has the variance 1
 
@@ -44,7 +51,7 @@ class MemoryCapacity(GeneratedTask):
     options = {
         "delays": IntRange(1, 200, default=20, searched=False),
         "length": IntRange(2, 10_000, default=100, searched=False),
-        **data_options(1_000, 200, 200),
+        **generated_options(1_000, 200, 200),
     }
     needs_causal: ClassVar[bool] = True
     metric: ClassVar[str] = "mean_squared_error"

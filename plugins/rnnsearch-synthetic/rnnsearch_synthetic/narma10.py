@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import RandomState
 
-from rnnsearch import IntRange, SequenceShape
-from rnnsearch_synthetic.generated import Split, data_options
+from rnnsearch import IntRange, SequenceShape, Split, generated_options
 from rnnsearch_synthetic.series import SeriesTask
 
 ORDER = 10
@@ -46,7 +45,7 @@ class NARMA10(SeriesTask):
     options = {
         "length": IntRange(20, 10_000, default=200, searched=False),
         "washout": IntRange(0, 1_000, default=50, searched=False),
-        **data_options(1_000, 200, 200),
+        **generated_options(1_000, 200, 200),
     }
 
     @property

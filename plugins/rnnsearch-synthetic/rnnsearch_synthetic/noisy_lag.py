@@ -6,8 +6,18 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from rnnsearch import Choice, Examples, IntRange, SequenceShape, accuracy, cross_entropy
-from rnnsearch_synthetic.generated import GeneratedTask, Split, balanced_classes, data_options
+from rnnsearch import (
+    Choice,
+    Examples,
+    GeneratedTask,
+    IntRange,
+    SequenceShape,
+    Split,
+    accuracy,
+    cross_entropy,
+    generated_options,
+)
+from rnnsearch_synthetic.generated import balanced_classes
 
 _VARIANCE = 0.2
 
@@ -46,7 +56,7 @@ class NoisyLag(GeneratedTask):
         "length": IntRange(10, 10_000, default=100, searched=False),
         "informative": IntRange(1, 10, default=3, searched=False),
         "noisy_signal": Choice((False, True), default=False, searched=False),
-        **data_options(10_000, 1_000, 1_000),
+        **generated_options(10_000, 1_000, 1_000),
     }
     metric: ClassVar[str] = "accuracy"
     direction: ClassVar[Literal["maximize", "minimize"]] = "maximize"

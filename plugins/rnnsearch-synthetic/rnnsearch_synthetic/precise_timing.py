@@ -8,8 +8,18 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.random import RandomState
 
-from rnnsearch import Examples, IntRange, SequenceShape, Value, accuracy, cross_entropy
-from rnnsearch_synthetic.generated import GeneratedTask, Split, data_options, draw_apart
+from rnnsearch import (
+    Examples,
+    GeneratedTask,
+    IntRange,
+    SequenceShape,
+    Split,
+    Value,
+    accuracy,
+    cross_entropy,
+    generated_options,
+)
+from rnnsearch_synthetic.generated import draw_apart
 
 _NOT_COUNTED = -100
 _SHORTEST, _DELAYS, _INTERVALS = 10, 2, 10
@@ -65,7 +75,7 @@ class PreciseTiming(GeneratedTask):
         "shortest": IntRange(1, 1_000, default=_SHORTEST, searched=False),
         "delays": IntRange(2, 20, default=_DELAYS, searched=False),
         "intervals": IntRange(2, 100, default=_INTERVALS, searched=False),
-        **data_options(2_000, 500, 500),
+        **generated_options(2_000, 500, 500),
     }
     needs_causal: ClassVar[bool] = True
     metric: ClassVar[str] = "accuracy"

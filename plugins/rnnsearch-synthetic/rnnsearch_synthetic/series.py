@@ -8,8 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from rnnsearch import Examples, StudyFileError, Value, mean_squared_error
-from rnnsearch_synthetic.generated import GeneratedTask, Split
+from rnnsearch import Examples, GeneratedTask, Split, StudyFileError, Value, mean_squared_error
 
 
 class SeriesTask(GeneratedTask):

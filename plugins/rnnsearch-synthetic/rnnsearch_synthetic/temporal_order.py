@@ -8,14 +8,19 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.random import RandomState
 
-from rnnsearch import Choice, Examples, IntRange, SequenceShape, Value, accuracy, cross_entropy
-from rnnsearch_synthetic.generated import (
+from rnnsearch import (
+    Choice,
+    Examples,
     GeneratedTask,
+    IntRange,
+    SequenceShape,
     Split,
-    balanced_classes,
-    data_options,
-    draw_apart,
+    Value,
+    accuracy,
+    cross_entropy,
+    generated_options,
 )
+from rnnsearch_synthetic.generated import balanced_classes, draw_apart
 
 ALPHABET = "abcdXYEB"
 _DISTRACTORS, _MARKER, _START, _END, _PADDING = 4, 4, 6, 7, 8
@@ -53,7 +58,7 @@ class TemporalOrder(GeneratedTask):
     options = {
         "length": IntRange(20, 10_000, default=100, searched=False),
         "markers": Choice((2, 3), default=2, searched=False),
-        **data_options(10_000, 1_000, 1_000),
+        **generated_options(10_000, 1_000, 1_000),
     }
     metric: ClassVar[str] = "accuracy"
     direction: ClassVar[Literal["maximize", "minimize"]] = "maximize"
