@@ -45,7 +45,7 @@ class StudyFileError(RnnsearchError):
     ) -> None:
         self.path, self.line, self.key, self.problem = path, line, key, problem
         where = [path + (f":{line}" if line is not None else "")] if path else []
-        super().__init__(": ".join([*where, *([key] if key else []), problem]))
+        super().__init__(_on_one_line(": ".join([*where, *([key] if key else []), problem])))
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(type(self), path=self.path, line=self.line, key=self.key), (self.problem,)
@@ -153,3 +153,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean `x`?` for the nearest known name, or an empty string."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean `{close[0]}`?" if close else ""
+
+
+def _on_one_line(text: str) -> str:
+    """Text as a terminal can show it: a file may hold any character."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -22,6 +22,17 @@ from .command import run, write_study
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
+_drivers: list[subprocess.Popen[str]] = []
+
+
+def end_drivers() -> None:
+    """Kill the drivers that are still running."""
+    while _drivers:
+        driver = _drivers.pop()
+        driver.kill()
+        driver.wait()
+
+
 class Life:
     """The study `life`: two rows, trials of a second or two on digits, one worker.
 
@@ -84,7 +95,7 @@ class Life:
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command in a process of its own, whose signals do not reach the tests."""
         with (self.home / "stderr").open("a") as stderr:
-            return subprocess.Popen(
+            driver = subprocess.Popen(
                 [sys.executable, "-m", "rnnsearch", *arguments],
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -92,6 +103,8 @@ class Life:
                 env=self.environment,
                 start_new_session=True,
             )
+        _drivers.append(driver)
+        return driver
 
     def resume(self) -> None:
         """Go on to the end."""

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .life import Life
+from .life import Life, end_drivers
 
 ROWS, SEEDS = 2, 2
 
@@ -19,6 +20,13 @@ ROWS, SEEDS = 2, 2
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Life:
     """A study that nothing happened to."""
     return Life(tmp_path_factory.mktemp("undisturbed")).complete()
+
+
+@pytest.fixture(autouse=True)
+def no_driver_is_left() -> Iterator[None]:
+    """End what a test that failed has left running."""
+    yield
+    end_drivers()
 
 
 @pytest.fixture
