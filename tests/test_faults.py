@@ -135,7 +135,7 @@ def test_twenty_workers_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
     driver = life.start()
     killed: set[str] = set()
     while driver.poll() is None and len(killed) < 20:
-        time.sleep(chance.uniform(0.2, 2))
+        time.sleep(chance.uniform(0.1, 0.6))
         if life.ended < 0:
             continue
         for record in [r for r in life.store.records() if r.state == "RUNNING"]:
