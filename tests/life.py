@@ -185,6 +185,10 @@ class Life:
         return said
 
 
+# Titles of a worker's process between two calls and during one.
+_WORKERS = (b"ray::_Trial", b"ray::ResourceTrainable")
+
+
 def workers_of(process: int) -> list[int]:
     """Process numbers of the workers at trials below a process."""
     children: dict[int, list[int]] = {}
@@ -200,7 +204,7 @@ def workers_of(process: int) -> list[int]:
         family += children.get(one, [])
     for one in family:
         try:
-            if Path(f"/proc/{one}/cmdline").read_bytes().startswith(b"ray::_Trial"):
+            if Path(f"/proc/{one}/cmdline").read_bytes().startswith(_WORKERS):
                 found.append(one)
         except OSError:
             continue

@@ -92,7 +92,7 @@ def test_a_local_cluster_listens_on_loopback_alone() -> None:
 _TWO_PHASES = (
     _FAMILY
     + """
-import json, signal, sys, time
+import json, signal, sys
 from dataclasses import replace
 from rnnsearch.config import ResourcesConfig
 from rnnsearch.trial_queue import TrialQueue, _Live
@@ -137,13 +137,9 @@ class Queue(TrialQueue):
         self.ended[key] = state, reason, bool(outcome and Path(outcome.weights).is_file())
 
     def workers(self):
-        # Between two calls a process may be changing its title.
-        for _ in range(20):
-            below = {p: Path(f"/proc/{p}/cmdline").read_text() for p in family(os.getpid())}
-            if found := sorted(p for p, c in below.items() if c.startswith("ray::_Trial")):
-                break
-            time.sleep(0.1)
-        return found
+        below = {p: Path(f"/proc/{p}/cmdline").read_text() for p in family(os.getpid())}
+        titles = ("ray::_Trial", "ray::ResourceTrainable")  # between two calls, during one
+        return sorted(p for p, command in below.items() if command.startswith(titles))
 
 def run(search, confirmation, resources):
     # Both phases, and the workers that there are at their ends.
