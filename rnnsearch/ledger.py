@@ -77,7 +77,7 @@ class PhaseTime:
 def use_of_time(
     records: Sequence[TrialRecord], phases: Mapping[str, Mapping[str, float]]
 ) -> tuple[PhaseTime, ...]:
-    """Where the wall time of each phase went.
+    """Where the wall time of each phase went that had trials.
 
     Args:
         records: all trials of the study.
@@ -85,6 +85,8 @@ def use_of_time(
     """
     found = []
     for phase, known in phases.items():
+        if not any(record.phase == phase for record in records):
+            continue
         training = math.fsum(
             record.epochs[-1].seconds
             for record in records
