@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rnnsearch.errors import StudyFileError, did_you_mean
 from rnnsearch.layers import Unrolled
+from rnnsearch.model import RecurrentModel
 from rnnsearch.parameters import Parameters, Value, defaults
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ class TrainedModel:
         some = torch.as_tensor(self.examples.inputs[first:last]).float().transpose(0, 1)
         lengths = self.examples.lengths
         return some, None if lengths is None else torch.as_tensor(lengths[first:last]).long()
+
+    def features(self, first: int = 0, last: int = 1) -> tuple[Tensor, Tensor | None]:
+        """As `inputs`, but what the first layer is given: of tokens, their embedding."""
+        some, lengths = self.inputs(first, last)
+        return self.model.embedded(some) if isinstance(
+            self.model, RecurrentModel
+        ) else some, lengths
 
 
 @dataclass(frozen=True)

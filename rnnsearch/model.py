@@ -262,7 +262,7 @@ class RecurrentModel(nn.Module):
         self.spec: ModelSpec | None = None
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        outputs = self.body(self._embedded(inputs), lengths)
+        outputs = self.body(self.embedded(inputs), lengths)
         features = read(self.readout, outputs, lengths, bidirectional=self.bidirectional)
         output: Tensor = self.head(features)
         return output
@@ -285,7 +285,7 @@ class RecurrentModel(nn.Module):
             Outputs, and the state of each layer after `stride` steps (or the last, where there are
             fewer), cut off from the graph.
         """
-        sequence, kept = self._embedded(inputs), list[State]()
+        sequence, kept = self.embedded(inputs), list[State]()
         for layer, state in zip(self._layers(), states, strict=True):
             outputs, middle = layer.continued(sequence[:stride], state)
             if stride < len(sequence):
@@ -301,7 +301,7 @@ class RecurrentModel(nn.Module):
         assert all(isinstance(layer, Unrolled) for layer in layers), "refused by `ModelSpec`"
         return layers  # type: ignore[return-value]
 
-    def _embedded(self, inputs: Tensor) -> Tensor:
+    def embedded(self, inputs: Tensor) -> Tensor:
         if self.embedding is None:
             return inputs
         vectors: Tensor = self.embedding(inputs.squeeze(-1).long())

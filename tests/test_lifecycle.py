@@ -120,6 +120,7 @@ def test_a_detached_study_runs_on_alone_until_it_is_killed(life: Life) -> None:
     killed = life.run("study", "kill", "life")
     assert killed.returncode == 0, killed.stderr
     assert not life.store.is_running
-    log = [json.loads(line) for line in (life.store.folder / "log.jsonl").open()]
+    text = (life.store.folder / "log.jsonl").read_text()
+    log = [json.loads(line) for line in text.splitlines()]
     assert log[0]["event"] == "phase"
     assert log[-1]["event"] in ("phase", "trial_finished")
