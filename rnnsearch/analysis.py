@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from rnnsearch.errors import StudyFileError, did_you_mean
 from rnnsearch.layers import Unrolled
-from rnnsearch.model import RecurrentModel
 from rnnsearch.parameters import Parameters, Value, defaults
 
 if TYPE_CHECKING:
@@ -57,9 +56,8 @@ class TrainedModel:
     def features(self, first: int = 0, last: int = 1) -> tuple[Tensor, Tensor | None]:
         """As `inputs`, but what the first layer is given: of tokens, their embedding."""
         some, lengths = self.inputs(first, last)
-        return self.model.embedded(some) if isinstance(
-            self.model, RecurrentModel
-        ) else some, lengths
+        embedded = getattr(self.model, "embedded", None)  # a `SequenceModel` has none
+        return embedded(some) if embedded else some, lengths
 
 
 @dataclass(frozen=True)

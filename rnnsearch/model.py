@@ -302,6 +302,7 @@ class RecurrentModel(nn.Module):
         return layers  # type: ignore[return-value]
 
     def embedded(self, inputs: Tensor) -> Tensor:
+        """What the first layer is given: the inputs, or the embedding of tokens."""
         if self.embedding is None:
             return inputs
         vectors: Tensor = self.embedding(inputs.squeeze(-1).long())
