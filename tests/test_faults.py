@@ -1,6 +1,6 @@
 """What is killed, cut off or filled up costs a study nothing: no trial lost, repeated or stuck.
 
-`pytest -m faults` runs all of it, in about twenty minutes on two cores.
+`pytest -m faults` runs all of it, in about half an hour on two cores.
 """
 
 from __future__ import annotations
