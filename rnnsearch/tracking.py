@@ -112,6 +112,7 @@ class Tracker:
         self._experiment = experiment
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._runs: dict[str, str] = {}
+        self._created: dict[str, str] = {}  # in the store, and perhaps not yet described there
         self._unwritten: dict[str, list[Metric]] = {}
         self._lock = Lock()
         self._failed: Exception | None = None
@@ -390,7 +391,7 @@ class Tracker:
                 # MLflow's comparison page opens on the first metric by name: leave it the test
                 # metric, and let the counts be parameters.
                 tags = {"rnnsearch.phase": "configuration", "rnnsearch.rank": str(spec.rank)}
-                self._runs[group] = self._create_run(title, parent, spec, tags, counts)
+                self._runs[group] = self._create_run(group, title, parent, spec, tags, counts)
             parent = self._runs[group]
             name = f"{spec.label} seed {spec.seed}"
         tags = {
@@ -398,7 +399,7 @@ class Tracker:
             "rnnsearch.trial": key,
             "rnnsearch.seed": str(spec.seed),
         }
-        run_id = self._create_run(name, parent, spec, tags, {"seed": spec.seed})
+        run_id = self._create_run(key, name, parent, spec, tags, {"seed": spec.seed})
         self._runs[key] = run_id
         now = _milliseconds()
         metrics = [Metric(k, float(v), now, 0) for k, v in counts.items()]
@@ -406,6 +407,7 @@ class Tracker:
 
     def _create_run(
         self,
+        key: str,
         name: str,
         parent: str,
         spec: TrialSpec,
@@ -426,8 +428,11 @@ class Tracker:
             "rnnsearch.closed_by": spec.closed_by or "hidden_size",
             **self._data_tags(self._source),
         }
-        run = self._client.create_run(self.experiment_id, tags={**common, **tags})
-        run_id = str(run.info.run_id)
+        # Tried again after the store went away, it is the same run.
+        if key not in self._created:
+            run = self._client.create_run(self.experiment_id, tags={**common, **tags})
+            self._created[key] = str(run.info.run_id)
+        run_id = self._created[key]
         settings = {**flat_parameters(spec), **parameters}
         self._client.log_batch(
             run_id, params=[Param(k, str(v)[:_PARAMETER_LIMIT]) for k, v in settings.items()]

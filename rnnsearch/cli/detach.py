@@ -27,7 +27,9 @@ def run_detached(name: str, *arguments: str) -> None:
     folder = home() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
-    with log.open("w", encoding="utf-8") as file:
+    # Behind what is there: a study of this name may be running, and writing to it.
+    with log.open("a", encoding="utf-8") as file:
+        before = file.tell()
         driver = subprocess.Popen(
             [sys.executable, "-m", "rnnsearch", *arguments],
             stdin=subprocess.DEVNULL,
@@ -47,5 +49,5 @@ def run_detached(name: str, *arguments: str) -> None:
             driver.returncode = 0
             return
         time.sleep(_LOOK_S)
-    click.echo(log.read_text(encoding="utf-8"), err=True, nl=False)
+    click.echo(log.read_bytes()[before:].decode(), err=True, nl=False)
     raise click.exceptions.Exit(driver.returncode)

@@ -15,7 +15,7 @@ from rnnsearch.cli.output import json_option, print_json, print_table, stderr
 if TYPE_CHECKING:
     from rnnsearch.store import StudyStore
 
-_KILL_WAIT_S = 30
+_KILL_WAIT_S = 60
 
 
 @click.command()
