@@ -59,7 +59,7 @@ KINDS = {
     ),
     "task": _Kind(
         "tasks",
-        "TaskConformance",
+        "GeneratedTaskConformance",
         "task",
         "Task",
         "two cells of equal size on it",

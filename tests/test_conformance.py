@@ -19,7 +19,7 @@ SUITES = {
     "architecture": "(CellConformance|SequenceModelConformance)",
     "wrapper": "WrapperConformance",
     "head": "HeadConformance",
-    "task": "TaskConformance",
+    "task": "(Generated)?TaskConformance",
     "analysis": "AnalysisConformance",
 }
 # Its cells are made from the list in its hooks, and its tests run over that list.

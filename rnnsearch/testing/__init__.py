@@ -20,11 +20,13 @@ pytest.register_assert_rewrite(
     "rnnsearch.testing.wrappers",
     "rnnsearch.testing.heads",
     "rnnsearch.testing.tasks",
+    "rnnsearch.testing.generated_tasks",
     "rnnsearch.testing.analyses",
 )
 
 from rnnsearch.testing.analyses import AnalysisConformance  # noqa: E402
 from rnnsearch.testing.cells import CellConformance  # noqa: E402
+from rnnsearch.testing.generated_tasks import GeneratedTaskConformance  # noqa: E402
 from rnnsearch.testing.heads import HeadConformance  # noqa: E402
 from rnnsearch.testing.sequence_models import SequenceModelConformance  # noqa: E402
 from rnnsearch.testing.tasks import TaskConformance  # noqa: E402
@@ -33,6 +35,7 @@ from rnnsearch.testing.wrappers import WrapperConformance  # noqa: E402
 __all__ = [
     "AnalysisConformance",
     "CellConformance",
+    "GeneratedTaskConformance",
     "HeadConformance",
     "SequenceModelConformance",
     "TaskConformance",

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from rnnsearch.cell import RecurrentCell
+from rnnsearch.generated_task import GeneratedTask
 from rnnsearch.registry import load_registry
 from rnnsearch.sequence_model import SequenceModel
 from rnnsearch.testing import (
     AnalysisConformance,
     CellConformance,
+    GeneratedTaskConformance,
     HeadConformance,
     SequenceModelConformance,
     TaskConformance,
@@ -26,14 +28,15 @@ from rnnsearch.testing import (
 VARIABLE = "RNNSEARCH_CHECK"
 
 
-def _names(kind: str, base: type = object) -> list[str]:
+def _names(kind: str, base: type = object, but: tuple[type, ...] = ()) -> list[str]:
     asked = os.environ.get(VARIABLE)
     registry = load_registry()
     names = registry.names(kind)
     if asked is not None:
         wanted = [pair.partition(":") for pair in asked.split()]
         names = [name for of, _, name in wanted if of == kind]
-    return [name for name in names if issubclass(registry.find(kind, name), base)]
+    found = {name: registry.find(kind, name) for name in names}
+    return [n for n, one in found.items() if issubclass(one, base) and not issubclass(one, but)]
 
 
 def _found(kind: str, request: pytest.FixtureRequest) -> Any:
@@ -65,7 +68,13 @@ class TestHeads(HeadConformance):
 
 
 class TestTasks(TaskConformance):
-    @pytest.fixture(params=_names("task"))
+    @pytest.fixture(params=_names("task", but=(GeneratedTask,)))
+    def task(self, request: pytest.FixtureRequest) -> Any:
+        return _found("task", request)()
+
+
+class TestGeneratedTasks(GeneratedTaskConformance):
+    @pytest.fixture(params=_names("task", GeneratedTask))
     def task(self, request: pytest.FixtureRequest) -> Any:
         return _found("task", request)()
 

@@ -18,7 +18,7 @@ from rnnsearch.parameters import defaults
 from rnnsearch.task import DataSource, Examples, Split, Task
 from rnnsearch.testing.probes import noise
 
-_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _READOUTS = ("last_step", "masked_step", "every_step")
 _SOME = 8
 
@@ -93,12 +93,12 @@ class TaskConformance:
     ) -> None:
         assert source.dataset
         assert len(source.sha256) == 64
-        assert set(source.sizes) >= set(_SPLITS)
-        for split in _SPLITS:
+        assert set(source.sizes) >= set(SPLITS)
+        for split in SPLITS:
             assert len(task.load(source, split)) == source.sizes[split], split
         assert task.find().sha256 == source.sha256, "found twice, it is the same"
 
-    @pytest.mark.parametrize("split", _SPLITS)
+    @pytest.mark.parametrize("split", SPLITS)
     def test_examples_have_the_declared_shape(
         self, task: Task, source: DataSource, split: Split
     ) -> None:
@@ -119,7 +119,7 @@ class TaskConformance:
             assert examples.targets.shape[:2] == (samples, steps)
 
     def test_a_split_is_the_same_every_time(self, task: Task, source: DataSource) -> None:
-        for split in _SPLITS:
+        for split in SPLITS:
             one, two = task.load(source, split), type(task)(**task.chosen).load(source, split)
             np.testing.assert_array_equal(one.inputs, two.inputs)
             np.testing.assert_array_equal(one.targets, two.targets)
@@ -128,7 +128,7 @@ class TaskConformance:
         if self.may_repeat:
             pytest.skip("this task has so few sequences that splits share some")
         seen: dict[bytes, Split] = {}
-        for split in _SPLITS:
+        for split in SPLITS:
             examples = task.load(source, split)
             here = {np.ascontiguousarray(sample).tobytes() for sample in examples.inputs}
             both = [seen[sample] for sample in here if sample in seen]

@@ -1,0 +1,276 @@
+"""The conformance suite of tasks whose data is generated: what holds beyond that of any task."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rnnsearch.errors import StudyFileError
+from rnnsearch.generated_task import GeneratedTask, digest_of
+from rnnsearch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
+from rnnsearch.parameters import Value
+from rnnsearch.task import DataSource, Examples, Split
+from rnnsearch.testing.probes import noise
+from rnnsearch.testing.tasks import SPLITS, TaskConformance
+
+_IGNORED = -100  # a class target that is left out of the mean
+_SURE = 100.0  # a logit
+_KNOWN_LOSSES = (cross_entropy, binary_cross_entropy, mean_squared_error)
+_Data = dict[Split, Examples]
+
+
+@cache
+def _another_process() -> ProcessPoolExecutor:
+    """A fresh interpreter, with hashes of its own; one for all tasks."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _digest(task: GeneratedTask) -> str:
+    return task.find().sha256
+
+
+@cache
+def _generated(kind: type[GeneratedTask], options: tuple[tuple[str, Value], ...]) -> _Data:
+    task = kind(**dict(options))
+    return {split: task.generate(split) for split in SPLITS}
+
+
+class GeneratedTaskConformance(TaskConformance):
+    """Every check that a task has to pass whose data is generated.
+
+    Subclass it under a name that starts with `Test` and return an instance from `task`: one with
+    splits of a few hundred samples, so that the level of no skill can be measured on them.
+
+    Attributes:
+        no_skill_tolerance: how far from `no_skill` the metric of a constant answer may be on the
+            test split, as a part of it.
+        best_score: the score of who knows the answers; None is 1 where it is maximized and 0 where
+            it is minimized.
+    """
+
+    no_skill_tolerance: ClassVar[float] = 0.1
+    best_score: ClassVar[float | None] = None
+
+    @pytest.fixture
+    def task(self) -> GeneratedTask:
+        """The task under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def data(self, task: GeneratedTask) -> _Data:
+        """All its splits, made once for all tests."""
+        return _generated(type(task), tuple(task.chosen.items()))
+
+    # Declarations
+
+    def test_no_option_is_searched(self, task: GeneratedTask) -> None:
+        assert not any(option.searched for option in task.options.values())
+
+    def test_the_level_of_the_class_is_that_of_its_defaults(self, task: GeneratedTask) -> None:
+        assert type(task)().no_skill == type(task).no_skill
+
+    def test_an_unknown_option_is_refused(self, task: GeneratedTask) -> None:
+        with pytest.raises(StudyFileError, match="unknown option `nonsense`"):
+            type(task)(nonsense=1)
+
+    # Data
+
+    def test_the_arrays_are_of_types_and_shapes_that_every_engine_reads(
+        self, task: GeneratedTask, data: _Data
+    ) -> None:
+        shape = task.shape
+        for found in data.values():
+            samples, steps, _ = found.inputs.shape
+            assert found.inputs.dtype in (np.float32, np.uint8, np.int8, np.int16)
+            per_step = (steps,) if shape.readout == "every_step" else ()
+            if found.targets.dtype.kind == "f":
+                assert found.targets.dtype == np.float32
+                assert found.targets.shape == (samples, *per_step, shape.output_size)
+                assert not np.isinf(found.targets).any()
+            else:
+                assert found.targets.shape == (samples, *per_step)
+                classes = found.targets[found.targets != _IGNORED]
+                assert 0 <= classes.min() <= classes.max() < shape.output_size
+
+    def test_after_the_end_there_is_nothing_to_read_and_nothing_to_answer(
+        self, task: GeneratedTask, data: _Data
+    ) -> None:
+        if task.shape.length is not None:
+            pytest.skip("all sequences have one length")
+        for found in data.values():
+            assert found.lengths is not None
+            padding = np.arange(found.inputs.shape[1]) >= found.lengths[:, None]
+            assert (found.inputs[padding] == 0).all()
+            if task.shape.readout == "every_step":
+                assert not _counted(found)[padding].any()
+
+    def test_every_sequence_has_something_to_answer(self, data: _Data) -> None:
+        for found in data.values():
+            assert _counted(found).reshape(len(found), -1).any(axis=1).all()
+
+    def test_another_process_generates_the_same_data(self, task: GeneratedTask) -> None:
+        """A seed taken from `hash` of a string, for one, differs between processes."""
+        assert _another_process().submit(_digest, task).result(timeout=300) == _digest(task)
+
+    def test_another_seed_gives_other_data_in_every_split(
+        self, task: GeneratedTask, source: DataSource, data: _Data
+    ) -> None:
+        if "seed" not in task.options:
+            pytest.skip("nothing is drawn at random")
+        other = type(task)(**{**task.chosen, "seed": int(task.chosen["seed"]) + 1})
+        assert other.find().sha256 != source.sha256
+        for split in SPLITS:
+            assert digest_of(other.generate(split)) != digest_of(data[split])
+
+    def test_no_sequence_without_its_padding_stands_in_two_splits(self, data: _Data) -> None:
+        if self.may_repeat:
+            pytest.skip("this task has so few sequences that splits share some")
+        seen = [_sequences(examples) for examples in data.values()]
+        for i, some in enumerate(seen):
+            assert all(not some & others for others in seen[i + 1 :])
+
+    def test_training_and_validation_can_be_joined(self, data: _Data) -> None:
+        for name in ("inputs", "targets"):
+            first, second = getattr(data["train"], name), getattr(data["validation"], name)
+            assert (first.shape[1:], first.dtype) == (second.shape[1:], second.dtype)
+
+    def test_the_test_split_is_made_only_when_it_is_asked_for(
+        self, task: GeneratedTask, source: DataSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = list[str]()
+        generate = type(task).generate
+
+        def watch(self: GeneratedTask, split: Split) -> Examples:
+            made.append(split)
+            return generate(self, split)
+
+        monkeypatch.setattr(type(task), "generate", watch)
+        task.load(source, "train")
+        task.load(source, "validation")
+        assert "test" not in made
+        task.load(source, "test")
+        assert "test" in made
+
+    # Loss and metric
+
+    def test_the_loss_has_a_gradient_only_where_something_is_asked(
+        self, task: GeneratedTask, data: _Data
+    ) -> None:
+        examples = data["validation"]
+        shape = _outputs_shape(task, examples)
+        outputs = noise(*shape, seed=0, dtype=torch.float32).requires_grad_()
+        loss = task.loss(outputs, _targets(examples))
+        loss.backward()
+        assert loss.shape == task.score(outputs, _targets(examples)).shape == ()
+        assert loss.isfinite()
+        assert outputs.grad is not None
+        asked = torch.from_numpy(_counted(examples))
+        if asked.dim() < len(shape):
+            asked = asked.unsqueeze(-1)
+        if task.shape.readout == "every_step":
+            asked = asked.transpose(0, 1)
+        assert torch.equal(outputs.grad != 0, asked.expand(shape))
+
+    def test_loss_and_score_take_outputs_that_end_with_the_longest_sequence(
+        self, task: GeneratedTask, data: _Data
+    ) -> None:
+        if task.shape.length is not None or task.shape.readout != "every_step":
+            pytest.skip("the outputs are never cut")
+        examples = data["train"]
+        assert examples.lengths is not None
+        steps = examples.inputs.shape[1]
+        short = np.flatnonzero(examples.lengths < steps)
+        longest = examples.lengths[short].max()
+        targets = _targets(examples)[short]
+        outputs = noise(steps, len(short), task.shape.output_size, seed=0, dtype=torch.float32)
+        for measure in (task.loss, task.score):
+            cut, whole = measure(outputs[:longest], targets), measure(outputs, targets)
+            assert cut.item() == pytest.approx(whole.item())
+
+    def test_who_knows_the_answers_has_the_best_score(
+        self, task: GeneratedTask, data: _Data
+    ) -> None:
+        _skip_unless_known(task)
+        examples = data["validation"]
+        best = self.best_score
+        if best is None:
+            best = 1.0 if task.direction == "maximize" else 0.0
+        found = task.score(_perfect(task, examples), _targets(examples)).item()
+        assert found == pytest.approx(best, abs=1e-6)
+
+    def test_no_skill_is_the_score_of_who_never_looks_at_the_inputs(
+        self, task: GeneratedTask, data: _Data
+    ) -> None:
+        _skip_unless_known(task)
+        train, test = data["train"], data["test"]
+        outputs = _without_inputs(task, train, _outputs_shape(task, test))
+        found = task.score(outputs, _targets(test)).item()
+        assert found == pytest.approx(task.no_skill, rel=self.no_skill_tolerance)
+
+
+def _skip_unless_known(task: GeneratedTask) -> None:
+    if task.loss not in _KNOWN_LOSSES:
+        pytest.skip("what a good answer looks like is known for the losses of `rnnsearch.losses`")
+
+
+def _sequences(examples: Examples) -> set[bytes]:
+    """What is read, without the padding."""
+    steps = examples.inputs.shape[1]
+    lengths = np.full(len(examples), steps) if examples.lengths is None else examples.lengths
+    rows = zip(examples.inputs, lengths.tolist(), strict=True)
+    return {np.ascontiguousarray(row[:length]).tobytes() for row, length in rows}
+
+
+def _counted(examples: Examples) -> np.ndarray:
+    """Which targets count."""
+    targets = examples.targets
+    counts: np.ndarray = ~np.isnan(targets) if targets.dtype.kind == "f" else targets != _IGNORED
+    return counts
+
+
+def _targets(examples: Examples) -> Tensor:
+    """Targets as a loss gets them."""
+    targets = torch.from_numpy(examples.targets)
+    return targets if targets.is_floating_point() else targets.long()
+
+
+def _outputs_shape(task: GeneratedTask, examples: Examples) -> tuple[int, ...]:
+    shape = task.shape
+    steps = (examples.inputs.shape[1],) if shape.readout == "every_step" else ()
+    return (*steps, len(examples), shape.output_size)
+
+
+def _perfect(task: GeneratedTask, examples: Examples) -> Tensor:
+    """Outputs of who knows the targets."""
+    targets = _targets(examples)
+    if targets.is_floating_point():
+        outputs = torch.nan_to_num(targets)
+        if task.loss is binary_cross_entropy:
+            outputs = _SURE * (2 * outputs - 1)
+    else:
+        outputs = _SURE * functional.one_hot(targets.clamp(min=0), task.shape.output_size)
+    return outputs.transpose(0, 1) if task.shape.readout == "every_step" else outputs
+
+
+def _without_inputs(task: GeneratedTask, train: Examples, shape: tuple[int, ...]) -> Tensor:
+    """Outputs of who has seen the targets of training, step by step, and never looks at inputs."""
+    targets, classes = train.targets, task.shape.output_size
+    if targets.dtype.kind == "f":
+        known = ~np.isnan(targets)
+        best = np.nan_to_num(targets).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        if task.loss is binary_cross_entropy:
+            best = best - 0.5
+    else:
+        counts = (targets[..., None] == np.arange(classes)).sum(axis=0) + 1e-9
+        best = np.log(counts / counts.sum(axis=-1, keepdims=True))
+    if task.shape.readout == "every_step":  # where test is longer: on with the last answer
+        best = best[np.minimum(np.arange(shape[0]), len(best) - 1)]
+    return torch.from_numpy(best).float().unsqueeze(-2).expand(shape)
