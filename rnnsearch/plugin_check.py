@@ -22,6 +22,8 @@ Subject = tuple[str, str]  # kind and name: `("architecture", "lstm")`
 Result = Literal["passed", "failed", "skipped", "known failure"]
 
 _DETAIL_LINES = 12
+# Not imported here: pytest would come too late to let their assertions show what they compared.
+_SUITES = Path(__file__).with_name("testing")
 
 
 @dataclass(frozen=True)
@@ -136,15 +138,13 @@ def check(
     """
     import pytest
 
-    from rnnsearch import testing
-
     os.environ["RNNSEARCH_CHECK"] = " ".join(f"{kind}:{name}" for kind, name in subjects)
     os.environ["RNNSEARCH_CHECK_EXAMPLES"] = str(examples)
     collector = _Collector(hear)
     arguments = [
-        str(Path(testing.__file__).with_name("registered.py")),
+        str(_SUITES / "registered.py"),
         # The settings of whatever project this is called from are not meant for these checks.
-        *("-c", os.devnull, "--rootdir", str(Path(testing.__file__).parent)),
+        *("-c", os.devnull, "--rootdir", str(_SUITES)),
         *("-p", "no:cacheprovider", "-p", "no:xdist", "-q"),
     ]
     output = io.StringIO()

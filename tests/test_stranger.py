@@ -236,6 +236,8 @@ def test_a_broken_cell_is_named_with_its_promise_and_the_sizes_that_show_it(
     checks = json.loads(done.stdout)["checks"]
     (failed,) = (check for check in checks if check["result"] == "failed")
     assert failed["check"] == "parameter count equals the parameters built"
+    assert "2 were declared, 3 were built" in failed["detail"]
+    assert "assert 2 == 3" in failed["detail"]
     assert "inputs=1, hidden=1" in failed["detail"]
 
 

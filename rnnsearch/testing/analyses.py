@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from functools import cache
@@ -138,13 +139,17 @@ class AnalysisConformance:
                     path = f"{tmp_path}/{finding.name}.svg"
                     finding.figure.savefig(path)
 
-    def test_the_model_is_left_as_it_was(self, analysis_class: type[Analysis]) -> None:
+    def test_the_model_and_its_examples_are_left_as_they_were(
+        self, analysis_class: type[Analysis]
+    ) -> None:
         for trained in self._accepted(analysis_class()):
+            examples = copy.deepcopy(trained.examples)
 
             def look(trained: TrainedModel = trained) -> object:
                 return analysis_class().analyse(trained)
 
             assert what_changes(trained.model, look) is None
+            assert first_difference(examples, trained.examples, "examples") is None
             assert not trained.model.training
             assert all(p.grad is None for p in trained.model.parameters()), "it leaves gradients"
 

@@ -152,7 +152,8 @@ class CellConformance(KnownFailures):
         for variant in _variants(cell_class, sizes):
             built = _build(cell_class, variant.options, sizes)
             counted = cell_class.parameter_count(m, p, **variant.structure)
-            assert counted == trained_scalars(built), str(variant)
+            found = trained_scalars(built)
+            assert counted == found, f"{counted} were declared, {found} were built ({variant})"
             assert isinstance(counted, int), str(variant)
             frozen = cell_class.frozen_count(m, p, **variant.structure)
             assert frozen == frozen_scalars(built), str(variant)

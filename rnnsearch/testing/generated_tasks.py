@@ -11,19 +11,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rnnsearch.errors import StudyFileError
 from rnnsearch.generated_task import GeneratedTask, digest_of
-from rnnsearch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
+from rnnsearch.losses import binary_cross_entropy
 from rnnsearch.parameters import Value
 from rnnsearch.task import DataSource, Examples, Split
 from rnnsearch.testing.probes import noise
-from rnnsearch.testing.tasks import SPLITS, TaskConformance
+from rnnsearch.testing.tasks import IGNORED, SPLITS, TaskConformance, skip_unless_known
 
-_IGNORED = -100  # a class target that is left out of the mean
-_SURE = 100.0  # a logit
-_KNOWN_LOSSES = (cross_entropy, binary_cross_entropy, mean_squared_error)
 _Data = dict[Split, Examples]
 
 
@@ -52,12 +48,9 @@ class GeneratedTaskConformance(TaskConformance):
     Attributes:
         no_skill_tolerance: how far from `no_skill` the metric of a constant answer may be on the
             test split, as a part of it.
-        best_score: the score of who knows the answers; None is 1 where it is maximized and 0 where
-            it is minimized.
     """
 
     no_skill_tolerance: ClassVar[float] = 0.1
-    best_score: ClassVar[float | None] = None
 
     @pytest.fixture
     def task(self) -> GeneratedTask:
@@ -97,7 +90,7 @@ class GeneratedTaskConformance(TaskConformance):
                 assert not np.isinf(found.targets).any()
             else:
                 assert found.targets.shape == (samples, *per_step)
-                classes = found.targets[found.targets != _IGNORED]
+                classes = found.targets[found.targets != IGNORED]
                 assert 0 <= classes.min() <= classes.max() < shape.output_size
 
     def test_after_the_end_there_is_nothing_to_read_and_nothing_to_answer(
@@ -129,13 +122,6 @@ class GeneratedTaskConformance(TaskConformance):
         assert other.find().sha256 != source.sha256
         for split in SPLITS:
             assert digest_of(other.generate(split)) != digest_of(data[split])
-
-    def test_no_sequence_without_its_padding_stands_in_two_splits(self, data: _Data) -> None:
-        if self.may_repeat:
-            pytest.skip("this task has so few sequences that splits share some")
-        seen = [_sequences(examples) for examples in data.values()]
-        for i, some in enumerate(seen):
-            assert all(not some & others for others in seen[i + 1 :])
 
     def test_training_and_validation_can_be_joined(self, data: _Data) -> None:
         for name in ("inputs", "targets"):
@@ -195,44 +181,20 @@ class GeneratedTaskConformance(TaskConformance):
             cut, whole = measure(outputs[:longest], targets), measure(outputs, targets)
             assert cut.item() == pytest.approx(whole.item())
 
-    def test_who_knows_the_answers_has_the_best_score(
-        self, task: GeneratedTask, data: _Data
-    ) -> None:
-        _skip_unless_known(task)
-        examples = data["validation"]
-        best = self.best_score
-        if best is None:
-            best = 1.0 if task.direction == "maximize" else 0.0
-        found = task.score(_perfect(task, examples), _targets(examples)).item()
-        assert found == pytest.approx(best, abs=1e-6)
-
     def test_no_skill_is_the_score_of_who_never_looks_at_the_inputs(
         self, task: GeneratedTask, data: _Data
     ) -> None:
-        _skip_unless_known(task)
+        skip_unless_known(task)
         train, test = data["train"], data["test"]
         outputs = _without_inputs(task, train, _outputs_shape(task, test))
         found = task.score(outputs, _targets(test)).item()
         assert found == pytest.approx(task.no_skill, rel=self.no_skill_tolerance)
 
 
-def _skip_unless_known(task: GeneratedTask) -> None:
-    if task.loss not in _KNOWN_LOSSES:
-        pytest.skip("what a good answer looks like is known for the losses of `rnnsearch.losses`")
-
-
-def _sequences(examples: Examples) -> set[bytes]:
-    """What is read, without the padding."""
-    steps = examples.inputs.shape[1]
-    lengths = np.full(len(examples), steps) if examples.lengths is None else examples.lengths
-    rows = zip(examples.inputs, lengths.tolist(), strict=True)
-    return {np.ascontiguousarray(row[:length]).tobytes() for row, length in rows}
-
-
 def _counted(examples: Examples) -> np.ndarray:
     """Which targets count."""
     targets = examples.targets
-    counts: np.ndarray = ~np.isnan(targets) if targets.dtype.kind == "f" else targets != _IGNORED
+    counts: np.ndarray = ~np.isnan(targets) if targets.dtype.kind == "f" else targets != IGNORED
     return counts
 
 
@@ -246,18 +208,6 @@ def _outputs_shape(task: GeneratedTask, examples: Examples) -> tuple[int, ...]:
     shape = task.shape
     steps = (examples.inputs.shape[1],) if shape.readout == "every_step" else ()
     return (*steps, len(examples), shape.output_size)
-
-
-def _perfect(task: GeneratedTask, examples: Examples) -> Tensor:
-    """Outputs of who knows the targets."""
-    targets = _targets(examples)
-    if targets.is_floating_point():
-        outputs = torch.nan_to_num(targets)
-        if task.loss is binary_cross_entropy:
-            outputs = _SURE * (2 * outputs - 1)
-    else:
-        outputs = _SURE * functional.one_hot(targets.clamp(min=0), task.shape.output_size)
-    return outputs.transpose(0, 1) if task.shape.readout == "every_step" else outputs
 
 
 def _without_inputs(task: GeneratedTask, train: Examples, shape: tuple[int, ...]) -> Tensor:

@@ -12,7 +12,14 @@ from torch import Tensor
 from rnnsearch.head import Head
 from rnnsearch.parameters import Value
 from rnnsearch.registry import load_registry
-from rnnsearch.testing.probes import noise, seeded, settings, trained_scalars, what_changes
+from rnnsearch.testing.probes import (
+    first_difference,
+    noise,
+    seeded,
+    settings,
+    trained_scalars,
+    what_changes,
+)
 
 _SIZES = ((1, 1), (3, 3), (7, 3), (4, 10))
 
@@ -91,6 +98,15 @@ class HeadConformance:
             alone = torch.stack([head(step) for step in features])
             torch.testing.assert_close(outputs, alone, msg=str(case))
 
+    def test_a_sample_gives_the_same_result_alone_as_in_a_batch(
+        self, head_class: type[Head]
+    ) -> None:
+        for case in self._cases(head_class):
+            head = self._build(head_class, case)
+            features = noise(3, case[0])
+            alone = torch.cat([head(sample) for sample in features.split(1)])
+            torch.testing.assert_close(head(features), alone, msg=str(case))
+
     def test_a_run_leaves_nothing_on_the_module(self, head_class: type[Head]) -> None:
         for case in self._cases(head_class):
             head = self._build(head_class, case)
@@ -118,6 +134,23 @@ class HeadConformance:
             head = self._build(head_class, case)
             features = noise(3, case[0], seed=1).requires_grad_()
             assert torch.autograd.gradcheck(head, (features,), fast_mode=True), case
+
+    def test_the_same_seed_gives_the_same_weights(self, head_class: type[Head]) -> None:
+        for case in self._cases(head_class):
+            one, two = (self._build(head_class, case, seed=7) for _ in range(2))
+            difference = first_difference(dict(one.state_dict()), dict(two.state_dict()))
+            assert difference is None, f"{case}: not drawn from torch's generator: {difference}"
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(8)
+                head_class(*case[:3], **case[3])
+                assert torch.initial_seed() == 8, f"{case}: the constructor seeds torch"
+
+    def test_builds_and_runs_without_storage(self, head_class: type[Head]) -> None:
+        """On device `meta`, where FLOPs are counted and a branch on a value cannot be taken."""
+        for case in self._cases(head_class):
+            with torch.device("meta"):
+                head, features = head_class(*case[:3], **case[3]), torch.empty(3, case[0])
+            assert head(features).device.type == "meta", case
 
     def test_a_loaded_state_dict_brings_the_whole_head(self, head_class: type[Head]) -> None:
         for case in self._cases(head_class):

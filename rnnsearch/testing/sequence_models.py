@@ -109,6 +109,12 @@ class SequenceModelConformance(KnownFailures):
             assert name in arguments, f"the constructor does not take `{name}`"
             assert arguments[name].default == parameter.default, f"default of `{name}`"
 
+    def test_a_model_that_is_trained_in_closed_form_has_a_fit(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        if "closed_form" in model_class.capabilities.trained_by:
+            assert model_class.fit is not SequenceModel.fit
+
     def test_parameter_count_equals_the_parameters_built(
         self, model_class: type[SequenceModel]
     ) -> None:
@@ -190,6 +196,18 @@ class SequenceModelConformance(KnownFailures):
             other = torch.where(padding.unsqueeze(-1), _inputs(shape, seed=1), inputs)
             torch.testing.assert_close(model(other, lengths), model(inputs, lengths))
 
+    def test_later_inputs_leave_earlier_outputs_alone_where_it_is_causal(
+        self, model_class: type[SequenceModel]
+    ) -> None:
+        cases = [case for case in self._cases(model_class) if case[0].readout == "every_step"]
+        if not cases or not model_class.capabilities.causal:
+            pytest.skip("the model is not causal, or gives one output for a whole sequence")
+        for shape, variant in cases:
+            model = _build(model_class, shape, variant.options).double().eval()
+            inputs, other = _inputs(shape), _inputs(shape, seed=1)
+            changed = torch.cat((inputs[:2], other[2:]))
+            torch.testing.assert_close(model(changed)[:2], model(inputs)[:2], msg=str(variant))
+
     def test_a_run_leaves_nothing_on_the_module(self, model_class: type[SequenceModel]) -> None:
         for shape, variant in self._cases(model_class):
             model = _build(model_class, shape, variant.options).double()
@@ -246,6 +264,10 @@ class SequenceModelConformance(KnownFailures):
             one, two = (_build(model_class, shape, variant.options, seed=7) for _ in range(2))
             difference = first_difference(dict(one.state_dict()), dict(two.state_dict()))
             assert difference is None, f"{variant}: not drawn from torch's generator: {difference}"
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(8)
+                model_class(shape, _HIDDEN, **variant.options)
+                assert torch.initial_seed() == 8, f"{variant}: the constructor seeds torch"
 
     @pytest.mark.parametrize("way", ["state_dict", "pickle"])
     def test_a_copy_computes_the_same(self, model_class: type[SequenceModel], way: str) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rnnsearch.batches import Batches
 from rnnsearch.capabilities import DATA
 from rnnsearch.errors import MissingDataError
+from rnnsearch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from rnnsearch.parameters import defaults
 from rnnsearch.task import DataSource, Examples, Split, Task
 from rnnsearch.testing.probes import noise
@@ -21,6 +23,10 @@ from rnnsearch.testing.probes import noise
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _READOUTS = ("last_step", "masked_step", "every_step")
 _SOME = 8
+_SURE = 100.0  # a logit
+_KNOWN_LOSSES = (cross_entropy, binary_cross_entropy, mean_squared_error)
+IGNORED = -100
+"""A class target that is left out of the mean."""
 
 
 class TaskConformance:
@@ -33,9 +39,12 @@ class TaskConformance:
     Attributes:
         may_repeat: whether one sequence may stand in two splits, as where there are few different
             ones; say why in the class.
+        best_score: the score of who knows the answers; None is 1 where it is maximized and 0 where
+            it is minimized.
     """
 
     may_repeat: ClassVar[bool] = False
+    best_score: ClassVar[float | None] = None
 
     @pytest.fixture
     def task(self) -> Task:
@@ -72,7 +81,11 @@ class TaskConformance:
         assert math.isfinite(task.no_skill)
         assert task.data in DATA
 
-    def test_shape_is_known_without_reading_data(self, task: Task) -> None:
+    def test_shape_is_known_without_reading_data(
+        self, task: Task, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("find", "load"):
+            monkeypatch.setattr(type(task), name, lambda *_: pytest.fail("the shape reads data"))
         shape = task.shape
         assert shape.input_size >= 1
         assert shape.output_size >= 1
@@ -117,20 +130,24 @@ class TaskConformance:
             assert examples.lengths.max() <= steps
         if shape.readout == "every_step":
             assert examples.targets.shape[:2] == (samples, steps)
+        if task.loss is cross_entropy:
+            classes = examples.targets[examples.targets != IGNORED]
+            assert 0 <= classes.min() <= classes.max() < shape.output_size
 
     def test_a_split_is_the_same_every_time(self, task: Task, source: DataSource) -> None:
         for split in SPLITS:
-            one, two = task.load(source, split), type(task)(**task.chosen).load(source, split)
-            np.testing.assert_array_equal(one.inputs, two.inputs)
-            np.testing.assert_array_equal(one.targets, two.targets)
+            first = task.load(source, split)
+            for again in (task, type(task)(**task.chosen)):
+                second = again.load(source, split)
+                for name in ("inputs", "targets", "lengths"):
+                    np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
     def test_no_sequence_stands_in_two_splits(self, task: Task, source: DataSource) -> None:
         if self.may_repeat:
             pytest.skip("this task has so few sequences that splits share some")
         seen: dict[bytes, Split] = {}
         for split in SPLITS:
-            examples = task.load(source, split)
-            here = {np.ascontiguousarray(sample).tobytes() for sample in examples.inputs}
+            here = _sequences(task.load(source, split))
             both = [seen[sample] for sample in here if sample in seen]
             assert not both, f"{len(both)} sequences of {split} stand in {set(both)} too"
             seen.update(dict.fromkeys(here, split))
@@ -168,3 +185,39 @@ class TaskConformance:
             for i in range(len(targets))
         ]
         assert whole == pytest.approx(sum(parts) / len(parts), rel=1e-4, abs=1e-6)
+
+    def test_who_knows_the_answers_has_the_best_score(self, task: Task, source: DataSource) -> None:
+        skip_unless_known(task)
+        examples = task.load(source, "validation")
+        best = self.best_score
+        if best is None:
+            best = 1.0 if task.direction == "maximize" else 0.0
+        some = Batches(examples, torch.device("cpu"))
+        _, targets, _ = some.take(torch.arange(min(_SOME, len(examples))))
+        found = task.score(_perfect(task, targets), targets).item()
+        assert found == pytest.approx(best, abs=1e-6)
+
+
+def skip_unless_known(task: Task) -> None:
+    """Skip a check that has to know what a good answer looks like."""
+    if task.loss not in _KNOWN_LOSSES:
+        pytest.skip("what a good answer looks like is known for the losses of `rnnsearch.losses`")
+
+
+def _perfect(task: Task, targets: Tensor) -> Tensor:
+    """Outputs of who knows the targets."""
+    if targets.is_floating_point():
+        outputs = torch.nan_to_num(targets)
+        if task.loss is binary_cross_entropy:
+            outputs = _SURE * (2 * outputs - 1)
+    else:
+        outputs = _SURE * functional.one_hot(targets.clamp(min=0), task.shape.output_size)
+    return outputs.transpose(0, 1) if task.shape.readout == "every_step" else outputs
+
+
+def _sequences(examples: Examples) -> set[bytes]:
+    """What is read, without the padding."""
+    steps = examples.inputs.shape[1]
+    lengths = np.full(len(examples), steps) if examples.lengths is None else examples.lengths
+    rows = zip(examples.inputs, lengths.tolist(), strict=True)
+    return {np.ascontiguousarray(row[:length]).tobytes() for row, length in rows}

@@ -41,6 +41,16 @@ class PlainCell(RecurrentCell):
         return hidden, (hidden, total + hidden)
 
 
+class _DrawingCell(PlainCell):
+    """A plain cell that asks for numbers drawn at random, and would be lost without them."""
+
+    noise_size = 2
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        features, drawn = inputs.split([self.input_size, self.noise_size], dim=-1)
+        return super().forward(features * drawn.mean(dim=-1, keepdim=True), state)
+
+
 class _Wrapped(RecurrentCell):
     """A wrapper around a `PlainCell`, as one cell with the counts of both."""
 
@@ -50,7 +60,6 @@ class _Wrapped(RecurrentCell):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
         super().__init__(input_size, hidden_size)
         inside = PlainCell(input_size, hidden_size)
-        self.options = options
         self.whole = self.wrapper(inside, hidden_size, self.layer, **options)
         self.noise_size = self.whole.noise_size
 
@@ -80,8 +89,7 @@ class _Wrapped(RecurrentCell):
 
     def __reduce__(self) -> Any:
         # The class is made here, and not importable by name.
-        built = (self.wrapper, self.layer, self.input_size, self.hidden_size, self.options)
-        return _rebuilt, (*built, self.state_dict())
+        return _rebuilt, (self.wrapper, self.layer, self.input_size, self.hidden_size, self.whole)
 
 
 @cache
@@ -101,11 +109,10 @@ def _rebuilt(
     layer: int,
     input_size: int,
     hidden_size: int,
-    options: dict[str, Value],
-    weights: dict[str, Tensor],
+    whole: CellWrapper,
 ) -> RecurrentCell:
-    cell = around_a_plain_cell(wrapper, layer)(input_size, hidden_size, **options)
-    cell.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+    cell = around_a_plain_cell(wrapper, layer)(input_size, hidden_size)
+    cell.whole = whole
     return cell
 
 
@@ -141,13 +148,26 @@ class WrapperConformance(CellConformance):
             assert arguments[name].default == parameter.default, f"default of `{name}`"
 
     def test_the_state_of_the_cell_inside_stands_last(
-        self, cell_class: type[RecurrentCell]
+        self, cell_class: type[RecurrentCell], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        cell = cell_class(3, 5)
-        assert isinstance(cell, _Wrapped)
-        inside = cell.whole.cell.initial_state(2)
-        state = cell.initial_state(2)
-        assert [p.shape for p in state[-len(inside) :]] == [p.shape for p in inside]
+        # Parts of one shape are told apart by what stands in them.
+        inside = tuple(torch.full((2, 5), float(part)) for part in (1, 2))
+        monkeypatch.setattr(PlainCell, "initial_state", lambda *_: inside)
+        state = cell_class(3, 5).initial_state(2)
+        assert len(state) >= len(inside)
+        for part, expected in zip(state[-len(inside) :], inside, strict=True):
+            torch.testing.assert_close(part, expected)
+
+    @pytest.mark.parametrize("input_size", [3, 5])
+    def test_numbers_drawn_for_the_cell_inside_reach_it_and_nothing_else(
+        self, cell_class: type[RecurrentCell], input_size: int
+    ) -> None:
+        assert issubclass(cell_class, _Wrapped)
+        inside = _DrawingCell(input_size, 5)
+        whole = cell_class.wrapper(inside, 5, cell_class.layer)
+        features = torch.zeros(2, input_size + whole.noise_size)
+        output, _ = whole(features, whole.initial_state(2))
+        assert output.shape == (2, cell_class.output_size(input_size, 5))
 
 
 __all__ = ["PlainCell", "WrapperConformance", "around_a_plain_cell"]
