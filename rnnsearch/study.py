@@ -167,7 +167,7 @@ def _run(
 ) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
     from rnnsearch.tracking import Tracker, hide_password, resolve_uri
-    from rnnsearch.tuning import cluster, run_trials, trials_at_a_time
+    from rnnsearch.tuning import cluster, places, run_trials
 
     config = study.config
     if resumed is None:
@@ -186,7 +186,7 @@ def _run(
         connecting = beside.submit(tracker.connect)
         with cluster(sum(_nbytes(examples) for examples in splits.values())):
             # Whatever can be refused is refused before anything is written.
-            trials_at_a_time(config.resources)
+            places(config.resources)
             connecting.result()
             store = resumed or StudyStore.create(config.name, study.file.text)
             (store.folder / STOP_FILE).unlink(missing_ok=True)
@@ -259,9 +259,9 @@ def _phases(
 @contextmanager
 def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]:
     """Keep how long a phase took on how many workers, for the ledger."""
-    from rnnsearch.tuning import trials_at_a_time
+    from rnnsearch.tuning import places
 
-    began, workers = time.monotonic(), trials_at_a_time(config.resources)
+    began, workers = time.monotonic(), places(config.resources)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -35,7 +35,8 @@ _MOST_DRAWS = 100
 # spend more time on being handed out than on training.
 _TOGETHER_S = 5.0
 # How many workers a trial may lose before it counts as failed: a node that vanishes is not its
-# fault, a worker that runs out of memory each time is.
+# fault, a worker that runs out of memory each time is. For the last one it has all the room there
+# is: nothing else runs meanwhile.
 _WORKERS_PER_TRIAL = 3
 
 
@@ -105,7 +106,7 @@ class TrialQueue:
         raise NotImplementedError
 
     def ask_together(self, workers: int) -> list[tuple[str, TrialSpec]]:
-        """Take trials that one worker runs one after the other, or none when none is left.
+        """Take trials that one worker runs one after the other, or none when none can begin now.
 
         Several only where they are short, where all are known beforehand (fresh seeds; draws that
         do not depend on results), and where enough are left for the other workers. Each is the
@@ -114,10 +115,14 @@ class TrialQueue:
         Args:
             workers: trials at a time.
         """
+        if self._needs_room(self._anew[key] for key in self._live if key in self._anew):
+            return []
         if self._handed_back:
             key = self._handed_back.pop(0)
             return [(key, self._live[key].spec)]
         alone = bool(self._unfinished)
+        if self._live and self._needs_room(self._unfinished[:1]):
+            return []
         first = self.ask()
         if first is None:
             return []
@@ -131,6 +136,11 @@ class TrialQueue:
         while len(together) < most and (following := self.ask()) is not None:
             together.append(following)
         return together
+
+    @staticmethod
+    def _needs_room(trials: Iterable[Unfinished]) -> bool:
+        """Whether one of them is at its last worker."""
+        return any(one.workers_lost == _WORKERS_PER_TRIAL - 1 for one in trials)
 
     def _ask_like(self, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
         """Take a worker's share of the trials that can train as one population with another."""

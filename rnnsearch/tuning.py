@@ -54,6 +54,7 @@ from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
 from rnnsearch.errors import RnnsearchError, StoppedError  # noqa: E402
 from rnnsearch.home import write_whole  # noqa: E402
+from rnnsearch.packing import NOTHING_SEEN, Footprint, trials_at_a_time  # noqa: E402
 from rnnsearch.store import STOP_FILE  # noqa: E402
 from rnnsearch.task import Direction, Examples  # noqa: E402
 from rnnsearch.trial import TrialSpec  # noqa: E402
@@ -159,24 +160,10 @@ def _reach(address: str) -> None:
         raise RnnsearchError(msg) from error
 
 
-def trials_at_a_time(resources: ResourcesConfig) -> int:
-    """How many trials the study asks for, or the cluster holds.
-
-    Raises:
-        RnnsearchError: this machine cannot hold even one. (A cluster may still grow.)
-    """
-    have: dict[str, float] = ray.cluster_resources()
-    fits = have.get("CPU", 1.0) / resources.cpus_per_trial
-    if resources.gpus_per_trial:
-        fits = min(fits, have.get("GPU", 0.0) / resources.gpus_per_trial)
-    if fits < 1 and _LOCAL:
-        msg = (
-            f"no node can hold a trial of {resources.cpus_per_trial:g} CPUs and "
-            f"{resources.gpus_per_trial:g} GPUs: this machine has {have.get('CPU', 0):g} CPUs and "
-            f"{have.get('GPU', 0):g} GPUs. Lower `resources`, or set RAY_ADDRESS to a cluster"
-        )
-        raise RnnsearchError(msg)
-    return resources.workers or max(1, math.floor(fits))
+def places(resources: ResourcesConfig, seen: Footprint = NOTHING_SEEN) -> int:
+    """How many trials run at a time on the cluster as it is now; see `trials_at_a_time`."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return trials_at_a_time(resources, nodes, seen, may_grow=not _LOCAL)
 
 
 def run_trials(
@@ -252,6 +239,7 @@ class _Stage:
         self._refs: dict[str, Any] = {}
         self.number = 0
         self.phase: Phase | None = None
+        self.seen = NOTHING_SEEN  # what the workers need
         self.error: Exception | None = None
 
     @property
@@ -340,6 +328,7 @@ class _Trial(tune.Trainable):
             "news": news,
             "epoch": last.epoch if last else 0,
             _METRIC: last.validation_metric if last else math.nan,
+            "footprint": Footprint.of_this_process(),
             "done": bool(self._trials) and not self._worker.waiting,
         }
 
@@ -356,7 +345,7 @@ class _QueueSearcher(Searcher):
     def __init__(self, stage: _Stage, resources: ResourcesConfig, mode: str, folder: Path) -> None:
         super().__init__(metric=_METRIC, mode=mode)
         self._stage, self._resources, self._folder = stage, resources, folder
-        self._at_a_time, self._counted_at = trials_at_a_time(resources), time.monotonic()
+        self._at_a_time, self._counted_at = places(resources), time.monotonic()
         self._given: list[list[str]] = []
         self._waiting: set[str] = set()  # Tune's trials that only wait
         self._workers = 0  # that have been at work side by side
@@ -367,7 +356,7 @@ class _QueueSearcher(Searcher):
         stage = self._stage
         self._given = [keys for keys in self._given if any(map(stage.is_running, keys))]
         if time.monotonic() > self._counted_at + _BETWEEN_COUNTS_S:  # nodes come and go
-            self._at_a_time = trials_at_a_time(self._resources)
+            self._at_a_time = places(self._resources, stage.seen)
             self._counted_at = time.monotonic()
         if len(self._given) >= self._at_a_time:
             return None
@@ -447,6 +436,7 @@ class _QueueCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        self._stage.seen |= result["footprint"]
         for news in result["news"]:
             self._record(news)
             news.weights = b""  # Tune keeps the last result of every trial
@@ -614,4 +604,4 @@ class _AshaPerRow(FIFOScheduler):
         return {}
 
 
-__all__ = ["Phase", "cluster", "run_trials", "trials_at_a_time"]
+__all__ = ["Phase", "cluster", "places", "run_trials"]

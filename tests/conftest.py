@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from .life import Life
 
 # Other processes are sent cells that are defined in tests, and import them by name.
 if (_ROOT := str(Path(__file__).parents[1])) not in sys.path:
@@ -38,3 +44,37 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "home"
+
+
+@pytest.fixture
+def no_driver_is_left() -> Iterator[None]:
+    """End what a test that failed has left running."""
+    from .life import end_drivers
+
+    yield
+    end_drivers()
+
+
+@pytest.fixture
+def life(tmp_path: Path, no_driver_is_left: None) -> Life:
+    """A small study that is yet to be started."""
+    from .life import Life
+
+    return Life(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Life:
+    """The same study, to which nothing happened; run once for all workers of the tests."""
+    from .life import Life
+
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    home = shared / "undisturbed"
+    with FileLock(shared / "undisturbed.lock"):
+        life = Life(home)
+        if not home.exists():
+            home.mkdir()
+            life.complete()
+    return life

@@ -1,6 +1,6 @@
 """What is killed, cut off or filled up costs a study nothing: no trial lost, repeated or stuck.
 
-`pytest -m faults` runs all of it, in about half an hour on two cores.
+`pytest -m faults --dist load` runs all of it.
 """
 
 from __future__ import annotations
@@ -22,31 +22,13 @@ from pathlib import Path
 import pytest
 
 from . import faulty_cells
-from .life import Life, end_drivers, kill_one_worker
+from .life import Life, kill_one_worker
 
 pytestmark = [
     pytest.mark.faults,
+    pytest.mark.usefixtures("no_driver_is_left"),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """A study that nothing happened to."""
-    return Life(tmp_path_factory.mktemp("undisturbed")).complete()
-
-
-@pytest.fixture(autouse=True)
-def no_driver_is_left() -> Iterator[None]:
-    """End what a test that failed has left running."""
-    yield
-    end_drivers()
-
-
-@pytest.fixture
-def life(tmp_path: Path) -> Life:
-    """The same study, yet to be started."""
-    return Life(tmp_path)
 
 
 def test_workers_that_are_killed_cost_no_trial_and_no_result(undisturbed: Life, life: Life) -> None:

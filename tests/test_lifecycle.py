@@ -6,33 +6,12 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from .life import Life, end_drivers
+from .life import Life
 
 ROWS, SEEDS = 2, 2
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """A study that nothing happened to."""
-    return Life(tmp_path_factory.mktemp("undisturbed")).complete()
-
-
-@pytest.fixture(autouse=True)
-def no_driver_is_left() -> Iterator[None]:
-    """End what a test that failed has left running."""
-    yield
-    end_drivers()
-
-
-@pytest.fixture
-def life(tmp_path: Path) -> Life:
-    """The same study, yet to be started."""
-    return Life(tmp_path)
 
 
 def test_a_driver_killed_in_the_middle_of_a_trial_is_resumed_to_the_same_results(

@@ -360,6 +360,22 @@ def test_a_trial_that_loses_three_workers_is_failed() -> None:
     assert queue.ask() is None
 
 
+def test_a_trial_at_its_last_worker_waits_until_nothing_runs_and_nothing_begins_beside_it() -> None:
+    study = Study(rows=["lstm"], trials=4)
+    queue = study.search()
+    blamed, beside = _ask(queue)[0], _ask(queue)[0]
+    queue.lose([blamed], "out of memory")
+    (again, _), *others = queue.ask_together(2)  # the second worker: beside others
+    assert others == []
+    queue.lose([again], "out of memory")
+    assert queue.ask_together(2) == []
+    _finish(queue, beside, 0.5)
+    ((last, _),) = queue.ask_together(2)
+    assert queue.ask_together(2) == []
+    _finish(queue, last, 0.75)
+    assert queue.ask_together(2)
+
+
 def test_of_a_lost_worker_s_trials_those_that_it_never_got_to_stay_the_same_trials() -> None:
     study, heard = Study(rows=["lstm"], trials=0, seeds=3), Heard()
     queue = study.confirm(heard)
