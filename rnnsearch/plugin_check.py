@@ -147,6 +147,8 @@ def check(
         *("-c", os.devnull, "--rootdir", str(_SUITES)),
         *("-p", "no:cacheprovider", "-p", "no:xdist", "-q"),
     ]
+    # What it checks is settled when it is imported.
+    sys.modules.pop("rnnsearch.testing.registered", None)
     output = io.StringIO()
     try:
         with redirect_stdout(output), redirect_stderr(output):

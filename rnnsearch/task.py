@@ -80,6 +80,10 @@ class Task(ABC):
         metric: name of the metric, such as `accuracy`.
         direction: `maximize` or `minimize`.
         no_skill: the metric of a predictor that ignores its input.
+        best_score: the score of who knows the answers; None is 1 where it is maximized and 0 where
+            it is minimized.
+        may_repeat: why one sequence may stand in two splits, as where a data set has copies; empty
+            where none may.
         symbols: what each token, or each input of a one-hot code, stands for, in their order; for
             pictures. Empty where inputs are neither.
     """
@@ -91,6 +95,8 @@ class Task(ABC):
     metric: ClassVar[str]
     direction: ClassVar[Direction]
     no_skill: ClassVar[float]
+    best_score: ClassVar[float | None] = None
+    may_repeat: ClassVar[str] = ""
     symbols: Sequence[str] = ()
 
     def __init__(self, **options: Value) -> None:

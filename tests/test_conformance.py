@@ -48,8 +48,16 @@ def test_no_architecture_of_ours_has_a_known_failure_without_a_reason() -> None:
             assert len(reason) > 20, (name, promise)
 
 
+def test_every_check_is_of_what_it_was_asked_for() -> None:
+    """Also the second one of a process."""
+    for name in ("linear", "mlp"):
+        assert {verdict.name for verdict in check([("head", name)])} == {name}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [p.name for p in load_registry().plugins])
 def test_plugin_check_passes(name: str) -> None:
-    failed = [v for v in check(subjects_of(name)) if v.result == "failed"]
-    assert not failed
+    subjects = subjects_of(name)
+    verdicts = check(subjects)
+    assert {verdict.name for verdict in verdicts} == {subject for _, subject in subjects}
+    assert not [v for v in verdicts if v.result == "failed"]

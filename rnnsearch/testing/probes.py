@@ -199,6 +199,8 @@ def _first_difference(before: Any, after: Any, path: str, seen: set[int]) -> str
         return None if same else path
     if isinstance(after, np.ndarray):
         return None if np.array_equal(before, after) else path
+    if isinstance(after, bool | int | float | complex | str | bytes | None):
+        return None if before == after else path  # one object may stand in many places
     seen.add(id(after))
     if isinstance(after, Mapping):
         pairs = [(f"{path}[{k!r}]", before.get(k), after.get(k)) for k in {**before, **after}]

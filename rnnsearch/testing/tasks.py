@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -35,16 +34,7 @@ class TaskConformance:
     Subclass it under a name that starts with `Test` and return an instance from `task`, with
     options that make it small where it has such options. Where the data are nowhere to be had, the
     checks that read them skip with the reason.
-
-    Attributes:
-        may_repeat: whether one sequence may stand in two splits, as where there are few different
-            ones; say why in the class.
-        best_score: the score of who knows the answers; None is 1 where it is maximized and 0 where
-            it is minimized.
     """
-
-    may_repeat: ClassVar[bool] = False
-    best_score: ClassVar[float | None] = None
 
     @pytest.fixture
     def task(self) -> Task:
@@ -143,8 +133,8 @@ class TaskConformance:
                     np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
     def test_no_sequence_stands_in_two_splits(self, task: Task, source: DataSource) -> None:
-        if self.may_repeat:
-            pytest.skip("this task has so few sequences that splits share some")
+        if task.may_repeat:
+            pytest.skip(task.may_repeat)
         seen: dict[bytes, Split] = {}
         for split in SPLITS:
             here = _sequences(task.load(source, split))
@@ -196,7 +186,7 @@ class TaskConformance:
     def test_who_knows_the_answers_has_the_best_score(self, task: Task, source: DataSource) -> None:
         skip_unless_known(task)
         examples = task.load(source, "validation")
-        best = self.best_score
+        best = task.best_score
         if best is None:
             best = 1.0 if task.direction == "maximize" else 0.0
         some = Batches(examples, torch.device("cpu"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class SequentialMNIST(SpatialMNIST):
         permuted: whether the pixels come in the fixed random order.
     """
 
+    may_repeat: ClassVar[str] = ""
     options = {"permuted": Choice((False, True), default=False, searched=False)}
 
     @property

@@ -36,6 +36,7 @@ class TemporalMNIST(DigitTask):
     datasets: ClassVar[tuple[Dataset, ...]] = (STROKES,)
     # Always answering 1, the most frequent digit, is right for 1,135 of the 10,000 test sequences.
     no_skill: ClassVar[float] = 0.1135
+    may_repeat: ClassVar[str] = "152 validation and test digits are drawn as a training digit is"
 
     @property
     def shape(self) -> SequenceShape:
