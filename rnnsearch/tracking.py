@@ -72,12 +72,44 @@ _BATCH_LIMIT = 1_000  # metrics that MLflow takes at a time
 # A server that restarts is back within minutes; what came up meanwhile is written then.
 _PATIENCE_S = float(os.environ.get("RNNSEARCH_TRACKING_PATIENCE_S", "300"))
 _BETWEEN_TRIES_S = 5.0
+_DATABASE = "mlflow.db"
+_LEFT_S = 3600.0
 _PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 
 
 def local_uri() -> str:
     """The embedded store: one database file in RNNSEARCH_HOME."""
-    return f"sqlite:///{home() / 'mlflow.db'}"
+    return f"sqlite:///{home() / _DATABASE}"
+
+
+def _make_database(path: Path) -> None:
+    """Make the embedded store's database whole or not at all, where there is none.
+
+    MLflow makes it by dozens of migrations; a process killed among them would leave a file that
+    neither it nor any later one can finish.
+    """
+    if path.exists():
+        return
+    # Not for whoever has a server.
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # by who was killed at it
+        if left.stat().st_mtime < time.time() - _LEFT_S:
+            left.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    store = SqlAlchemyStore(  # type: ignore[no-untyped-call]
+        f"sqlite:///{partial}", str(path.with_name("mlartifacts"))
+    )
+    store.engine.dispose()
+    try:
+        os.link(partial, path)
+    except FileExistsError:  # another study was first
+        pass
+    except OSError:  # this file system has no links
+        partial.replace(path)
+    partial.unlink(missing_ok=True)
 
 
 def resolve_uri(configured: str | None) -> str:
@@ -129,7 +161,7 @@ class Tracker:
         shown = hide_password(self.uri)
         try:
             if self.uri == local_uri():
-                home().mkdir(parents=True, exist_ok=True)
+                _make_database(home() / _DATABASE)
             mlflow.set_tracking_uri(self.uri)
             self._client = MlflowClient(self.uri)
             experiment = self._client.get_experiment_by_name(self._experiment)

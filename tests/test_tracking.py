@@ -20,7 +20,7 @@ import pytest
 from mlflow.entities import Metric
 
 from rnnsearch.store import StudyStore
-from rnnsearch.tracking import Tracker
+from rnnsearch.tracking import Tracker, local_uri
 
 from .command import run, write_study
 from .trial_records import epoch, searched
@@ -214,6 +214,25 @@ def test_ui_serves_the_store_and_its_link_opens_the_comparison_in_a_browser(
     assert "lstm confirmed" in page
     assert "elman confirmed" in page
     assert "test/accuracy" in page
+
+
+def test_who_is_killed_while_making_the_database_leaves_no_half_of_one(own_home: Path) -> None:
+    code = "from rnnsearch.tracking import Tracker, local_uri; Tracker(local_uri(), 'x').connect()"
+    maker = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 120
+    while not (begun := list(own_home.glob(".mlflow.db.*.partial"))):
+        assert maker.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    maker.kill()
+    maker.wait()
+    assert not (own_home / "mlflow.db").exists()
+    os.utime(begun[0], (0, 0))
+    tracker = Tracker(local_uri(), "x")
+    tracker.connect()
+    tracker.close()
+    assert (own_home / "mlflow.db").exists()
+    assert not list(own_home.glob(".mlflow.db.*.partial"))
 
 
 def test_a_store_that_takes_no_run_leaves_the_name_of_the_study_free(tmp_path: Path) -> None:
