@@ -94,7 +94,7 @@ def _make_database(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.partial"):  # by who was killed at it
+    for left in path.parent.glob(f".{path.name}.*.partial*"):  # by who was killed at it
         if left.stat().st_mtime < time.time() - _LEFT_S:
             left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -91,9 +91,11 @@ def test_a_driver_killed_twenty_times_loses_and_repeats_nothing(
 ) -> None:
     chance = random.Random(0)
     driver = life.start()
-    for _ in range(20):
+    for number in range(20):
+        pause = chance.uniform(1, 7)
+        if number % 4:  # one in four while it starts, the others while it trains or is about to
+            life.wait_until(lambda pid=driver.pid: life.store.info.get("pid") == pid, driver)
         begun = time.monotonic()
-        pause = chance.uniform(8, 16)
         while driver.poll() is None and time.monotonic() < begun + pause:
             time.sleep(0.1)
         if driver.poll() is not None:
