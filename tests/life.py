@@ -128,12 +128,6 @@ class Life:
             return -1
         return sum(r.state != "RUNNING" for r in self.store.records())
 
-    @property
-    def events(self) -> int:
-        """What its log has of its trials so far, in lines."""
-        log = self.store.folder / "log.jsonl"
-        return len(log.read_text().splitlines()) if log.exists() else 0
-
     def wait_for(self, trials: int, driver: subprocess.Popen[str]) -> None:
         """Until so many trials have ended."""
         self.wait_until(lambda: self.ended >= trials, driver)
