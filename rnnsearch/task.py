@@ -82,8 +82,8 @@ class Task(ABC):
         no_skill: the metric of a predictor that ignores its input.
         best_score: the score of who knows the answers; None is 1 where it is maximized and 0 where
             it is minimized.
-        may_repeat: why one sequence may stand in two splits, as where a data set has copies; empty
-            where none may.
+        may_repeat: the largest part of a split's sequences that may stand in an earlier split, as
+            where a data set has copies.
         symbols: what each token, or each input of a one-hot code, stands for, in their order; for
             pictures. Empty where inputs are neither.
     """
@@ -96,7 +96,7 @@ class Task(ABC):
     direction: ClassVar[Direction]
     no_skill: ClassVar[float]
     best_score: ClassVar[float | None] = None
-    may_repeat: ClassVar[str] = ""
+    may_repeat: ClassVar[float] = 0.0
     symbols: Sequence[str] = ()
 
     def __init__(self, **options: Value) -> None:

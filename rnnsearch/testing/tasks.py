@@ -133,13 +133,12 @@ class TaskConformance:
                     np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
     def test_no_sequence_stands_in_two_splits(self, task: Task, source: DataSource) -> None:
-        if task.may_repeat:
-            pytest.skip(task.may_repeat)
         seen: dict[bytes, Split] = {}
         for split in SPLITS:
             here = _sequences(task.load(source, split))
             both = [seen[sample] for sample in here if sample in seen]
-            assert not both, f"{len(both)} sequences of {split} stand in {set(both)} too"
+            found = f"{len(both)} of {len(here)} sequences of {split} stand in {set(both)} too"
+            assert len(both) <= task.may_repeat * len(here), found
             seen.update(dict.fromkeys(here, split))
 
     # Loss and metric

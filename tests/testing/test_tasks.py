@@ -443,10 +443,14 @@ def test_a_shape_that_is_read_from_the_data_is_caught(
         run(ShapeFromTheData, "shape_is_known_without_reading_data")
 
 
-def test_sequences_may_repeat_where_the_task_says_why() -> None:
-    class Repeating(ValidatesOnTraining):
-        may_repeat = "there are two different ones"
+def test_as_many_sequences_may_repeat_as_the_task_says_and_no_more() -> None:
+    class Repeating(ValidatesOnTraining):  # all that it validates on
+        may_repeat = 1.0
 
-    task = Repeating()
-    with pytest.raises(pytest.skip.Exception, match="two different ones"):
-        TaskConformance().test_no_sequence_stands_in_two_splits(task, task.find())
+    class RepeatingHalf(ValidatesOnTraining):
+        may_repeat = 0.5
+
+    suite = TaskConformance()
+    suite.test_no_sequence_stands_in_two_splits(Repeating(), Repeating().find())
+    with pytest.raises(AssertionError, match="sequences of validation stand in"):
+        suite.test_no_sequence_stands_in_two_splits(RepeatingHalf(), RepeatingHalf().find())

@@ -44,7 +44,7 @@ class SequentialMNIST(SpatialMNIST):
         permuted: whether the pixels come in the fixed random order.
     """
 
-    may_repeat: ClassVar[str] = ""
+    may_repeat: ClassVar[float] = 0.0
     options = {"permuted": Choice((False, True), default=False, searched=False)}
 
     @property

@@ -54,7 +54,8 @@ class WordPTB(NextTokenTask):
     metric: ClassVar[str] = "perplexity"
     # Of who knows how frequent each word is in training, on what is scored of test.
     no_skill: ClassVar[float] = 639.25
-    may_repeat: ClassVar[str] = "a passage of the training text stands in the validation text too"
+    # A passage of the training text, seven windows of 1,843, stands in the validation text too.
+    may_repeat: ClassVar[float] = 0.004
 
     @property
     def symbols(self) -> list[str]:  # type: ignore[override]
