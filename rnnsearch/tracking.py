@@ -112,6 +112,13 @@ def _make_database(path: Path) -> None:
     partial.unlink(missing_ok=True)
 
 
+def _client_of(uri: str) -> MlflowClient:
+    """A client of a store; the embedded one is made first where there is none."""
+    if uri == local_uri():
+        _make_database(home() / _DATABASE)
+    return MlflowClient(uri)
+
+
 def resolve_uri(configured: str | None) -> str:
     """The store to use: the study file's, else MLFLOW_TRACKING_URI, else the embedded one."""
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or local_uri()
@@ -160,10 +167,8 @@ class Tracker:
         """
         shown = hide_password(self.uri)
         try:
-            if self.uri == local_uri():
-                _make_database(home() / _DATABASE)
             mlflow.set_tracking_uri(self.uri)
-            self._client = MlflowClient(self.uri)
+            self._client = _client_of(self.uri)
             experiment = self._client.get_experiment_by_name(self._experiment)
             if experiment is not None and experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment.experiment_id)
@@ -587,10 +592,11 @@ def find_configurations(uri: str, experiment: str, run_id: str) -> tuple[str, li
     """
     mlflow.set_tracking_uri(uri)
     try:
-        found = MlflowClient(uri).get_experiment_by_name(experiment)
+        client = _client_of(uri)
+        found = client.get_experiment_by_name(experiment)
         if found is None:
             return None
-        runs = MlflowClient(uri).search_runs(
+        runs = client.search_runs(
             [found.experiment_id],
             "tags.`rnnsearch.phase` = 'configuration' "
             f"AND tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'",
@@ -610,8 +616,8 @@ def open_runs(uri: str, run_id: str) -> list[str]:
     Raises:
         TrackingError: the store does not answer.
     """
-    client = MlflowClient(uri)
     try:
+        client = _client_of(uri)
         study = client.get_run(run_id)
         found = [study.info.run_id] if study.info.status == "RUNNING" else []
         level = [run_id]
@@ -640,8 +646,9 @@ def open_runs(uri: str, run_id: str) -> list[str]:
 def log_files(uri: str, run_id: str, files: list[Path]) -> None:
     """Log files to a run; raises `TrackingError` if the store does not take them."""
     try:
+        client = _client_of(uri)
         for path in files:
-            MlflowClient(uri).log_artifact(run_id, str(path))
+            client.log_artifact(run_id, str(path))
     except Exception as error:
         shown = hide_password(uri)
         msg = f"the MLflow tracking store {shown} does not take results: {_reason(error, uri)}"
@@ -654,8 +661,8 @@ def delete_experiment(uri: str, experiment_id: str) -> bool:
     Raises:
         TrackingError: the store does not answer, or does not allow it.
     """
-    client = MlflowClient(uri)
     try:
+        client = _client_of(uri)
         try:
             experiment = client.get_experiment(experiment_id)
         except MlflowException as error:
