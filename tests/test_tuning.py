@@ -257,6 +257,37 @@ def test_a_worker_without_a_trial_waits_until_there_is_one() -> None:
     assert json.loads(done.stdout) == [1, 1, None, [], None, "CONTINUE", "STOP", []]
 
 
+def test_what_workers_were_seen_to_need_decides_how_many_more_are_asked_for() -> None:
+    script = """
+import json
+from pathlib import Path
+from rnnsearch import tuning
+from rnnsearch.packing import Footprint
+from rnnsearch.tuning import _QueueCallback, _QueueSearcher, _Stage
+
+heard = []
+tuning.places = lambda resources, seen=tuning.NOTHING_SEEN: heard.append(seen.bytes) or 1
+tuning._BETWEEN_COUNTS_S = -1
+stage = _Stage(iter(()), Path("unused"))
+searcher = _QueueSearcher(stage, None, "max", Path("unused"))
+callback = _QueueCallback(stage, Path("unused"))
+for held in (300, 200):
+    callback.on_trial_result(1, [], None, {"news": [], "footprint": Footprint(bytes=held)})
+    searcher.suggest("1")
+print(json.dumps(heard))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [0, 300, 300]
+
+
 def test_asha_stops_a_weak_trial_at_a_rung_and_compares_it_with_its_own_row_only() -> None:
     script = """
 import json
