@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from rnnsearch import Choice, IntRange, RecurrentCell, State
 from rnnsearch.parameters import Parameters, Value
 from rnnsearch.testing import CellConformance
-from rnnsearch.testing.probes import Sizes
+
+from .one_size import check_of
 
 
 class Good(RecurrentCell):
@@ -299,14 +299,6 @@ class WrongFrozenCount(Good):
         self.register_buffer("reservoir", torch.ones(3))
 
 
-def run_check(broken: type[RecurrentCell], check: str) -> None:
-    """Run a check; at one size, as hypothesis would look for the smallest that fails."""
-    run = getattr(CellConformance, f"test_{check}")
-    if hasattr(run, "hypothesis"):
-        run = partial(run.hypothesis.inner_test, sizes=Sizes(3, 5, 3, 4))
-    run(CellConformance(), broken)
-
-
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
@@ -344,7 +336,7 @@ def run_check(broken: type[RecurrentCell], check: str) -> None:
 )
 def test_a_broken_promise_is_caught_by_its_check(broken: type[RecurrentCell], check: str) -> None:
     with pytest.raises(AssertionError):
-        run_check(broken, check)
+        check_of(CellConformance, check)(broken)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +351,7 @@ def test_a_broken_promise_that_torch_itself_notices_stops_its_check(
     broken: type[RecurrentCell], check: str, error: str
 ) -> None:
     with pytest.raises(Exception, match=error):
-        run_check(broken, check)
+        check_of(CellConformance, check)(broken)
 
 
 def test_a_state_of_fixed_dtype_is_caught() -> None:

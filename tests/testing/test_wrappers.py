@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from rnnsearch import CellWrapper, Choice, FloatRange, RecurrentCell, State
 from rnnsearch.parameters import Parameters, Value
 from rnnsearch.testing import WrapperConformance
-from rnnsearch.testing.probes import Sizes
 from rnnsearch.testing.wrappers import around_a_plain_cell
+
+from .one_size import check_of
 
 
 class Good(CellWrapper):
@@ -262,11 +262,7 @@ class BranchesOnAValue(Good):
 
 def check_in_layer(wrapper: type[CellWrapper], layer: int, check: str) -> None:
     """Run a check on a plain cell in a wrapper."""
-    run = getattr(WrapperConformance, f"test_{check}")
-    if hasattr(run, "hypothesis"):
-        # At one size: hypothesis would look for the smallest that fails, for seconds.
-        run = partial(run.hypothesis.inner_test, sizes=Sizes(3, 5, 3, 4))
-    run(WrapperConformance(), around_a_plain_cell(wrapper, layer))
+    check_of(WrapperConformance, check)(around_a_plain_cell(wrapper, layer))
 
 
 @pytest.mark.parametrize(
