@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +14,11 @@ from benchmarks.interleaving import STEPS, Block
 from benchmarks.models import CLASSES
 from rnnsearch.compiled_model import plan_program
 from rnnsearch.engine.program import Data, Member, Program
-from rnnsearch.engines import compile_layers
+from rnnsearch.engines import compile_layers, join_layers
 from rnnsearch.losses import Classification
 from rnnsearch.model import RecurrentModel
+from rnnsearch.optimizers import ModelOptimizer
+from rnnsearch.trial import TrainingConfig
 
 _RATE = 1e-3
 
@@ -86,6 +89,16 @@ def autograd_block(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -
 
 
 def layers_block(model: RecurrentModel, data: Sequences) -> Block:
-    """The same with the cells over time in machine code."""
+    """Steps as a study makes them with the cells over time in machine code: clipping included."""
     compile_layers(model, data.batch_size, torch.device("cpu"))
-    return autograd_block(model, data.batches)
+    optimizer = ModelOptimizer(model, TrainingConfig(1, data.batch_size, _RATE))
+    join_layers(model, optimizer)
+
+    def block(steps: int) -> None:
+        for inputs, targets in data.batches[:steps]:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), targets).backward()
+            optimizer.clip(math.inf)
+            optimizer.step()
+
+    return block

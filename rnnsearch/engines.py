@@ -27,13 +27,13 @@ from rnnsearch.batches import Batches, in_streams
 from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.compiled_model import plan_program
 from rnnsearch.engine.capture import Unsupported, capture
-from rnnsearch.engine.layer import CompiledLayer
+from rnnsearch.engine.layer import CompiledLayer, Place
 from rnnsearch.engine.program import Data, Member, Program, chunks
 from rnnsearch.engine.step import compile_step, lanes_for
 from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch, run_eagerly
 from rnnsearch.losses import Objective, count_targets
 from rnnsearch.model import RecurrentModel
-from rnnsearch.optimizers import make_optimizer
+from rnnsearch.optimizers import ModelOptimizer
 from rnnsearch.trial import TrainingConfig
 
 ENGINES = ("program", "layers", "torch", "eager")
@@ -160,22 +160,22 @@ class AutogradUpdates:
         self, name: str, model: nn.Module, config: TrainingConfig, objective: Objective
     ) -> None:
         self.name, self._model, self._config, self._objective = name, model, config, objective
-        self._optimizer = make_optimizer(model, config)
+        self._optimizer = ModelOptimizer(model, config)
+        join_layers(model, self._optimizer)
 
     def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
         """Update on consecutive batches; see `Updates`."""
         self._model.train()
-        parameters = list(self._model.parameters())
         limit = self._config.gradient_clip or float("inf")
         totals = torch.zeros(3, dtype=torch.float64)
         run = _runner(self._model)
         for index in order.split(self._config.batch_size):
             inputs, targets, lengths = data.take(index.to(data.device))
-            self._optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad()
             outputs = run(inputs, lengths)
             loss = self._objective.loss(outputs, targets)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(parameters, limit)
+            norm = self._optimizer.clip(limit)
             self._optimizer.step()
             with torch.no_grad():
                 values = torch.stack((loss, self._objective.score(outputs, targets), norm))
@@ -185,8 +185,7 @@ class AutogradUpdates:
 
     def scale_rate(self, factor: float) -> None:
         """Update at so many times the configured learning rate from now on."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = factor * self._config.learning_rate
+        self._optimizer.scale_rate(factor)
 
     @torch.no_grad()
     def measure(self, data: Batches) -> tuple[float, float]:
@@ -212,7 +211,7 @@ class AutogradUpdates:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
-        self._optimizer.load_state_dict(dict(state))
+        self._optimizer.load_state_dict(state)
 
 
 class ProgramUpdates:
@@ -325,6 +324,13 @@ def compile_layers(model: nn.Module, batch_size: int, device: torch.device) -> N
             layer.run = _checked(_on_gpu(layer), layer, device)
 
 
+def join_layers(model: nn.Module, optimizer: ModelOptimizer) -> None:
+    """Let compiled layers read their parameters from where an optimizer laid them side by side."""
+    for layer in model.modules():
+        if isinstance(layer, Unrolled) and isinstance(layer.run, CompiledRun):
+            layer.run.read_from(optimizer)
+
+
 def _compiled(layer: Unrolled, batch_size: int, *, input_gradient: bool) -> CompiledRun:
     step = compile_step(
         layer.cell,
@@ -379,18 +385,48 @@ class CompiledRun:
         self, layer: Callable[..., tuple[Tensor, State]], names: list[str], cell: RecurrentCell
     ) -> None:
         self._layer, self._names, self._training = layer, names, cell.training
-        self._cell: RecurrentCell | None = None
-        self._held: list[tuple[nn.Module, str]] = []
+        self._cell = cell
+        self._held = _holders(cell, names)
+        # Set by `read_from`: one leaf over all parameters, and where in it or beside it each lies.
+        self._leaf: nn.Parameter | None = None
+        self._places: list[Place] | None = None
 
     def __call__(self, cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if cell.training != self._training:
             return run_eagerly(cell, inputs, state)  # it was captured in the other mode
         if cell is not self._cell:
-            self._find_held(cell)
-        return self._layer(inputs, state, [getattr(at, name) for at, name in self._held])
+            self.__init__(self._layer, self._names, cell)  # type: ignore[misc]
+        held = [getattr(at, name) for at, name in self._held]
+        if self._leaf is None:
+            return self._layer(inputs, state, held)
+        return self._layer(inputs, state, [self._leaf, *held], self._places)
 
-    def _find_held(self, cell: RecurrentCell) -> None:
-        """Where the cell keeps what the step reads: looked up once, read at every call."""
-        paths = (name.rpartition(".") for name in self._names)
-        self._cell = cell
-        self._held = [(cell.get_submodule(module), name) for module, _, name in paths]
+    def read_from(self, optimizer: ModelOptimizer) -> None:
+        """Read the cell's parameters from where an optimizer laid them side by side.
+
+        Autograd then has one gradient of the layer to keep, not one for each small tensor.
+        """
+        values = [getattr(at, name) for at, name in self._held]
+        joined = optimizer.join([v for v in values if isinstance(v, nn.Parameter)])
+        if joined is None:
+            return
+        self._leaf, starts = joined
+        places, beside = list[Place](), list[tuple[nn.Module, str]]()
+        for value, holder in zip(values, self._held, strict=True):
+            if value in starts:
+                places.append((0, starts[value]))
+            else:
+                beside.append(holder)
+                places.append((len(beside), 0))
+        self._places, self._held = places, beside
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's parameters lie elsewhere.
+        held = _holders(self._cell, self._names)
+        return {**self.__dict__, "_held": held, "_leaf": None, "_places": None}
+
+
+def _holders(cell: RecurrentCell, names: Sequence[str]) -> list[tuple[nn.Module, str]]:
+    """Where a cell keeps what its step reads: looked up once, read at every call."""
+    paths = (name.rpartition(".") for name in names)
+    return [(cell.get_submodule(module), name) for module, _, name in paths]

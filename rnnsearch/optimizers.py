@@ -2,15 +2,123 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnsearch.trial import TrainingConfig
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """The optimizer of a run, with torch's defaults beside what the configuration says."""
-    parameters = model.parameters()
+class ModelOptimizer:
+    """The optimizer of a model, with torch's defaults beside what the configuration says.
+
+    A small recurrent model has dozens of tensors of a few hundred numbers, and stepping each costs
+    more than the arithmetic. On a CPU all parameters therefore become views of one vector, which
+    alone is stepped. A GPU has its own way: cuDNN wants its layers' weights side by side.
+
+    A parameter without a gradient counts as one whose gradient is zero.
+
+    Args:
+        model: the model; its parameters keep their names and values.
+        config: which optimizer, and how fast.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        kinds = {(p.device.type, p.dtype) for p in self._parameters}
+        self._flat = len(kinds) == 1 and kinds.pop()[0] == "cpu"
+        self._stepped = [_laid_flat(self._parameters)] if self._flat else self._parameters
+        # Runs of parameters, each with the leaf that stands for all of them, if there is one.
+        self._runs: list[tuple[nn.Parameter | None, list[nn.Parameter]]]
+        self._runs = [(None, self._parameters)]
+        self._rate = config.learning_rate
+        self._optimizer = _make(self._stepped or [torch.zeros(0)], config)
+
+    def join(
+        self, parameters: Collection[nn.Parameter]
+    ) -> tuple[nn.Parameter, dict[Tensor, int]] | None:
+        """One leaf over some parameters, for a layer that has all their gradients at once.
+
+        A gradient of the leaf counts beside those of the parameters themselves.
+
+        Returns:
+            The leaf, and where in it each of them begins; None where they do not lie side by side.
+        """
+        wanted = {id(p) for p in parameters}
+        for place, (taken, run) in enumerate(self._runs):
+            at = [i for i, p in enumerate(run) if id(p) in wanted]
+            if not self._flat or taken is not None or not at or len(at) != len(wanted):
+                continue
+            before, among, after = run[: at[0]], run[at[0] : at[-1] + 1], run[at[-1] + 1 :]
+            if len(among) != len(wanted):
+                return None
+            starts = [int(p.storage_offset()) for p in among]
+            end = starts[-1] + among[-1].numel()
+            leaf = nn.Parameter(self._stepped[0].detach()[starts[0] : end])
+            parts = [(None, before), (leaf, among), (None, after)]
+            self._runs[place : place + 1] = [(one, ps) for one, ps in parts if ps]
+            return leaf, {p: s - starts[0] for p, s in zip(among, starts, strict=True)}
+        return None
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for leaf, parameters in self._runs:
+            for parameter in (leaf, *parameters):
+                if parameter is not None:
+                    parameter.grad = None
+
+    def clip(self, limit: float) -> Tensor:
+        """Scale the gradients down to a norm; returns the norm that they had."""
+        if not self._flat:
+            return nn.utils.clip_grad_norm_(self._parameters, limit)
+        gradient = torch.cat([_gradient(*run) for run in self._runs])
+        norm: Tensor = torch.linalg.vector_norm(gradient)
+        if limit < math.inf:  # as `clip_grad_norm_`, which takes as long as a small layer
+            gradient.mul_(torch.clamp(limit / (norm + 1e-6), max=1.0))
+        self._stepped[0].grad = gradient
+        return norm
+
+    def step(self) -> None:
+        """Update the parameters with the gradients that were last clipped."""
+        self._optimizer.step()
+
+    def scale_rate(self, factor: float) -> None:
+        """Update at so many times the configured learning rate from now on."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = factor * self._rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and counts."""
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._optimizer.load_state_dict(dict(state))
+
+
+def _laid_flat(parameters: list[nn.Parameter]) -> nn.Parameter:
+    """One vector that holds all parameters, which become views of it."""
+    vector = torch.cat([p.detach().reshape(-1) for p in parameters])
+    parts = vector.split([p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view(parameter.shape)
+    return nn.Parameter(vector)
+
+
+def _gradient(leaf: nn.Parameter | None, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Gradient of parameters side by side, from their leaf and from their own."""
+    alone = leaf is not None and all(p.grad is None for p in parameters)
+    if leaf is not None and leaf.grad is not None and alone:
+        return leaf.grad
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([gradient.reshape(-1) for gradient in own])
+    return flat if leaf is None or leaf.grad is None else flat + leaf.grad
+
+
+def _make(parameters: list[Any], config: TrainingConfig) -> torch.optim.Optimizer:
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)

@@ -406,7 +406,9 @@ class _QueueSearcher(Searcher):
         if not path.is_file() or len(epochs) < before.checkpoint:
             return b""
         content = _unsealed(path.read_bytes())
-        if content is None:  # a disk that lies costs the trial what it had trained, no more
+        if (
+            content is None
+        ):  # a disk that lies, or an update, costs the trial what it had trained, no more
             path.unlink()
             return b""
         path.replace(path.with_name(_checkpoint_file(key, before.checkpoint)))
@@ -500,9 +502,13 @@ def _checkpoint_file(key: str, epoch: int | str) -> str:
     return f"{key.replace('/', '-')}.{epoch}.pt"
 
 
+# Counted up when a checkpoint comes to hold something else, so that none of before is read.
+_CHECKPOINT_FORMAT = b"2"
+
+
 def _sealed(content: bytes) -> bytes:
-    """Content behind its hash, by which damage is noticed."""
-    return hashlib.sha256(content).digest() + content
+    """Content behind its hash, by which damage and checkpoints of another format are noticed."""
+    return hashlib.sha256(_CHECKPOINT_FORMAT + content).digest() + content
 
 
 def _unsealed(sealed: bytes) -> bytes | None:

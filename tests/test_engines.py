@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,11 +20,12 @@ from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.engine import build
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine_choice import choose_engine
-from rnnsearch.engines import ENGINES, prepare
+from rnnsearch.engines import ENGINES, compile_layers, join_layers, prepare
 from rnnsearch.errors import DivergedError
 from rnnsearch.layers import Stacked, Unrolled
 from rnnsearch.losses import Classification, StandIn
 from rnnsearch.model import RecurrentModel, build_model
+from rnnsearch.optimizers import ModelOptimizer
 from rnnsearch.training import TrainingRun
 from rnnsearch.trial import TrainingConfig, TrialSpec
 from rnnsearch.verification import Mismatch, relative_error, verify
@@ -126,6 +128,48 @@ def test_every_engine_trains_the_same_model_alike(architecture: str) -> None:
     assert [run.engine for run in runs.values()][:2] == ["compiled program", "compiled layers"]
     assert runs["eager"].engine == "eager"
     assert runs["torch"].engine == ("torch.nn.LSTM" if architecture == "lstm" else "eager")
+
+
+def _step(model: RecurrentModel, *, joined: bool) -> Tensor:
+    """All parameters after one update of compiled layers."""
+    optimizer = ModelOptimizer(model, CONFIG)
+    if joined:
+        join_layers(model, optimizer)
+    inputs, targets, _ = data().take(torch.arange(16))
+    cross_entropy(model(inputs), targets).backward()
+    optimizer.clip(math.inf)
+    optimizer.step()
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+@pytest.mark.parametrize("architecture", ["mcrm", "sm_rnn", "lstm"])
+def test_a_layer_reads_its_parameters_from_one_leaf_as_from_its_own(architecture: str) -> None:
+    torch.manual_seed(0)
+    cls = load_registry().architecture(architecture)
+    spec = ModelSpec(architecture, SHAPE, 5, head="linear", num_layers=2)
+    model = build_model(cls, spec)
+    other = copy.deepcopy(model)
+    for one in (model, other):
+        compile_layers(one, CONFIG.batch_size, CPU)
+    assert torch.equal(_step(model, joined=True), _step(other, joined=False))
+    body = [layer for layer in model.modules() if isinstance(layer, Unrolled)]
+    assert len(body) == 2
+    for layer in body:
+        assert all(p.grad is None for p in layer.cell.parameters()), "the leaf was not read"
+
+
+def test_a_copy_of_a_model_in_training_is_trained_on_its_own() -> None:
+    torch.manual_seed(0)
+    model = model_with(load_registry().architecture("mcrm")(3, 5))
+    compile_layers(model, CONFIG.batch_size, CPU)
+    _step(model, joined=True)
+    first = copy.deepcopy(model)
+    second = copy.deepcopy(model)
+    inputs = data().take(torch.arange(16))[0]
+    before = model(inputs)
+    after = _step(first, joined=True)
+    assert torch.equal(model(inputs), before)
+    assert torch.equal(_step(second, joined=False), after)
 
 
 def test_a_program_resumes_to_the_last_bit(tmp_path: Path) -> None:

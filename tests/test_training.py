@@ -29,7 +29,6 @@ from rnnsearch import (
     load_registry,
 )
 from rnnsearch.batches import Batches
-from rnnsearch.optimizers import make_optimizer
 from rnnsearch.training import TrainingRun
 from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec
 
@@ -271,37 +270,6 @@ def test_gradients_do_not_add_up_over_batches() -> None:
     for epochs in norms:
         assert max(epochs) < 1.5 * min(epochs)
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-@pytest.mark.parametrize(
-    ("name", "optimizer"),
-    [
-        ("adam", torch.optim.Adam),
-        ("adamw", torch.optim.AdamW),
-        ("rmsprop", torch.optim.RMSprop),
-        ("sgd", torch.optim.SGD),
-    ],
-)
-def test_an_optimizer_steps_as_torchs_does(name: str, optimizer: Any, decay: float) -> None:
-    models = []
-    for fused in (True, False):
-        torch.manual_seed(0)
-        model = nn.Linear(4, 3)
-        if fused:
-            config = TrainingConfig(1, 1, learning_rate=0.05, optimizer=name, weight_decay=decay)
-            stepper = make_optimizer(model, config)
-            assert type(stepper) is optimizer
-        else:
-            stepper = optimizer(model.parameters(), lr=0.05, weight_decay=decay, foreach=False)
-        for _ in range(3):
-            stepper.zero_grad()
-            model(torch.arange(8.0).reshape(2, 4)).square().mean().backward()
-            stepper.step()
-        models.append(model)
-    assert not torch.equal(models[0].weight, nn.Linear(4, 3).weight)
-    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 # What an epoch measures

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,11 +19,23 @@ from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.step import CompiledStep
 
 _LARGEST_POOL = 8
+_FLOAT = 4  # bytes
 
 
-def _pointers(tensors: Sequence[Tensor | None]) -> Any:
-    addresses = [None if t is None else t.data_ptr() for t in tensors]
+# Where a parameter or a buffer lies: in which tensor, and from which of its numbers on.
+Place: TypeAlias = tuple[int, int]
+
+
+def _pointers(tensors: Sequence[Tensor]) -> Any:
+    return _array([t.data_ptr() for t in tensors])
+
+
+def _array(addresses: Sequence[int | None]) -> Any:
     return (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
+
+
+def _moved(start: int | None, first: int) -> int | None:
+    return None if start is None else start + first * _FLOAT
 
 
 class CompiledLayer:
@@ -42,22 +54,34 @@ class CompiledLayer:
         self._lock = threading.Lock()
 
     def __call__(
-        self, inputs: Tensor, state: Sequence[Tensor], held: Sequence[Tensor]
+        self,
+        inputs: Tensor,
+        state: Sequence[Tensor],
+        held: Sequence[Tensor],
+        places: Sequence[Place] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run over a sequence.
 
         Args:
             inputs: `(time, batch, input_size)`.
             state: parts `(batch, ...)` of the state before the first step.
-            held: the cell's parameters and buffers, in the order of `step.tables.names`.
+            held: the cell's parameters and buffers.
+            places: where in `held` each of `step.tables.names` lies; each in a tensor of its own
+                where that is left out. Constants that the step computes from nothing have none.
 
         Returns:
             Outputs `(time, batch, output_size)`, and the state after the last step.
         """
-        outputs, *last = _Run.apply(
-            self, len(state), inputs, *state, *held, *self.step.folded.values()
-        )  # type: ignore[no-untyped-call]
+        own = [(i, 0) for i in range(len(held))] if places is None else list(places)
+        folded = self.step.folded.values()
+        own += [(i, 0) for i in range(len(held), len(held) + len(folded))]
+        outputs, *last = _Run.apply(self, own, len(state), inputs, *state, *held, *folded)  # type: ignore[no-untyped-call]
         return outputs, tuple(last)
+
+    def held_at(self, tensors: Sequence[Tensor | None], places: Sequence[Place]) -> Any:
+        """Addresses of what the step reads, or of the sums of its gradients."""
+        starts = [None if t is None else t.data_ptr() for t in tensors]
+        return _array([_moved(starts[i], first) for i, first in places])
 
     def take(self, shape: tuple[int, int]) -> Any:
         """Memory for sequences of `(steps, batch)`, from the pool if there is some."""
@@ -106,7 +130,12 @@ class _Memory:
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, layer: CompiledLayer, parts: int, inputs: Tensor, *rest: Tensor
+        ctx: Any,
+        layer: CompiledLayer,
+        places: Sequence[Place],
+        parts: int,
+        inputs: Tensor,
+        *rest: Tensor,
     ) -> tuple[Tensor, ...]:
         if any(t.dtype != torch.float32 for t in (inputs, *rest)):
             raise Unsupported("compiled layers take float32 alone")
@@ -119,13 +148,13 @@ class _Run(torch.autograd.Function):
         last = [torch.empty_like(part) for part in state]
         layer._native.rnn_layer_forward(
             memory.handle,
-            _pointers(held),
+            layer.held_at(held, places),
             ctypes.c_void_p(given.data_ptr()),
             _pointers(state),
             ctypes.c_void_p(outputs.data_ptr()),
             _pointers(last),
         )
-        ctx.memory, ctx.state, ctx.shape = memory, state, given.shape
+        ctx.memory, ctx.places, ctx.state, ctx.shape = memory, places, state, given.shape
         # Saved as autograd wants it, so that a weight changed in place is noticed.
         ctx.save_for_backward(*rest[parts:])
         ctx.set_materialize_grads(True)
@@ -134,22 +163,20 @@ class _Run(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_outputs: Tensor, *of_last: Tensor) -> tuple[Tensor | None, ...]:
-        memory, layer = ctx.memory, ctx.memory.layer
+        memory, layer, places = ctx.memory, ctx.memory.layer, ctx.places
         held = [value.contiguous() for value in ctx.saved_tensors]
-        of_held = [
-            torch.zeros_like(value) if trained else None
-            for value, trained in zip(held, layer.trained, strict=True)
-        ]
-        of_inputs = of_outputs.new_empty(ctx.shape) if ctx.needs_input_grad[2] else None
+        trained = {i for (i, _), wanted in zip(places, layer.trained, strict=True) if wanted}
+        of_held = [torch.zeros_like(v) if i in trained else None for i, v in enumerate(held)]
+        of_inputs = of_outputs.new_empty(ctx.shape) if ctx.needs_input_grad[3] else None
         of_state = [torch.empty_like(part) for part in ctx.state]
         given = [of_outputs.contiguous(), *(gradient.contiguous() for gradient in of_last)]
         layer._native.rnn_layer_backward(
             memory.handle,
-            _pointers(held),
+            layer.held_at(held, places),
             ctypes.c_void_p(given[0].data_ptr()),
             _pointers(given[1:]),
-            _pointers(of_held),
+            layer.held_at(of_held, places),
             ctypes.c_void_p(of_inputs.data_ptr() if of_inputs is not None else None),
             _pointers(of_state),
         )
-        return (None, None, of_inputs, *of_state, *of_held)
+        return (None, None, None, of_inputs, *of_state, *of_held)
