@@ -70,25 +70,43 @@ def stop(name: str) -> None:
 @click.argument("name")
 def kill(name: str) -> None:
     """Stop a study at once; `resume` goes on from the last checkpoints."""
-    import os
-    import signal
-    import socket
-
     from rnnsearch.errors import StoreError
     from rnnsearch.store import StudyStore
 
     store = StudyStore.open(name)
     _require_running(store)
+    if not _interrupt(store):
+        waited = f"has not ended within {_KILL_WAIT_S} s"
+        raise StoreError(f"study `{name}` {waited}: {store.running_where}")
+    click.echo(f"study {name} was interrupted; `rnnsearch study resume {name}` goes on")
+
+
+def _interrupt(store: StudyStore) -> bool:
+    """Interrupt a study's driver wherever it runs; False if it has not ended in time."""
+    import os
+    import signal
+    import socket
+
+    from rnnsearch import ray_jobs
+    from rnnsearch.errors import StoreError
+
     info = store.info
-    if info["host"] != socket.gethostname():
-        raise StoreError(f"study `{name}` runs as {store.running_where}: kill it there")
-    os.kill(info["pid"], signal.SIGTERM)
-    for _ in range(10 * _KILL_WAIT_S):
-        if not store.is_running:
-            click.echo(f"study {name} was interrupted; `rnnsearch study resume {name}` goes on")
-            return
-        time.sleep(0.1)
-    raise StoreError(f"study `{name}` has not ended within {_KILL_WAIT_S} s: {store.running_where}")
+    if info["host"] == socket.gethostname():
+        os.kill(info["pid"], signal.SIGTERM)
+        deadline = time.monotonic() + _KILL_WAIT_S
+        while store.is_running and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not store.is_running
+    if not info.get("job"):
+        raise StoreError(f"study `{store.name}` runs as {store.running_where}: kill it there")
+    if not ray_jobs.job_server():
+        where = f"study `{store.name}` runs as {store.running_where}"
+        raise StoreError(f"{where}: set {ray_jobs.SERVER} to its cluster's, or kill it there")
+    if not ray_jobs.stop(info["job"], _KILL_WAIT_S):
+        return False
+    if store.is_running:  # Ray had no patience with it, or its node has vanished
+        store.write_info(state="interrupted")
+    return True
 
 
 def _require_running(store: StudyStore) -> None:

@@ -48,7 +48,8 @@ def start(file: str, name: str | None, detach: bool, quiet: bool) -> None:
     if name is not None:
         loaded = loaded.renamed(name)
     if detach:
-        run_detached(loaded.config.name, "study", "start", file, "--name", loaded.config.name)
+        name = loaded.config.name
+        run_detached(name, "study", "start", "{file}", "--name", name, file=file)
         return
     with study_view(console, quiet=quiet) as views:
         result = loaded.run(views)
