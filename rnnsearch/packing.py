@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,11 @@ class Footprint:
 
 
 NOTHING_SEEN = Footprint()
+
+
+def this_machine() -> dict[str, float]:
+    """CPUs and GPUs here, of which Ray may be given a part."""
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
 def trials_at_a_time(

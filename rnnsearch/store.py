@@ -148,13 +148,14 @@ class StudyStore:
             return False
         except PermissionError:
             return True
-        return pid > 0
+        return pid > 0 and not _has_ended(pid)
 
     @property
     def running_where(self) -> str:
         """Where it runs."""
         info = self.info
-        return f"process {info.get('pid', '?')} on {info.get('host', '?')}"
+        where = f"process {info.get('pid', '?')} on {info.get('host', '?')}"
+        return f"{where}, Ray job {info['job']}" if info.get("job") else where
 
     @property
     def study_text(self) -> str:
@@ -386,6 +387,18 @@ class OpenTrial:
         self._write_epochs()
         # Optuna itself takes the last intermediate value as the value of a pruned trial.
         self._study.tell(self._trial, value, state=state)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process has ended though its number is taken.
+
+    In a container where nothing collects orphans, it is taken for ever.
+    """
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:  # no Linux
+        return False
+    return line.rpartition(")")[2].split()[0] == "Z"
 
 
 def _unwritable(folder: Path, error: OSError) -> StoreError:

@@ -21,6 +21,7 @@ from rnnsearch.errors import StoppedError, StoreError, TrackingError
 from rnnsearch.event_log import EventLog
 from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
+from rnnsearch.ray_jobs import own_job
 from rnnsearch.registry import load_registry
 from rnnsearch.store import STOP_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
@@ -167,11 +168,12 @@ def _run(
 ) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
     from rnnsearch.tracking import Tracker, hide_password, resolve_uri
-    from rnnsearch.tuning import cluster, places, run_trials
+    from rnnsearch.tuning import cluster, places, require_room, run_trials
 
     config = study.config
     if resumed is None:
         StudyStore.require_new(config.name)
+    require_room(config.resources)
     _announce(listeners, "reading the data and solving the widths")
     plan = study.plan()
     if resumed is not None:
@@ -281,7 +283,7 @@ def _recorded(
 
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
-    here = {"pid": os.getpid(), "host": socket.gethostname()}
+    here = {"pid": os.getpid(), "host": socket.gethostname(), "job": own_job()}
     before = store.info.get("seconds", 0.0) if is_resumed else 0.0
     if is_resumed and "run_id" in store.info:
         store.end_zombies("its driver died")

@@ -54,7 +54,7 @@ from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
 from rnnsearch.errors import RnnsearchError, StoppedError  # noqa: E402
 from rnnsearch.home import write_whole  # noqa: E402
-from rnnsearch.packing import NOTHING_SEEN, Footprint, trials_at_a_time  # noqa: E402
+from rnnsearch.packing import NOTHING_SEEN, Footprint, this_machine, trials_at_a_time  # noqa: E402
 from rnnsearch.store import STOP_FILE  # noqa: E402
 from rnnsearch.task import Direction, Examples  # noqa: E402
 from rnnsearch.trial import TrialSpec  # noqa: E402
@@ -158,6 +158,16 @@ def _reach(address: str) -> None:
             f"it, correct the address, or unset RAY_ADDRESS to run on this machine"
         )
         raise RnnsearchError(msg) from error
+
+
+def require_room(resources: ResourcesConfig) -> None:
+    """Refuse what this machine cannot hold before Ray is started; a cluster is asked when joined.
+
+    Raises:
+        RnnsearchError: there is no room for even one trial.
+    """
+    if _LOCAL:
+        trials_at_a_time(resources, [this_machine()])
 
 
 def places(resources: ResourcesConfig, seen: Footprint = NOTHING_SEEN) -> int:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,6 +284,20 @@ def test_a_failed_trial_fails_in_optuna_with_its_reason(store: StudyStore) -> No
     assert (found.state, found.value) == (optuna.trial.TrialState.FAIL, None)
     assert found.user_attrs["reason"] == "DivergedError: training loss is not finite in epoch 2"
     assert found.intermediate_values == {1: 0.25}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_driver_that_was_killed_and_not_collected_runs_nothing(store: StudyStore) -> None:
+    driver = subprocess.Popen(["sleep", "60"])
+    store.write_info(state="running", pid=driver.pid, host=socket.gethostname())
+    assert store.is_running
+    driver.kill()
+    deadline = time.monotonic() + 10
+    while store.is_running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(driver.pid, 0)  # its number is still taken
+    assert not store.is_running
+    driver.wait()
 
 
 def test_a_running_trial_is_running_in_optuna(store: StudyStore) -> None:
