@@ -39,6 +39,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 from mlflow.utils.mlflow_tags import (
@@ -64,6 +65,8 @@ from rnnsearch.worker import Outcome
 warnings.filterwarnings("ignore", message=".*An input example was not provided")
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.ERROR)
+# It prints the traceback of what it raises, and we say what that means.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 # As MLflow's own Optuna storage maps them.
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -173,7 +176,8 @@ class Tracker:
             if experiment is not None and experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment.experiment_id)
             if experiment is None:
-                place = home() / "mlartifacts" if self.uri == local_uri() else None
+                # MLflow would put those of a database below whatever folder this is run in.
+                place = home() / "mlartifacts" if _is_database(self.uri) else None
                 self.experiment_id = self._client.create_experiment(
                     self._experiment, artifact_location=place.as_uri() if place else None
                 )
@@ -684,6 +688,10 @@ def _reason(error: Exception, uri: str) -> str:
     password = urlsplit(uri).password
     lines = str(error).splitlines() or [type(error).__name__]
     return (lines[0].replace(password, "***") if password else lines[0])[:300]
+
+
+def _is_database(uri: str) -> bool:
+    return urlsplit(uri).scheme.partition("+")[0] in DATABASE_ENGINES
 
 
 def _milliseconds() -> int:

@@ -18,11 +18,13 @@ from urllib.parse import unquote
 
 import pytest
 from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
 
 from rnnsearch.store import StudyStore
 from rnnsearch.tracking import Tracker, local_uri
 
 from .command import run, write_study
+from .life import Life
 from .trial_records import epoch, searched
 
 
@@ -167,23 +169,19 @@ def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
 
 
 @pytest.fixture
-def ui(tmp_path: Path) -> Iterator[tuple[str, str]]:
+def ui(undisturbed: Life) -> Iterator[tuple[str, str]]:
     """`rnnsearch ui` on a finished study: the address, and the link that it prints."""
-    path = write_study(tmp_path, search={"trials": 1}, confirmation={"seeds": 2})
-    environment = {"RNNSEARCH_HOME": str(tmp_path)}
-    done = run("study", "start", path, "-q", **environment)
-    assert done.returncode == 0, done.stderr
     port = _free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "rnnsearch", "ui", "small", "--port", str(port)],
+        [sys.executable, "-m", "rnnsearch", "ui", "life", "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **environment},
+        env=undisturbed.environment,
     )
     assert process.stdout is not None
     base = process.stdout.readline().strip()
-    link = process.stdout.readline().strip().removeprefix("small: ")
+    link = process.stdout.readline().strip().removeprefix("life: ")
     yield base, link
     _stop(process)
 
@@ -234,6 +232,16 @@ def test_who_is_killed_while_making_the_database_leaves_no_half_of_one(own_home:
     tracker.close()
     assert (own_home / "mlflow.db").exists()
     assert not list(own_home.glob(".mlflow.db.*"))
+
+
+def test_a_database_of_ones_own_keeps_models_and_plots_at_home_and_not_where_it_is_run(
+    own_home: Path, tmp_path: Path
+) -> None:
+    tracker = Tracker(f"sqlite:///{tmp_path / 'mine.db'}", "x")
+    tracker.connect()
+    tracker.close()
+    (found,) = (e for e in MlflowClient(tracker.uri).search_experiments() if e.name == "x")
+    assert found.artifact_location == (own_home / "mlartifacts").as_uri()
 
 
 def test_a_store_that_takes_no_run_leaves_the_name_of_the_study_free(tmp_path: Path) -> None:
