@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from filelock import FileLock
 
 if TYPE_CHECKING:
     from .life import Life
+
+# As many processes run tests as there are cores; threads beside them would only be in their way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Other processes are sent cells that are defined in tests, and import them by name.
 if (_ROOT := str(Path(__file__).parents[1])) not in sys.path:
@@ -41,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let studies, caches and runs of a test lie in its own folder."""
     monkeypatch.setenv("RNNSEARCH_HOME", str(tmp_path / "home"))
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "home"
 

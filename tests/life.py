@@ -128,15 +128,35 @@ class Life:
             return -1
         return sum(r.state != "RUNNING" for r in self.store.records())
 
-    def wait_for(self, trials: int, driver: subprocess.Popen[str]) -> None:
+    @property
+    def epochs_trained(self) -> int:
+        """Epochs of all trials, each counted once however often its trial was begun."""
+        records = self.store.records(interrupted=True)
+        return len(
+            {
+                (r.phase, r.label, r.spec.seed, epoch.epoch)
+                for r in records
+                if r.spec is not None
+                for epoch in r.epochs
+            }
+        )
+
+    def wait_for(self, trials: int, driver: subprocess.Popen[str] | None = None) -> None:
         """Until so many trials have ended."""
         self.wait_until(lambda: self.ended >= trials, driver)
 
-    def wait_until(self, happened: Callable[[], object], driver: subprocess.Popen[str]) -> None:
-        """Until something has happened, at most five minutes."""
+    def wait_for_an_epoch(self, driver: subprocess.Popen[str]) -> None:
+        """Until one more was trained."""
+        before = self.epochs_trained
+        self.wait_until(lambda: self.epochs_trained > before, driver)
+
+    def wait_until(
+        self, happened: Callable[[], object], driver: subprocess.Popen[str] | None = None
+    ) -> None:
+        """Until something has happened while a driver runs, at most five minutes."""
         deadline = time.monotonic() + 300
         while not happened():
-            assert driver.poll() is None, self.stderr
+            assert driver is None or driver.poll() is None, self.stderr
             assert time.monotonic() < deadline, self.stderr
             time.sleep(0.1)
 

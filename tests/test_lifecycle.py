@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -14,34 +13,36 @@ from .life import Life
 ROWS, SEEDS = 2, 2
 
 
-def test_a_driver_killed_in_the_middle_of_a_trial_is_resumed_to_the_same_results(
+def test_a_detached_driver_that_is_killed_in_the_middle_of_a_trial_goes_on_to_the_same_results(
     undisturbed: Life, life: Life
 ) -> None:
-    driver = life.start()
-    life.wait_for(2, driver)
-    time.sleep(1)
-    driver.kill()
-    driver.wait()
+    started = life.run("study", "start", str(life.write()), "--detach")
+    assert started.returncode == 0, started.stderr
+    driver = life.store.info["pid"]
+    assert f"study life runs as process {driver}" in started.stdout
+    assert os.getsid(driver) == driver
+    refused = life.run("study", "resume", "life")
+    assert refused.returncode == 9
+    assert f"is running: process {driver}" in refused.stderr
+    refused = life.run("study", "start", str(life.write()), "--detach")
+    assert refused.returncode == 9
+    assert "exists already" in refused.stderr
+    life.wait_for(1)
+    os.kill(driver, signal.SIGKILL)
+    life.wait_until(lambda: not life.store.is_running)
     assert life.status()["state"] == "its driver died; `rnnsearch study resume life` goes on"
-    life.resume()
-    life.assert_as(undisturbed)
-    assert life.run("study", "doctor", "life").stdout == "nothing is amiss\n"
-
-
-def test_the_doctor_mends_what_a_killed_driver_left(life: Life) -> None:
-    driver = life.start()
-    life.wait_for(1, driver)
-    driver.kill()
-    driver.wait()
     found = life.run("study", "doctor").stdout
     assert "it says that it is running, and no process runs it" in found
     assert "left running in MLflow" in found
     assert "mended" in life.run("study", "doctor", "life", "--fix").stdout
     assert life.run("study", "doctor").stdout == "nothing is amiss\n"
     life.assert_mlflow_agrees()
+    life.resume()
+    life.assert_as(undisturbed)
+    assert life.run("study", "doctor", "life").stdout == "nothing is amiss\n"
 
 
-def test_a_study_that_is_stopped_ends_its_trials_and_goes_on_where_it_was(
+def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes_on_from_both(
     undisturbed: Life, life: Life
 ) -> None:
     driver = life.start()
@@ -50,25 +51,23 @@ def test_a_study_that_is_stopped_ends_its_trials_and_goes_on_where_it_was(
     assert stopped.returncode == 0, stopped.stderr
     assert driver.wait(timeout=300) == 130
     assert life.store.info["state"] == "stopped"
+    ended = life.ended
     assert all(r.state == "COMPLETE" for r in life.store.records(interrupted=True))
     refused = life.run("study", "stop", "life")
     assert refused.returncode == 9
     assert "is not running: stopped; `rnnsearch study resume life` goes on" in refused.stderr
+    driver = life.begin("study", "resume", "life")
+    life.wait_for(ended + 1, driver)
+    killed = life.run("study", "kill", "life")
+    assert killed.returncode == 0, killed.stderr
+    assert driver.wait(timeout=60) == 130
+    assert life.store.info["state"] == "interrupted"
+    assert all(r.state != "RUNNING" for r in life.store.records(interrupted=True))
+    life.assert_mlflow_agrees()
+    text = (life.store.folder / "log.jsonl").read_text()
+    assert json.loads(text.splitlines()[-1])["event"] in ("phase", "trial_finished")
     life.resume()
     life.assert_as(undisturbed)
-
-
-@pytest.mark.slow
-def test_ctrl_c_once_stops_gently_and_twice_at_once(life: Life) -> None:
-    driver = life.start()
-    life.wait_for(1, driver)
-    driver.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    driver.send_signal(signal.SIGINT)
-    assert driver.wait(timeout=120) == 130
-    assert "Ctrl-C again stops at once" in life.stderr
-    assert life.store.info["state"] in ("interrupted", "stopped")
-    assert all(r.state != "RUNNING" for r in life.store.records(interrupted=True))
 
 
 @pytest.mark.slow
@@ -82,24 +81,3 @@ def test_a_finished_study_is_extended_by_seeds_and_keeps_what_it_has(life: Life)
     less = life.run("study", "extend", "life", "--seeds", "1")
     assert less.returncode == 9
     assert "it cannot shrink to 1" in less.stderr
-
-
-def test_a_detached_study_runs_on_alone_until_it_is_killed(life: Life) -> None:
-    started = life.run("study", "start", str(life.write()), "--detach")
-    assert started.returncode == 0, started.stderr
-    driver = life.store.info["pid"]
-    assert f"study life runs as process {driver}" in started.stdout
-    assert os.getsid(driver) == driver
-    refused = life.run("study", "resume", "life")
-    assert refused.returncode == 9
-    assert f"is running: process {driver}" in refused.stderr
-    refused = life.run("study", "start", str(life.write()), "--detach")
-    assert refused.returncode == 9
-    assert "exists already" in refused.stderr
-    killed = life.run("study", "kill", "life")
-    assert killed.returncode == 0, killed.stderr
-    assert not life.store.is_running
-    text = (life.store.folder / "log.jsonl").read_text()
-    log = [json.loads(line) for line in text.splitlines()]
-    assert log[0]["event"] == "phase"
-    assert log[-1]["event"] in ("phase", "trial_finished")

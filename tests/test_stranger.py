@@ -23,24 +23,18 @@ from .command import REPOSITORY, run, write_study
 
 GUIDE = (REPOSITORY / "plugins" / "README.md").read_text(encoding="utf-8")
 
-_WATCHED = '''
-import os
-import time
-from pathlib import Path
+_WATCHED = """
 
-from rnnsearch import load_registry
+def _watched(self, source, split, load=ParityTask.load):
+    import time
 
-Digits = load_registry().task("digits")
+    with open({path!r}, "a") as file:
+        file.write(f"{{split}} {{time.time()}}\\n")
+    return load(self, source, split)
 
 
-class WatchedTask(Digits):
-    """scikit-learn's digits, which note when each of their splits is read."""
-
-    def load(self, source, split):
-        with Path(os.environ["WATCHED"]).open("a") as file:
-            file.write(f"{split} {time.time()}\\n")
-        return super().load(source, split)
-'''
+ParityTask.load = _watched
+"""
 
 
 class Environment:
@@ -122,10 +116,28 @@ def test_the_guides_cell_runs_in_a_study_beside_ours(environment: Environment) -
     assert "leaky" in (store.folder / "comparison.csv").read_text()
 
 
-def test_the_guides_task_is_learned_by_two_cells(environment: Environment) -> None:
-    shown = [environment.type(line) for line in _lines(_section("A task, from nothing to a study"))]
-    assert "0.5" in shown[3].stdout, "the no-skill level"
-    assert _confirmed(environment.study("parity")) == {"elman", "gru"}
+def test_the_guides_task_is_learned_by_two_cells_and_its_test_split_read_once_at_the_end(
+    environment: Environment,
+) -> None:
+    new, checked, install, shown, start = _lines(_section("A task, from nothing to a study"))
+    environment.type(new)
+    environment.type(checked)
+    module = environment.folder / "rnnsearch-parity" / "rnnsearch_parity" / "parity.py"
+    watched = environment.folder / "watched"
+    with module.open("a", encoding="utf-8") as file:
+        file.write(_WATCHED.format(path=str(watched)))
+    environment.type(install)
+    assert "0.5" in environment.type(shown).stdout, "the no-skill level"
+    environment.type(start)
+    store = environment.study("parity")
+    assert _confirmed(store) == {"elman", "gru"}
+    reads = [line.split() for line in watched.read_text().splitlines()]
+    assert sorted(split for split, _ in reads) == ["test", "train", "validation"]
+    (read_at,) = (float(at) for split, at in reads if split == "test")
+    for label in ("gru", "elman"):
+        for trial in store.optuna_study("search", label, "maximize").trials:
+            assert trial.datetime_complete is not None
+            assert trial.datetime_complete.timestamp() <= read_at
 
 
 @pytest.mark.slow
@@ -152,37 +164,6 @@ def test_a_new_plugin_passes_its_own_tests(kind: str, tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(folder), "RNNSEARCH_CHECK_EXAMPLES": "1"},
     )
     assert done.returncode == 0, done.stdout
-
-
-def test_the_test_split_is_read_once_when_the_search_has_ended(tmp_path: Path) -> None:
-    folder = new_plugin("watched", "task", tmp_path)
-    (folder / "rnnsearch_watched" / "watched.py").write_text(_WATCHED, encoding="utf-8")
-    site = _installed(folder, tmp_path / "site")
-    path = write_study(tmp_path, architectures=["gru", "elman"], task="watched")
-    watched = tmp_path / "watched"
-    done = run(
-        "study", "start", path,
-        PYTHONPATH=site, RNNSEARCH_HOME=str(tmp_path), WATCHED=str(watched),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    store = StudyStore(tmp_path / "studies" / "small")
-    reads = [line.split() for line in watched.read_text().splitlines()]
-    assert sorted(split for split, _ in reads) == ["test", "train", "validation"]
-    (read_at,) = (float(at) for split, at in reads if split == "test")
-    for label in ("gru", "elman"):
-        for trial in store.optuna_study("search", label, "maximize").trials:
-            assert trial.datetime_complete is not None
-            assert trial.datetime_complete.timestamp() <= read_at
-
-
-def _installed(folder: Path, site: Path) -> str:
-    """Build a wheel and install it into a folder of its own; a PYTHONPATH that has it."""
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", site, folder]
-    subprocess.run(build, check=True, capture_output=True, timeout=120)
-    (wheel,) = site.glob("*.whl")
-    pip = ["install", "--no-deps", "--no-index", "--quiet", "--target", site, wheel]
-    subprocess.run([sys.executable, "-m", "pip", *pip], check=True, timeout=120)
-    return str(site)
 
 
 def test_a_plugin_that_fails_to_import_stops_only_studies_that_name_what_it_brings(
