@@ -1,20 +1,25 @@
-"""Runs the `rnnsearch` command in a process of its own, as a user does."""
+"""Runs the `rnnsearch` command as a user does."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from rnnsearch.__main__ import main
 
 REPOSITORY = Path(__file__).parents[1]
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, at most five minutes."""
+    """Run a command in a process of its own to its end, at most five minutes."""
     return subprocess.run(
         [sys.executable, "-m", "rnnsearch", *map(str, arguments)],
         capture_output=True,
@@ -23,6 +28,19 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
         check=False,
         env={**os.environ, **environment},
     )
+
+
+def run_here(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that starts no cluster in this process, which has imported torch already."""
+    output, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+    code = stop.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 def study_content(**changes: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 
 from rnnsearch.store import StudyStore
 
-from .command import run, write_study
+from .command import run, run_here, write_study
 
 # What each state of a trial is in MLflow.
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -77,6 +77,10 @@ class Life:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return run(*arguments, **self.environment)
+
+    def run_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that starts no cluster to its end."""
+        return run_here(*arguments, **self.environment)
 
     def write(self) -> Path:
         """Write the study file."""
@@ -201,7 +205,7 @@ class Life:
 
     def status(self) -> dict[str, Any]:
         """What `study status` says."""
-        said: dict[str, Any] = json.loads(self.run("study", "status", "life", "--json").stdout)
+        said: dict[str, Any] = json.loads(self.run_here("study", "status", "life", "--json").stdout)
         return said
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from rnnsearch.__main__ import main
 
-from .command import REPOSITORY, run, study_content, write_study
+from .command import REPOSITORY, run, run_here, study_content, write_study
 
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "pydantic", "matplotlib", "scipy", "numpy")
 
@@ -58,7 +58,6 @@ def test_help_imports_no_large_library(command: str) -> None:
             3,
             "architecture `ff_nn` cannot take task `temporal_mnist`",
         ),
-        ({"tracking": {"uri": "http://127.0.0.1:9"}}, 8, "http://127.0.0.1:9 does not answer"),
         ({"resources": {"cpus_per_trial": 10_000}}, 1, "no node can hold a trial of 10000 CPUs"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
@@ -68,13 +67,29 @@ def test_bad_input_gives_one_message_a_code_and_leaves_nothing(
 ) -> None:
     path = write_study(tmp_path, **changes)
     home = tmp_path / "home"
-    done = run("study", "start", path, "-q", RNNSEARCH_HOME=str(home))
+    done = run_here("study", "start", path, "-q", RNNSEARCH_HOME=str(home))
     assert done.returncode == code, done.stderr
     assert expected in done.stderr
     assert done.stdout == ""
+    _assert_one_line_and_nothing_left(done, home)
+
+
+def _assert_one_line_and_nothing_left(done: subprocess.CompletedProcess[str], home: Path) -> None:
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line]) == 1
     assert not (home / "studies" / "small").exists()
+
+
+def test_a_tracking_server_that_does_not_answer_is_named_without_its_password(
+    tmp_path: Path,
+) -> None:
+    path = write_study(tmp_path, tracking={"uri": "http://me:hunter2@127.0.0.1:9"})
+    home = tmp_path / "home"
+    done = run("study", "start", path, "-q", RNNSEARCH_HOME=str(home))
+    assert done.returncode == 8
+    assert "http://me:***@127.0.0.1:9 does not answer" in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout
+    _assert_one_line_and_nothing_left(done, home)
 
 
 def test_an_address_without_a_ray_cluster_is_refused_at_once(tmp_path: Path) -> None:
@@ -91,17 +106,10 @@ def test_an_address_without_a_ray_cluster_is_refused_at_once(tmp_path: Path) -> 
 def test_an_error_in_the_study_file_points_at_its_line(tmp_path: Path) -> None:
     path = write_study(tmp_path, architectures=["lstm", {"name": "elman", "hiden_size": 3}])
     line = 1 + path.read_text().splitlines().index("  hiden_size: 3")
-    done = run("study", "plan", path)
+    done = run_here("study", "plan", path)
     assert done.stderr.startswith(
         f"error: {path}:{line}: architectures[1].hiden_size: unknown key."
     )
-
-
-def test_a_password_in_the_tracking_uri_is_not_shown(tmp_path: Path) -> None:
-    path = write_study(tmp_path, tracking={"uri": "http://me:hunter2@127.0.0.1:9"})
-    done = run("study", "start", path, RNNSEARCH_HOME=str(tmp_path))
-    assert done.returncode == 8
-    assert "hunter2" not in done.stderr + done.stdout
 
 
 def test_a_home_that_cannot_be_written_says_so(tmp_path: Path) -> None:

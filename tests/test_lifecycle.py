@@ -21,25 +21,26 @@ def test_a_detached_driver_that_is_killed_in_the_middle_of_a_trial_goes_on_to_th
     driver = life.store.info["pid"]
     assert f"study life runs as process {driver}" in started.stdout
     assert os.getsid(driver) == driver
-    refused = life.run("study", "resume", "life")
+    life.wait_for(1)
+    os.kill(driver, signal.SIGSTOP)
+    refused = life.run_here("study", "resume", "life")
     assert refused.returncode == 9
     assert f"is running: process {driver}" in refused.stderr
     refused = life.run("study", "start", str(life.write()), "--detach")
     assert refused.returncode == 9
     assert "exists already" in refused.stderr
-    life.wait_for(1)
     os.kill(driver, signal.SIGKILL)
     life.wait_until(lambda: not life.store.is_running)
     assert life.status()["state"] == "its driver died; `rnnsearch study resume life` goes on"
-    found = life.run("study", "doctor").stdout
+    found = life.run_here("study", "doctor").stdout
     assert "it says that it is running, and no process runs it" in found
     assert "left running in MLflow" in found
-    assert "mended" in life.run("study", "doctor", "life", "--fix").stdout
-    assert life.run("study", "doctor").stdout == "nothing is amiss\n"
+    assert "mended" in life.run_here("study", "doctor", "life", "--fix").stdout
+    assert life.run_here("study", "doctor").stdout == "nothing is amiss\n"
     life.assert_mlflow_agrees()
     life.resume()
     life.assert_as(undisturbed)
-    assert life.run("study", "doctor", "life").stdout == "nothing is amiss\n"
+    assert life.run_here("study", "doctor", "life").stdout == "nothing is amiss\n"
 
 
 def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes_on_from_both(
@@ -47,18 +48,18 @@ def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes
 ) -> None:
     driver = life.start()
     life.wait_for(1, driver)
-    stopped = life.run("study", "stop", "life")
+    stopped = life.run_here("study", "stop", "life")
     assert stopped.returncode == 0, stopped.stderr
     assert driver.wait(timeout=300) == 130
     assert life.store.info["state"] == "stopped"
     ended = life.ended
     assert all(r.state == "COMPLETE" for r in life.store.records(interrupted=True))
-    refused = life.run("study", "stop", "life")
+    refused = life.run_here("study", "stop", "life")
     assert refused.returncode == 9
     assert "is not running: stopped; `rnnsearch study resume life` goes on" in refused.stderr
     driver = life.begin("study", "resume", "life")
     life.wait_for(ended + 1, driver)
-    killed = life.run("study", "kill", "life")
+    killed = life.run_here("study", "kill", "life")
     assert killed.returncode == 0, killed.stderr
     assert driver.wait(timeout=60) == 130
     assert life.store.info["state"] == "interrupted"

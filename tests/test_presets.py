@@ -21,7 +21,7 @@ from rnnsearch.plan import make_task
 from rnnsearch.space import SearchSpace, build_spaces
 from rnnsearch.study_file import parse_study
 
-from .command import run, write_study
+from .command import run_here, write_study
 
 PAPERS = Path(__file__).parents[1] / "studies" / "papers"
 PRESETS = sorted(PAPERS.glob("*.yaml"), key=lambda path: path.stem)
@@ -273,7 +273,7 @@ def test_the_plan_shows_published_counts_beside_the_true_ones(tmp_path: Path) ->
         architectures=["lstm", {"name": "elman", "published": published}],
         engine="eager",
     )
-    done = run("study", "plan", path)
+    done = run_here("study", "plan", path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     heading = next(line for line in lines if "published" in line)
@@ -281,7 +281,7 @@ def test_the_plan_shows_published_counts_beside_the_true_ones(tmp_path: Path) ->
     (row,) = [line for line in lines if line.lstrip().startswith("elman")]
     assert "1,491" in row
     assert "published: A. Author, 2019, Table 1" in lines
-    content = json.loads(run("study", "plan", path, "--json").stdout)
+    content = json.loads(run_here("study", "plan", path, "--json").stdout)
     assert content["published"]["where"] == "Table 1"
     rows = {row["label"]: row["published"] for row in content["architectures"]}
     assert rows["lstm"] is None

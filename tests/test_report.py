@@ -25,7 +25,7 @@ from rnnsearch.store import StudyStore
 from rnnsearch.study import compare_study, stored_config
 from rnnsearch.trial import EpochMetrics, TrialRecord
 
-from .command import run
+from .command import run_here
 from .trial_records import GOOD, MIDDLING, POOR, SOURCE, confirmed, record, searched
 
 HOSTILE = (
@@ -426,7 +426,7 @@ def test_the_command_writes_the_report_and_a_lost_server_does_not_lose_it(
 ) -> None:
     gone = f"sqlite:///{tmp_path / 'gone' / 'mlflow.db'}"
     _store(confirmed("gru", GOOD), tracking_uri=gone, run_id="1234")
-    done = run("study", "report", "small", "--out", tmp_path / "out")
+    done = run_here("study", "report", "small", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert f"written   {tmp_path / 'out' / 'report.html'}" in done.stdout
     assert "warning: the report was written, but not logged: the MLflow tracking store" in (
@@ -443,7 +443,7 @@ def test_the_command_logs_the_report_where_the_studys_run_is(
     run_id = client.create_run(client.create_experiment("small", place)).info.run_id
     # Started under MLFLOW_TRACKING_URI, which is not set any more.
     store = _store(confirmed("gru", GOOD), tracking_uri=client.tracking_uri, run_id=run_id)
-    done = run("study", "report", "small")
+    done = run_here("study", "report", "small")
     assert (done.returncode, done.stderr) == (0, "")
     logged = {artifact.path for artifact in client.list_artifacts(run_id)}
     assert logged == {path.name for path in (store.folder / "report").iterdir()}

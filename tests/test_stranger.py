@@ -19,7 +19,7 @@ import pytest
 from rnnsearch.scaffold import KINDS, new_plugin
 from rnnsearch.store import StudyStore
 
-from .command import REPOSITORY, run, write_study
+from .command import REPOSITORY, run, run_here, write_study
 
 GUIDE = (REPOSITORY / "plugins" / "README.md").read_text(encoding="utf-8")
 
@@ -190,7 +190,7 @@ def test_a_plugin_that_fails_to_import_stops_only_studies_that_name_what_it_brin
 def test_a_name_that_cannot_be_a_plugins_is_refused_and_nothing_is_written(
     name: str, tmp_path: Path
 ) -> None:
-    done = run("plugin", "new", name, "--into", tmp_path)
+    done = run_here("plugin", "new", name, "--into", tmp_path)
     assert done.returncode == 6
     assert "cannot be the name of a plugin" in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +198,7 @@ def test_a_name_that_cannot_be_a_plugins_is_refused_and_nothing_is_written(
 
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "rnnsearch-leaky").mkdir()
-    done = run("plugin", "new", "leaky", "--into", tmp_path)
+    done = run_here("plugin", "new", "leaky", "--into", tmp_path)
     assert done.returncode == 6
     assert "exists already; nothing was written" in done.stderr
     assert list((tmp_path / "rnnsearch-leaky").iterdir()) == []
@@ -228,7 +228,7 @@ def test_what_is_no_plugin_is_refused_in_words(tmp_path: Path) -> None:
         "lstn": "`lstn` is neither a folder with a `pyproject.toml` nor installed. Did you mean",
         str(tmp_path / "empty"): "expected a folder with a `pyproject.toml`; there is none",
     }.items():
-        done = run("plugin", "check", given)
+        done = run_here("plugin", "check", given)
         assert done.returncode == 6
         assert expected in done.stderr
         assert "Traceback" not in done.stderr
@@ -236,7 +236,7 @@ def test_what_is_no_plugin_is_refused_in_words(tmp_path: Path) -> None:
 
 def test_the_guides_table_is_that_of_the_registry() -> None:
     table = GUIDE.partition("<!-- architectures -->\n")[2].partition("<!-- /architectures -->")[0]
-    printed = run("architecture", "list", "--markdown").stdout
+    printed = run_here("architecture", "list", "--markdown").stdout
     assert table.strip() == printed.strip(), "print it anew: rnnsearch architecture list --markdown"
 
 

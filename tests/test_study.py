@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 from rnnsearch.store import StudyStore
 from rnnsearch.trial import EpochMetrics, TrialRecord
 
-from .command import run, write_study
+from .command import run, run_here, write_study
 
 # A weight decay that multiplies the weights by -99,999 at every update: soon they are not finite.
 DIVERGING = {
@@ -233,7 +233,7 @@ def test_starting_a_study_again_overwrites_nothing_and_says_what_the_choices_are
     home: Path,
 ) -> None:
     before = (home / "studies" / "small" / "study.json").read_text()
-    done = run("study", "start", home / "study.yaml", RNNSEARCH_HOME=str(home))
+    done = run_here("study", "start", home / "study.yaml", RNNSEARCH_HOME=str(home))
     assert done.returncode == 9
     assert "`small` exists already" in done.stderr
     assert "--name" in done.stderr
@@ -244,7 +244,7 @@ def test_compare_writes_the_same_table_again_and_prints_json(home: Path) -> None
     table = home / "studies" / "small" / "comparison.csv"
     before = table.read_text()
     table.unlink()
-    done = run("study", "compare", "small", "--json", RNNSEARCH_HOME=str(home))
+    done = run_here("study", "compare", "small", "--json", RNNSEARCH_HOME=str(home))
     assert done.returncode == 0, done.stderr
     assert table.read_text() == before
     rows = json.loads(done.stdout)["rows"]
@@ -252,9 +252,11 @@ def test_compare_writes_the_same_table_again_and_prints_json(home: Path) -> None
 
 
 def test_show_and_list_tell_the_state_of_the_study(home: Path) -> None:
-    listed = json.loads(run("study", "list", "--json", RNNSEARCH_HOME=str(home)).stdout)
+    listed = json.loads(run_here("study", "list", "--json", RNNSEARCH_HOME=str(home)).stdout)
     assert [(s["study"], s["state"]) for s in listed] == [("small", "finished")]
-    shown = json.loads(run("study", "show", "small", "--json", RNNSEARCH_HOME=str(home)).stdout)
+    shown = json.loads(
+        run_here("study", "show", "small", "--json", RNNSEARCH_HOME=str(home)).stdout
+    )
     assert shown["data"]["dataset"] == "digits"
     assert all("not finite" in failure["reason"] for failure in shown["failures"])
 
