@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from urllib.parse import quote
 
 from rnnsearch.home import home
 from rnnsearch.tracking import find_configurations, local_uri
+
+_PATIENCE_S = 5.0
 
 
 def comparison_link(uri: str, base: str, experiment: str, run_id: str, metric: str) -> str | None:
@@ -38,7 +42,7 @@ def comparison_link(uri: str, base: str, experiment: str, run_id: str, metric: s
 
 
 def serve(uri: str, port: int) -> subprocess.Popen[bytes]:
-    """Start the UI of a store on 127.0.0.1; the caller waits for it and ends it."""
+    """Start the UI of a store on 127.0.0.1; the caller waits for it, and ends it with `end`."""
     command = [
         sys.executable, "-m", "mlflow", "server",
         "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
@@ -48,7 +52,20 @@ def serve(uri: str, port: int) -> subprocess.Popen[bytes]:
     # In the environment, not on the command line: a URI may hold a password, and `ps` shows those.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri}
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
+    # A session of its own: what it starts in turn is in it, and is found by `end`.
+    return subprocess.Popen(
+        command, stdout=quiet, stderr=quiet, env=environment, start_new_session=True
+    )
+
+
+def end(server: subprocess.Popen[bytes]) -> None:
+    """End a UI and all of its processes; one that waits for a browser's connection does not."""
+    server.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(timeout=_PATIENCE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
 
 
 def _encode(value: object) -> str:

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def stop(job: str, timeout_s: float) -> bool:
     return True
 
 
-def _ask(question: Any) -> Any:
+def _ask(question: Callable[[Any], Any]) -> Any:
     """Ask the server.
 
     Raises:
@@ -113,7 +114,7 @@ def _ask(question: Any) -> Any:
     try:
         return question(JobSubmissionClient(address))
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RnnsearchError(
             f"the cluster at {SERVER}={address} does not take the job: {reason}. Start its head "
             f"with a dashboard (`pip install 'ray[default]'`), correct the address, or unset "

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import pytest
 
 from . import faulty_cells
 from .life import Life, kill_one_worker
+from .loopback import free_port, ray_node, wait_for_port
 
 pytestmark = [
     pytest.mark.faults,
@@ -149,12 +149,7 @@ def _mlflow_server(folder: Path, port: int) -> Iterator[None]:
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.3)
+        wait_for_port(port)
         yield
     finally:
         os.killpg(server.pid, signal.SIGKILL)
@@ -165,9 +160,7 @@ def _mlflow_server(folder: Path, port: int) -> Iterator[None]:
 def test_a_tracking_server_that_is_gone_for_half_a_minute_misses_nothing(
     undisturbed: Life, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     life = Life(tmp_path, tracking={"uri": uri})
     with _mlflow_server(tmp_path, port):
@@ -215,38 +208,10 @@ def test_a_disk_that_fills_up_stops_the_study_with_one_error_and_it_goes_on_from
     life.assert_as(undisturbed)
 
 
-@contextmanager
-def _ray_node(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    node = subprocess.Popen(
-        [
-            Path(sys.executable).with_name("ray"), "start", "--block",
-            "--node-ip-address=127.0.0.1", "--disable-usage-stats", *arguments,
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={
-            **os.environ,
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RNNSEARCH_CHECKPOINT_S": "0.5",
-        },
-    )  # fmt: skip
-    try:
-        yield node
-    finally:
-        if node.poll() is None:
-            os.killpg(node.pid, signal.SIGKILL)
-            node.wait()
-
-
 @pytest.mark.slow
 def test_a_node_that_vanishes_takes_no_trial_with_it(tmp_path: Path) -> None:
     """Of two nodes with a worker each, one is killed as a whole; the other ends the study."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"127.0.0.1:{port}"
     head = ("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false")
     life = Life(
@@ -254,9 +219,9 @@ def test_a_node_that_vanishes_takes_no_trial_with_it(tmp_path: Path) -> None:
         environment={"RAY_ADDRESS": address, "RAY_AUTH_MODE": "disabled"},
         resources={"workers": 2},
     )
-    with _ray_node(*head):
+    with ray_node(*head):
         time.sleep(6)
-        with _ray_node(f"--address={address}", "--num-cpus=1") as second:
+        with ray_node(f"--address={address}", "--num-cpus=1") as second:
             time.sleep(6)
             driver = life.start()
             life.wait_for(1, driver)
@@ -288,9 +253,7 @@ def postgres() -> Iterator[str]:
     """The address of a real PostgreSQL on 127.0.0.1."""
     if not all(map(shutil.which, ("initdb", "postgres"))) or find_spec("psycopg2") is None:
         pytest.skip("no PostgreSQL server is installed (initdb and postgres on PATH, psycopg2)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # It refuses to run as root.
     user = "nobody" if os.getuid() == 0 else None
     folder = Path(tempfile.mkdtemp())
@@ -309,12 +272,7 @@ def postgres() -> Iterator[str]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd="/",
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
+        wait_for_port(port)
         yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
     finally:
         server.send_signal(signal.SIGINT)

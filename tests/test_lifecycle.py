@@ -64,7 +64,6 @@ def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes
     assert driver.wait(timeout=60) == 130
     assert life.store.info["state"] == "interrupted"
     assert all(r.state != "RUNNING" for r in life.store.records(interrupted=True))
-    life.assert_mlflow_agrees()
     text = (life.store.folder / "log.jsonl").read_text()
     assert json.loads(text.splitlines()[-1])["event"] in ("phase", "trial_finished")
     life.resume()

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +14,7 @@ from rnnsearch import RnnsearchError, ray_jobs
 
 from .command import run, write_study
 from .life import Life
+from .loopback import free_port, ray_node, wait_for_port
 
 
 class _Server:
@@ -116,47 +111,17 @@ def test_a_server_that_does_not_answer_is_named_with_what_to_do(
     assert not (tmp_path / "studies" / "small").exists()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def job_server() -> Iterator[str]:
     """A Ray cluster on 127.0.0.1 that takes jobs."""
     if find_spec("opencensus") is None:
         pytest.skip("the head of a cluster takes jobs only with ray[default]")
-    port, jobs = _free_port(), _free_port()
-    scripts = Path(sys.executable).parent
-    head = subprocess.Popen(
-        [
-            scripts / "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1",
-            f"--port={port}", "--num-cpus=2", "--include-dashboard=true",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={jobs}", "--disable-usage-stats",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={
-            **os.environ,
-            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_AUTH_MODE": "disabled",
-            "RAY_USAGE_STATS_ENABLED": "0",
-        },
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", jobs)) == 0:
-                    break
-            time.sleep(0.3)
+    jobs = free_port()
+    head = ("--head", f"--port={free_port()}", "--num-cpus=2")
+    server = ("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={jobs}")
+    with ray_node(*head, *server):
+        wait_for_port(jobs)
         yield f"http://127.0.0.1:{jobs}"
-    finally:
-        os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ README = REPOSITORY / "plugins" / "README.md"
 
 # Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
 HOMES = {
-    "ray": {"tuning.py"},
+    "ray": {"tuning.py", "ray_jobs.py"},
     "optuna": {"store.py"},
     "mlflow": {"tracking.py"},
     "pluggy": {"hookspecs.py", "registry.py"},

@@ -67,7 +67,11 @@ class Environment:
             timeout=600,
             check=False,
             cwd=self.folder,
-            env={**os.environ, "RNNSEARCH_HOME": str(self.folder / "home")},
+            env={
+                **os.environ,
+                "RNNSEARCH_HOME": str(self.folder / "home"),
+                "RNNSEARCH_CHECK_EXAMPLES": "1",
+            },
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done
@@ -151,19 +155,27 @@ def test_the_guides_wrapper_is_compared_with_the_bare_cell(environment: Environm
     assert wrapped.spec.model.wrappers == (("gain", {"gain": 1.0}),)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_passes_its_own_tests(kind: str, tmp_path: Path) -> None:
-    folder = new_plugin("fresh_thing", kind, tmp_path)
+def test_new_plugins_of_every_kind_pass_their_own_tests(tmp_path: Path) -> None:
+    folders = [new_plugin(f"fresh_{kind}", kind, tmp_path) for kind in KINDS]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"],
+        [
+            sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist",
+            "--import-mode=importlib", *folders,
+        ],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder), "RNNSEARCH_CHECK_EXAMPLES": "1"},
-    )
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, folders)),
+            "RNNSEARCH_CHECK_EXAMPLES": "1",
+        },
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout
+    for kind in KINDS:
+        assert f"test_fresh_{kind}.py::" in done.stdout, f"no test of a new {kind} was found"
 
 
 def test_a_plugin_that_fails_to_import_stops_only_studies_that_name_what_it_brings(

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from rnnsearch.tracking import Tracker, local_uri
 
 from .command import run, write_study
 from .life import Life
+from .loopback import free_port
 from .trial_records import epoch, searched
 
 
@@ -58,13 +58,6 @@ def test_epochs_that_finish_while_the_server_is_slow_go_into_few_batches_and_non
     assert max(map(len, client.batches)) <= 1000
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
 def _wait_for(url: str, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while True:
@@ -88,7 +81,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A real MLflow server on 127.0.0.1 with its own database."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
@@ -171,7 +164,7 @@ def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
 @pytest.fixture
 def ui(undisturbed: Life) -> Iterator[tuple[str, str]]:
     """`rnnsearch ui` on a finished study: the address, and the link that it prints."""
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnsearch", "ui", "life", "--port", str(port)],
         stdout=subprocess.PIPE,

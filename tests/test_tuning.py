@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from rnnsearch.store import StudyStore
 
 from .command import REPOSITORY, run, write_study
+from .loopback import free_port, ray_node, wait_for_port
 
 _LISTENING = "0A"
 
@@ -68,17 +68,23 @@ with cluster(0):
 )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_local_cluster_listens_on_loopback_alone() -> None:
+def _printed(script: str, *arguments: str) -> str:
+    """What a script prints that runs in a process of its own, where Ray can start."""
     done = subprocess.run(
-        [sys.executable, "-c", _LIST_LISTENERS],
+        [sys.executable, "-c", script, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
+        cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr
-    listeners = done.stdout.split("\n")[:-1]
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_local_cluster_listens_on_loopback_alone() -> None:
+    listeners = _printed(_LIST_LISTENERS).split("\n")[:-1]
     assert len(listeners) >= 3, "Ray listens on several ports"
     loopback = {
         f"tcp {int.from_bytes(socket.inet_aton('127.0.0.1'), 'little'):08X}",
@@ -160,17 +166,9 @@ def run(search, confirmation, resources):
 
 
 def _two_phases(run_them: str, folder: Path) -> list[Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", _TWO_PHASES + run_them, str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=REPOSITORY,
-    )
-    assert done.returncode == 0, done.stderr
-    printed: list[Any] = json.loads(done.stdout.splitlines()[-1])
-    return printed
+    printed = _printed(_TWO_PHASES + run_them, str(folder)).splitlines()[-1]
+    found: list[Any] = json.loads(printed)
+    return found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -245,16 +243,8 @@ print(json.dumps(said))
 
 
 def test_a_worker_without_a_trial_waits_until_there_is_one() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _WAITING],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=REPOSITORY,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [1, 1, None, [], None, "CONTINUE", "STOP", []]
+    printed = _printed(_WAITING)
+    assert json.loads(printed) == [1, 1, None, [], None, "CONTINUE", "STOP", []]
 
 
 def test_what_workers_were_seen_to_need_decides_how_many_more_are_asked_for() -> None:
@@ -276,16 +266,8 @@ for held in (300, 200):
     searcher.suggest("1")
 print(json.dumps(heard))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=REPOSITORY,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [0, 300, 300]
+    printed = _printed(script)
+    assert json.loads(printed) == [0, 300, 300]
 
 
 def test_asha_stops_a_weak_trial_at_a_rung_and_compares_it_with_its_own_row_only() -> None:
@@ -316,56 +298,19 @@ for key, label, number, score in (
     said.append(asha.on_trial_result(None, trial, result))
 print(json.dumps(said))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=REPOSITORY,
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    printed = _printed(script)
+    said = json.loads(printed)
     assert said == [[1, 2], "CONTINUE", "STOP", "STOP", "CONTINUE"]
 
 
 @pytest.fixture
-def ray_address(tmp_path: Path) -> Iterator[str]:
+def ray_address() -> Iterator[str]:
     """A Ray head on 127.0.0.1, started by hand."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    ray = Path(sys.executable).with_name("ray")
-    head = subprocess.Popen(
-        [
-            ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}",
-            "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=environment,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.5)
-    time.sleep(3)  # the head answers before its node has registered
-    yield f"127.0.0.1:{port}"
-    head.terminate()
-    try:
-        head.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        head.kill()
-        head.wait()
+    port = free_port()
+    with ray_node("--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"):
+        wait_for_port(port)
+        time.sleep(3)  # the head answers before its node has registered
+        yield f"127.0.0.1:{port}"
 
 
 def test_a_study_runs_on_the_cluster_at_ray_address(ray_address: str, tmp_path: Path) -> None:

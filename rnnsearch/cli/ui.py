@@ -21,7 +21,7 @@ def ui(name: str | None, port: int) -> None:
     import urllib.request
 
     from rnnsearch.errors import TrackingError
-    from rnnsearch.mlflow_ui import comparison_link, serve
+    from rnnsearch.mlflow_ui import comparison_link, end, serve
     from rnnsearch.store import StudyStore, list_stores
     from rnnsearch.study import stored_config
     from rnnsearch.tracking import local_uri, resolve_uri
@@ -81,5 +81,4 @@ def ui(name: str | None, port: int) -> None:
             msg = f"the MLflow UI on {without_password} ended with exit code {code}"
             raise TrackingError(msg)
     finally:
-        server.terminate()
-        server.wait(timeout=15)
+        end(server)
