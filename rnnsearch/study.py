@@ -167,7 +167,7 @@ def _run(
     study: Study, listeners: Sequence[StudyListener], resumed: StudyStore | None = None
 ) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
-    from rnnsearch.tracking import Tracker, hide_password, resolve_uri
+    from rnnsearch.tracking import Tracker, hide_password, is_server, resolve_uri
     from rnnsearch.tuning import cluster, places, require_room, run_trials
 
     config = study.config
@@ -186,6 +186,8 @@ def _run(
     tracker = Tracker(resolve_uri(config.tracking.uri), resumed.name if resumed else config.name)
     with closing(tracker), ThreadPoolExecutor(1) as beside:
         connecting = beside.submit(tracker.connect)
+        if is_server(tracker.uri):  # to make a database, on the other hand, takes a while
+            connecting.result()
         with cluster(sum(_nbytes(examples) for examples in splits.values())):
             # Whatever can be refused is refused before anything is written.
             places(config.resources)

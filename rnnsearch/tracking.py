@@ -690,6 +690,11 @@ def _reason(error: Exception, uri: str) -> str:
     return (lines[0].replace(password, "***") if password else lines[0])[:300]
 
 
+def is_server(uri: str) -> bool:
+    """Whether a store is an MLflow server, which answers at once or not at all."""
+    return uri.startswith(("http://", "https://"))
+
+
 def _is_database(uri: str) -> bool:
     return urlsplit(uri).scheme.partition("+")[0] in DATABASE_ENGINES
 

@@ -172,28 +172,19 @@ def _two_phases(run_them: str, folder: Path) -> list[Any]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_queue_hears_of_a_worker_that_died_and_the_trials_behind_get_another(
+def test_a_queue_hears_of_a_worker_that_died_and_the_trials_behind_get_another_that_also_confirms(
     tmp_path: Path,
 ) -> None:
     run_them = """
 groups = [["first"], ["killed", "behind"]]
 run(Queue("search", groups), Queue("confirmation", [["seed"]]), ResourcesConfig(workers=1))
 """
-    search, confirmation, *_ = _two_phases(run_them, tmp_path)
+    search, confirmation, before, after = _two_phases(run_them, tmp_path)
     state, reason, _ = search.pop("killed")
     assert state == "FAIL"
     assert "died" in reason
     assert search == {"first": ["COMPLETE", "", False], "behind": ["COMPLETE", "", False]}
     assert confirmation == {"seed": ["COMPLETE", "", True]}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_worker_of_the_search_confirms(tmp_path: Path) -> None:
-    run_them = """
-groups = [["first"], ["second"]]
-run(Queue("search", groups), Queue("confirmation", [["a"], ["b"]]), ResourcesConfig(workers=1))
-"""
-    *_, before, after = _two_phases(run_them, tmp_path)
     assert len(before) == 1
     assert before == after
 

@@ -24,16 +24,15 @@ def ui(name: str | None, port: int) -> None:
     from rnnsearch.mlflow_ui import comparison_link, end, serve
     from rnnsearch.store import StudyStore, list_stores
     from rnnsearch.study import stored_config
-    from rnnsearch.tracking import local_uri, resolve_uri
+    from rnnsearch.tracking import is_server, local_uri, resolve_uri
 
     stores = list_stores() if name is None else [StudyStore.open(name)]
     configured = None
     if name is not None:
         configured = stored_config(stores[0])[0].tracking.uri
     uri = resolve_uri(configured)
-    is_server = uri.startswith(("http://", "https://"))
     without_password = re.sub(r"//[^/@]*@", "//", uri)
-    base = without_password.rstrip("/") if is_server else f"http://127.0.0.1:{port}"
+    base = without_password.rstrip("/") if is_server(uri) else f"http://127.0.0.1:{port}"
     links = {}
     for store in stores:
         config, task = stored_config(store)
@@ -46,7 +45,7 @@ def ui(name: str | None, port: int) -> None:
             f"`rnnsearch study start FILE`"
         )
         raise TrackingError(msg)
-    if is_server:
+    if is_server(uri):
         for study, link in links.items():
             click.echo(f"{study}: {link or 'not on this server'}")
         return
