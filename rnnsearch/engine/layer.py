@@ -34,8 +34,11 @@ def _array(addresses: Sequence[int | None]) -> Any:
     return (ctypes.c_void_p * max(1, len(addresses)))(*addresses)
 
 
-def _moved(start: int | None, first: int) -> int | None:
-    return None if start is None else start + first * _FLOAT
+def _placed(tensors: Sequence[Tensor | None], places: Sequence[Place]) -> Any:
+    """Addresses of what the step reads, or of the sums of its gradients."""
+    starts = [None if t is None else t.data_ptr() for t in tensors]
+    found = ((starts[i], _FLOAT * first) for i, first in places)
+    return _array([None if start is None else start + moved for start, moved in found])
 
 
 class CompiledLayer:
@@ -77,11 +80,6 @@ class CompiledLayer:
         own += [(i, 0) for i in range(len(held), len(held) + len(folded))]
         outputs, *last = _Run.apply(self, own, len(state), inputs, *state, *held, *folded)  # type: ignore[no-untyped-call]
         return outputs, tuple(last)
-
-    def held_at(self, tensors: Sequence[Tensor | None], places: Sequence[Place]) -> Any:
-        """Addresses of what the step reads, or of the sums of its gradients."""
-        starts = [None if t is None else t.data_ptr() for t in tensors]
-        return _array([_moved(starts[i], first) for i, first in places])
 
     def take(self, shape: tuple[int, int]) -> Any:
         """Memory for sequences of `(steps, batch)`, from the pool if there is some."""
@@ -148,7 +146,7 @@ class _Run(torch.autograd.Function):
         last = [torch.empty_like(part) for part in state]
         layer._native.rnn_layer_forward(
             memory.handle,
-            layer.held_at(held, places),
+            _placed(held, places),
             ctypes.c_void_p(given.data_ptr()),
             _pointers(state),
             ctypes.c_void_p(outputs.data_ptr()),
@@ -172,10 +170,10 @@ class _Run(torch.autograd.Function):
         given = [of_outputs.contiguous(), *(gradient.contiguous() for gradient in of_last)]
         layer._native.rnn_layer_backward(
             memory.handle,
-            layer.held_at(held, places),
+            _placed(held, places),
             ctypes.c_void_p(given[0].data_ptr()),
             _pointers(given[1:]),
-            layer.held_at(of_held, places),
+            _placed(of_held, places),
             ctypes.c_void_p(of_inputs.data_ptr() if of_inputs is not None else None),
             _pointers(of_state),
         )
