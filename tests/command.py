@@ -34,7 +34,9 @@ def run_here(*arguments: str | Path, **environment: str) -> subprocess.Completed
     """Run a command that starts no cluster in this process, which has imported torch already."""
     output, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it; put back afterwards
+        # Set first, so that it is put back: MLflow sets it when it is told of a store.
+        patch.setenv("MLFLOW_TRACKING_URI", "")
+        patch.delenv("MLFLOW_TRACKING_URI")
         for name, value in environment.items():
             patch.setenv(name, value)
         with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as stop:

@@ -46,7 +46,9 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let studies, caches and runs of a test lie in its own folder."""
     monkeypatch.setenv("RNNSEARCH_HOME", str(tmp_path / "home"))
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
+        # Set first, so that it is put back: MLflow sets its own when it is told of a store.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     return tmp_path / "home"
 
 
