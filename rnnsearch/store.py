@@ -202,7 +202,8 @@ class StudyStore:
 
         Args:
             interrupted: whether to give those too that a stop or a crash ended: they are run
-                anew, so they count neither as trials nor as failures.
+                anew, so they count neither as trials nor as failures. One that a crash ended
+                when it was only drawn was never begun, and is never given.
         """
         if not (self.folder / "trials.db").exists():
             return
@@ -210,7 +211,8 @@ class StudyStore:
             phase, _, label = name.partition("/")
             study = optuna.load_study(study_name=name, storage=self._storage)
             for trial in study.get_trials(deepcopy=False):
-                if interrupted or not trial.user_attrs.get("interrupted"):
+                known = trial.user_attrs
+                if not known.get("interrupted") or (interrupted and "complexity" in known):
                     yield _record(phase, label, trial)  # type: ignore[arg-type]
 
     def end_zombies(self, reason: str) -> list[str]:

@@ -327,8 +327,6 @@ def _recorded(
         state, status = "interrupted", "KILLED"
         raise
     finally:
-        if state == "interrupted":  # perhaps between a trial's being drawn and its being begun
-            store.end_zombies("interrupted")
         store.write_info(state=state, seconds=round(before + time.monotonic() - began, 1))
         if state != "finished":
             # If MLflow is gone as well: what stopped the study is the error to show.

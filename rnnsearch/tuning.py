@@ -122,7 +122,8 @@ def _first_interrupt_stops(stop_file: Path) -> Iterator[None]:
 
     def ask(number: int, frame: object) -> None:
         if stop_file.exists():
-            raise KeyboardInterrupt
+            _interrupts.arrive()
+            return
         stop_file.touch()
         print(
             "\nstopping once the running trials have ended; Ctrl-C again stops at once",
@@ -141,8 +142,40 @@ def _first_interrupt_stops(stop_file: Path) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+class _Interrupts:
+    """Interrupts, which wait while something is written that belongs together.
+
+    A trial that is drawn and not yet begun, or recorded and not yet told of, would be told of by
+    nobody.
+    """
+
+    def __init__(self) -> None:
+        self._is_writing = self._waits = False
+
+    def arrive(self) -> None:
+        """Interrupt, at once or when all is written."""
+        if not self._is_writing:
+            raise KeyboardInterrupt
+        self._waits = True
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Let interrupts wait until the end of the block."""
+        self._is_writing = True
+        try:
+            yield
+        finally:
+            self._is_writing = False
+            if self._waits:
+                self._waits = False
+                raise KeyboardInterrupt
+
+
+_interrupts = _Interrupts()
+
+
 def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    _interrupts.arrive()
 
 
 def _reach(address: str) -> None:
@@ -371,7 +404,8 @@ class _QueueSearcher(Searcher):
         if len(self._given) >= self._at_a_time:
             return None
         try:
-            together = stage.ask_together(self._at_a_time)
+            with _interrupts.wait():
+                together = stage.ask_together(self._at_a_time)
         except Exception as error:
             # Tune would wrap it beyond recognition.
             stage.error = error
@@ -450,17 +484,20 @@ class _QueueCallback(tune.Callback):
     ) -> None:
         self._stage.seen |= result["footprint"]
         for news in result["news"]:
-            self._record(news)
+            with _interrupts.wait():
+                self._record(news)
             news.weights = b""  # Tune keeps the last result of every trial
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for key in self._keys(trial):
-            self._queue.finish(key, None)
+        with _interrupts.wait():
+            for key in self._keys(trial):
+                self._queue.finish(key, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         # What goes wrong in training comes as news: this is the worker itself, or its machine.
         if keys := self._keys(trial):
-            self._queue.lose(keys, _reason(trial.error_file))
+            with _interrupts.wait():
+                self._queue.lose(keys, _reason(trial.error_file))
 
     @property
     def _queue(self) -> TrialQueue:

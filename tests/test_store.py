@@ -300,6 +300,16 @@ def test_a_driver_that_was_killed_and_not_collected_runs_nothing(store: StudySto
     driver.wait()
 
 
+def test_a_trial_that_a_crash_ended_before_it_was_begun_is_no_record(store: StudyStore) -> None:
+    store.optuna_study("search", ROW, "maximize").ask()
+    begun = _open(store)
+    begun.note(complexity=Complexity(3, 3, 0, 1, 1.0).__dict__)
+    assert len(store.end_zombies("its driver died")) == 2
+    (record,) = store.records(interrupted=True)
+    assert record.number == begun.number
+    assert list(store.records()) == []
+
+
 def test_a_running_trial_is_running_in_optuna(store: StudyStore) -> None:
     trial = _open(store)
     trial.report([_epoch(1, 0.25)])
