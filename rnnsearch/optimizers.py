@@ -11,6 +11,14 @@ from torch import Tensor, nn
 
 from rnnsearch.trial import TrainingConfig
 
+# What torch calls the mean of the gradient and the mean of its square.
+_MOMENTS = {
+    "adam": ("exp_avg", "exp_avg_sq"),
+    "adamw": ("exp_avg", "exp_avg_sq"),
+    "rmsprop": ("", "square_avg"),
+    "sgd": ("", ""),
+}
+
 
 class ModelOptimizer:
     """The optimizer of a model, with torch's defaults beside what the configuration says.
@@ -30,12 +38,14 @@ class ModelOptimizer:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         kinds = {(p.device.type, p.dtype) for p in self._parameters}
         self._flat = len(kinds) == 1 and kinds.pop()[0] == "cpu"
-        self._stepped = [_laid_flat(self._parameters)] if self._flat else self._parameters
+        stepped = [_laid_flat(self._parameters)] if self._flat else self._parameters
+        self._stepped = stepped or [nn.Parameter(torch.zeros(0))]  # of a model that is not trained
         # Runs of parameters, each with the leaf that stands for all of them, if there is one.
         self._runs: list[tuple[nn.Parameter | None, list[nn.Parameter]]]
         self._runs = [(None, self._parameters)]
         self._rate = config.learning_rate
-        self._optimizer = _make(self._stepped or [torch.zeros(0)], config)
+        self._optimizer = _make(self._stepped, config)
+        self._moments, self._updates = _MOMENTS[config.optimizer], 0
 
     def join(
         self, parameters: Collection[nn.Parameter]
@@ -84,6 +94,7 @@ class ModelOptimizer:
     def step(self) -> None:
         """Update the parameters with the gradients that were last clipped."""
         self._optimizer.step()
+        self._updates += 1
 
     def scale_rate(self, factor: float) -> None:
         """Update at so many times the configured learning rate from now on."""
@@ -91,12 +102,31 @@ class ModelOptimizer:
             group["lr"] = factor * self._rate
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments and counts."""
-        return self._optimizer.state_dict()
+        """Number of updates and both moments, laid flat: the same with every engine."""
+        first, second = (
+            torch.cat([self._moment(name, p).reshape(-1) for p in self._stepped])
+            for name in self._moments
+        )
+        return {"updates": self._updates, "first": first, "second": second}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
-        self._optimizer.load_state_dict(dict(state))
+        """Continue where `state_dict` was taken, by whatever engine."""
+        self._updates = state["updates"]
+        sizes = [p.numel() for p in self._stepped]
+        moments = zip(state["first"].split(sizes), state["second"].split(sizes), strict=True)
+        held: dict[int, dict[str, Tensor]] = {}
+        for place, (parameter, parts) in enumerate(zip(self._stepped, moments, strict=True)):
+            named = zip(self._moments, parts, strict=True)
+            held[place] = {name: part.view_as(parameter) for name, part in named if name}
+            if held[place]:
+                held[place]["step"] = torch.tensor(float(self._updates))
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": held, "param_groups": groups})
+
+    def _moment(self, name: str, parameter: Tensor) -> Tensor:
+        """Zeros if the optimizer has no such moment, or has not updated yet."""
+        held: Tensor = self._optimizer.state.get(parameter, {}).get(name)
+        return torch.zeros_like(parameter) if held is None else held
 
 
 def _laid_flat(parameters: list[nn.Parameter]) -> nn.Parameter:

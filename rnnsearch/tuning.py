@@ -550,7 +550,7 @@ def _checkpoint_file(key: str, epoch: int | str) -> str:
 
 
 # Counted up when a checkpoint comes to hold something else, so that none of before is read.
-_CHECKPOINT_FORMAT = b"2"
+_CHECKPOINT_FORMAT = b"3"
 
 
 def _sealed(content: bytes) -> bytes:

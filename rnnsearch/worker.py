@@ -161,9 +161,10 @@ class Worker:
         if self._run is None:
             self._run = self._begin(TrainingRun, spec, spec)
             if self._checkpoint:
-                # Nothing but tensors and numbers is unpickled.
+                # Nothing but tensors and numbers is unpickled; the node may be without a GPU.
                 file = io.BytesIO(self._checkpoint)
-                self._run.load_state_dict(torch.load(file, weights_only=True))
+                state = torch.load(file, map_location="cpu", weights_only=True)
+                self._run.load_state_dict(state)
                 self._checkpoint = b""
         run = self._run
         metrics = run.run_epoch()

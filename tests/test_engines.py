@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rnnsearch.batches import Batches
 from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.engine import build
 from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine.program import OPTIMIZERS
 from rnnsearch.engine_choice import choose_engine
 from rnnsearch.engines import ENGINES, compile_layers, join_layers, prepare
 from rnnsearch.errors import DivergedError
@@ -180,6 +182,28 @@ def test_a_program_resumes_to_the_last_bit(tmp_path: Path) -> None:
     again = start(replace(spec_of(), seed=99))
     again.load_state_dict(torch.load(tmp_path / "half.pt", weights_only=True))
     assert [again.run_epoch().train_loss for _ in range(2)] == expected[1:]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("engine", "next_engine"), list(permutations(("program", "layers", "eager"), 2))
+)
+def test_a_run_goes_on_with_another_engine_where_one_was_lost(
+    optimizer: str, engine: str, next_engine: str
+) -> None:
+    """A node without a compiler takes over what one with a compiler had begun, and back."""
+    config = replace(CONFIG, optimizer=optimizer, learning_rate=0.05)
+    first = replace(spec_of(engine=engine), training=config)
+    whole = start(first)
+    expected = [whole.run_epoch().train_loss for _ in range(3)]
+    begun = start(first)
+    begun.run_epoch()
+    again = start(replace(first, seed=99, engine=next_engine))
+    assert begun.engine != again.engine
+    again.load_state_dict(begun.state_dict())
+    ended = [again.run_epoch().train_loss for _ in range(2)]
+    assert ended == pytest.approx(expected[1:], rel=1e-5)
+    assert expected[2] < expected[1], "what is trained on is not learned"
 
 
 def test_the_model_of_a_program_is_always_up_to_date() -> None:

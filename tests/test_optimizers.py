@@ -151,6 +151,6 @@ def test_moments_do_not_depend_on_what_was_joined() -> None:
         model(_batches()[0]).sum().backward()
         optimizer.clip(math.inf)
         optimizer.step()
-    one, two = joined.state_dict()["state"][0], apart.state_dict()["state"][0]
-    assert torch.equal(one["exp_avg"], two["exp_avg"])
-    assert one["exp_avg"].abs().sum() > 0
+    one, two = joined.state_dict(), apart.state_dict()
+    assert torch.equal(one["first"], two["first"])
+    assert one["first"].abs().sum() > 0
