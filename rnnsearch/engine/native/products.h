@@ -9,6 +9,10 @@ constexpr int ACCUMULATORS = 24;
 constexpr int ACCUMULATORS = 12;
 #endif
 
+// Vectors of a row that a product takes at once: with the accumulators and a weight, four do not fit
+// into 16 registers, and would be read again for every row of the result.
+constexpr long AT_ONCE = ACCUMULATORS == 12 && NV == 4 ? 2 : NV;
+
 // Rows of lanes and the weights that multiply them.
 struct Part {
   const float* rows;
@@ -18,33 +22,33 @@ struct Part {
 };
 
 // Rows that are multiplied at once: they stay in the first-level cache while the results take turns.
-constexpr long ROWS_AT_ONCE = 24 * 1024 / (4 * L);
+constexpr long ROWS_AT_ONCE = 24 * 1024 / (4 * W * AT_ONCE);
 
 // R rows of the result at once: every loaded row of lanes is used R times.
 template <int R, int N>
 INLINE void product_tile(float* out, const Part* parts, long across, long along, bool first,
                          const float* bias, long bias_step, const float* bias_rows) {
-  V sum[R][NV];
+  V sum[R][AT_ONCE];
   for (int r = 0; r < R; r++)
-    for (long v = 0; v < NV; v++)
+    for (long v = 0; v < AT_ONCE; v++)
       sum[r][v] = !first      ? load(out + r * L + v * W)
-                  : bias      ? V{} + bias[r * bias_step]
+                  : bias      ? splat(bias[r * bias_step])
                   : bias_rows ? load(bias_rows + r * L + v * W)
                               : V{};
   for (int q = 0; q < N; q++) {
     const float *rows = parts[q].rows, *weights = parts[q].weights;
     const long step = parts[q].step * L, count = parts[q].count;
     for (long k = 0; k < count; k++, rows += step, weights += across) {
-      V x[NV];
-      for (long v = 0; v < NV; v++) x[v] = load(rows + v * W);
+      V x[AT_ONCE];
+      for (long v = 0; v < AT_ONCE; v++) x[v] = load_once(rows + v * W);
       for (int r = 0; r < R; r++) {
-        const V w = V{} + weights[r * along];
-        for (long v = 0; v < NV; v++) sum[r][v] += w * x[v];
+        const V w = splat(weights[r * along]);
+        for (long v = 0; v < AT_ONCE; v++) sum[r][v] += w * x[v];
       }
     }
   }
   for (int r = 0; r < R; r++)
-    for (long v = 0; v < NV; v++) store(out + r * L + v * W, sum[r][v]);
+    for (long v = 0; v < AT_ONCE; v++) store(out + r * L + v * W, sum[r][v]);
 }
 
 // The results from low to high, in tiles.
@@ -52,24 +56,27 @@ template <int N>
 static void product_block(float* out, long low, long high, const Part* parts, long across,
                           long along, bool first, const float* bias, long bias_step,
                           const float* bias_rows) {
-  constexpr int R = ACCUMULATORS / NV > 0 ? ACCUMULATORS / NV : 1;
+  constexpr int R = ACCUMULATORS / AT_ONCE;
   Part moved[N];
-  long j = low;
 #define RNN_ROWS(r)                                                                          \
   {                                                                                          \
     for (int q = 0; q < N; q++)                                                              \
-      moved[q] = {parts[q].rows, parts[q].step, parts[q].count, parts[q].weights + j * along}; \
-    product_tile<(r), N>(out + j * L, moved, across, along, first,                           \
+      moved[q] = {parts[q].rows + v, parts[q].step, parts[q].count,                          \
+                  parts[q].weights + j * along};                                             \
+    product_tile<(r), N>(out + j * L + v, moved, across, along, first,                       \
                          bias ? bias + j * bias_step : nullptr, bias_step,                   \
-                         bias_rows ? bias_rows + j * L : nullptr);                           \
+                         bias_rows ? bias_rows + j * L + v : nullptr);                       \
     j += (r);                                                                                \
   }
-  while (j + R <= high) RNN_ROWS(R)
-  if constexpr (R > 8) if (j + 8 <= high) RNN_ROWS(8)
-  if constexpr (R > 4) if (j + 4 <= high) RNN_ROWS(4)
-  if constexpr (R > 3) if (j + 3 <= high) RNN_ROWS(3)
-  if constexpr (R > 2) if (j + 2 <= high) RNN_ROWS(2)
-  while (j < high) RNN_ROWS(1)
+  for (long v = 0; v < L; v += AT_ONCE * W) {
+    long j = low;
+    while (j + R <= high) RNN_ROWS(R)
+    if constexpr (R > 8) if (j + 8 <= high) RNN_ROWS(8)
+    if constexpr (R > 4) if (j + 4 <= high) RNN_ROWS(4)
+    if constexpr (R > 3) if (j + 3 <= high) RNN_ROWS(3)
+    if constexpr (R > 2) if (j + 2 <= high) RNN_ROWS(2)
+    while (j < high) RNN_ROWS(1)
+  }
 #undef RNN_ROWS
 }
 
@@ -108,9 +115,9 @@ INLINE void contract_tile(float* out, long columns, const float* a, const float*
   for (long t = 0; t < steps; t++, a += left.stride, b += right.stride)
     for (long v = 0; v < L; v += W) {
       V y[C];
-      for (int j = 0; j < C; j++) y[j] = load(b + j * lb + v);
+      for (int j = 0; j < C; j++) y[j] = load_once(b + j * lb + v);
       for (int i = 0; i < R; i++) {
-        const V x = load(a + i * la + v);
+        const V x = load_once(a + i * la + v);
         for (int j = 0; j < C; j++) sum[i][j] += x * y[j];
       }
     }

@@ -15,21 +15,25 @@ typedef int VI __attribute__((vector_size(RNN_WIDTH * 4)));
 
 constexpr float infinity = __builtin_inff(), not_a_number = __builtin_nanf("");
 
+// The same in every lane. Not 0 + x, which costs an addition, as it makes 0 of -0.
+INLINE V splat(float x) { return x - V{}; }
 INLINE V load(const float* p) { return *reinterpret_cast<const V*>(p); }
+// For what is used several times: compilers would rather read it from memory again at each use.
+INLINE V load_once(const float* p) { return *reinterpret_cast<const volatile V*>(p); }
 INLINE void store(float* p, V v) { *reinterpret_cast<V*>(p) = v; }
-INLINE void store(float* p, float v) { store(p, V{} + v); }
+INLINE void store(float* p, float v) { store(p, splat(v)); }
 INLINE void add_to(float* p, V v) { store(p, load(p) + v); }
 INLINE void add_to(float* p, float v) { store(p, load(p) + v); }
 
 // The words of the equations, once for lanes and once for single floats.
 namespace lanes {
-const V zero = V{}, one = V{} + 1.f;
-INLINE V constant(float x) { return V{} + x; }
+const V zero = V{}, one = splat(1.f);
+INLINE V constant(float x) { return splat(x); }
 INLINE V flag(VI m) { return reinterpret_cast<V>(m & reinterpret_cast<VI>(one)); }
 INLINE V choose(V c, V a, V b) { return c != 0.f ? a : b; }
-INLINE V choose(V c, float a, V b) { return choose(c, V{} + a, b); }
-INLINE V choose(V c, V a, float b) { return choose(c, a, V{} + b); }
-INLINE V choose(V c, float a, float b) { return choose(c, V{} + a, V{} + b); }
+INLINE V choose(V c, float a, V b) { return choose(c, splat(a), b); }
+INLINE V choose(V c, V a, float b) { return choose(c, a, splat(b)); }
+INLINE V choose(V c, float a, float b) { return choose(c, splat(a), splat(b)); }
 // As torch: not a number stays not a number.
 INLINE V larger(V a, V b) { return (a < b) | (b != b) ? b : a; }
 INLINE V smaller(V a, V b) { return (a > b) | (b != b) ? b : a; }
@@ -62,13 +66,13 @@ INLINE V remainder_towards_zero(V x, V y) {
 }
 
 INLINE V bounded(V x, float low, float high) {  // not a number stays not a number
-  x = x > high ? V{} + high : x;
-  return x < low ? V{} + low : x;
+  x = x > high ? splat(high) : x;
+  return x < low ? splat(low) : x;
 }
 // e^x = 2^k e^r with |r| <= ln(2) / 2, and a polynomial for e^r - 1 (Cephes' coefficients).
 struct Split { V rest, exponent; };
 INLINE Split split(V x) {
-  const V magic = V{} + 12582912.f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const V magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to the nearest integer
   const V k = (x * 1.44269504f + magic) - magic;
   return {(x - k * 0.693359375f) + k * 2.12194440e-4f, k};  // ln 2 in two parts
 }
@@ -76,7 +80,7 @@ INLINE V power_of_two(V k) {  // k in [-126, 127]
   return reinterpret_cast<V>((__builtin_convertvector(k, VI) + 127) << 23);
 }
 INLINE V small_exponential_minus_one(V r) {
-  V p = V{} + 1.9875691500e-4f;
+  V p = splat(1.9875691500e-4f);
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
@@ -86,7 +90,7 @@ INLINE V small_exponential_minus_one(V r) {
 }
 INLINE V exponential(V x) {
   const Split s = split(bounded(x, -120.f, 120.f));
-  const V magic = V{} + 12582912.f;
+  const V magic = splat(12582912.f);
   const V half = (s.exponent * 0.5f + magic) - magic;  // in two factors: 2^k may be subnormal
   const V e = small_exponential_minus_one(s.rest) + 1.f;
   return e * power_of_two(half) * power_of_two(s.exponent - half);
@@ -113,17 +117,17 @@ INLINE V logarithm(V x) {
   const VI tiny = x < 1.17549435e-38f;
   const V scaled = tiny ? x * 8388608.f : x;
   VI bits = reinterpret_cast<VI>(scaled) - 0x3f3504f3;
-  const V k = __builtin_convertvector(bits >> 23, V) - (tiny ? V{} + 23.f : V{});
+  const V k = __builtin_convertvector(bits >> 23, V) - (tiny ? splat(23.f) : V{});
   const V m = reinterpret_cast<V>((bits & 0x007fffff) + 0x3f3504f3);
   const V s = (m - 1.f) / (m + 1.f), q = s * s;
-  V p = V{} + 1.f / 11;
+  V p = splat(1.f / 11);
   p = p * q + 1.f / 9;
   p = p * q + 1.f / 7;
   p = p * q + 1.f / 5;
   p = p * q + 1.f / 3;
   const V y = k * 0.693359375f + (2.f * s + (2.f * s * q * p + k * -2.12194440e-4f));
   const V ended = x == infinity ? x : y;
-  const V signed_ = x < 0.f ? V{} + not_a_number : ended;
+  const V signed_ = x < 0.f ? splat(not_a_number) : ended;
   return x == 0.f ? V{} - infinity : (x != x ? x : signed_);
 }
 INLINE V logarithm_plus_one(V x) {
