@@ -45,7 +45,7 @@ class StudyFileError(RnnsearchError):
     ) -> None:
         self.path, self.line, self.key, self.problem = path, line, key, problem
         where = [path + (f":{line}" if line is not None else "")] if path else []
-        super().__init__(_on_one_line(": ".join([*where, *([key] if key else []), problem])))
+        super().__init__(on_one_line(": ".join([*where, *([key] if key else []), problem])))
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(type(self), path=self.path, line=self.line, key=self.key), (self.problem,)
@@ -155,6 +155,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean `{close[0]}`?" if close else ""
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """Text as a terminal can show it: a file may hold any character."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

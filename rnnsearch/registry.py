@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from rnnsearch import hookspecs
-from rnnsearch.errors import PluginError, did_you_mean
+from rnnsearch.errors import PluginError, did_you_mean, on_one_line
 
 if TYPE_CHECKING:
     from rnnsearch.analysis import Analysis
@@ -165,7 +165,7 @@ class Registry:
                 f"unknown {kind} `{name}`.{did_you_mean(name, known)} "
                 f"Installed: {', '.join(sorted(known)) or 'none'}.{''.join(broken)}"
             )
-            raise PluginError(msg)
+            raise PluginError(on_one_line(msg))
         registered = known[name]
         if len(registered) > 1:
             both = " and ".join(f"{r.plugin} ({r.target})" for r in registered)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from rnnsearch.errors import PluginError, StudyFileError
+from rnnsearch.errors import PluginError, StudyFileError, on_one_line
 
 _MOST_VALUES = 100_000
 
@@ -52,7 +52,8 @@ class StudyFile:
             yield
         except PluginError as error:
             where = self.error(key, "")
-            raise PluginError(f"{where.path}:{where.line}: {where.key}: {error}") from error
+            said = on_one_line(f"{where.path}:{where.line}: {where.key}: {error}")
+            raise PluginError(said) from error
 
 
 def dotted(key: KeyPath) -> str:

@@ -154,6 +154,12 @@ def test_where_nothing_is_installed_an_unknown_name_is_refused_with_that(site: S
     assert str(caught.value) == "unknown task `digits`. Installed: none."
 
 
+def test_a_name_of_several_lines_is_named_on_one(site: Site) -> None:
+    with pytest.raises(PluginError) as caught:
+        site.registry().task("dig\nits")
+    assert str(caught.value) == "unknown task `dig\\nits`. Installed: none."
+
+
 def test_an_architecture_is_no_task(good: Site) -> None:
     with pytest.raises(PluginError, match="unknown task `acme_net`"):
         good.registry().task("acme_net")
