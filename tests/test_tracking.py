@@ -176,7 +176,8 @@ def ui(undisturbed: Life) -> Iterator[tuple[str, str]]:
     base = process.stdout.readline().strip()
     link = process.stdout.readline().strip().removeprefix("life: ")
     yield base, link
-    _stop(process)
+    process.terminate()  # SIGINT is ignored where the tests run in a shell's background
+    process.communicate(timeout=30)
 
 
 def test_ui_serves_the_store_and_its_link_opens_the_comparison_in_a_browser(
