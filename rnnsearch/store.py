@@ -211,31 +211,32 @@ class StudyStore:
             phase, _, label = name.partition("/")
             study = optuna.load_study(study_name=name, storage=self._storage)
             for trial in study.get_trials(deepcopy=False):
-                known = trial.user_attrs
-                if not known.get("interrupted") or (interrupted and "complexity" in known):
+                if not trial.user_attrs.get("interrupted") or (interrupted and _was_begun(trial)):
                     yield _record(phase, label, trial)  # type: ignore[arg-type]
 
     def end_zombies(self, reason: str) -> list[str]:
         """Record that trials which a dead driver left running were interrupted; gives their keys.
 
-        Only for a study that no process runs any more.
+        Those that it had queued and not drawn are ended too: the next draw would be given their
+        parameters. Only for a study that no process runs any more.
         """
         found: list[str] = []
         if not (self.folder / "trials.db").exists():
             return found
         for name in optuna.get_all_study_names(self._storage):
             study = optuna.load_study(study_name=name, storage=self._storage)
-            for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            left = (TrialState.RUNNING, TrialState.WAITING)
+            for trial in study.get_trials(deepcopy=False, states=left):
                 self._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
                 self._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-                study.tell(trial.number, state=TrialState.FAIL)
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 found.append(f"{name}/{trial.number}")
         return found
 
     def unfinished(self, study: optuna.Study) -> list[Unfinished]:
         """Trials of one row and phase that were interrupted and have not been begun anew."""
         phase, _, label = study.study_name.partition("/")
-        trials = study.get_trials(deepcopy=False)
+        trials = [trial for trial in study.get_trials(deepcopy=False) if _was_begun(trial)]
         begun_anew = {trial.user_attrs.get("anew") for trial in trials}
         return [
             Unfinished(
@@ -249,7 +250,6 @@ class StudyStore:
             )
             for trial in trials
             if trial.user_attrs.get("interrupted")
-            and "spec" in trial.user_attrs
             and f"{study.study_name}/{trial.number}" not in begun_anew
         ]
 
@@ -275,6 +275,11 @@ class Unfinished:
     epochs: tuple[EpochMetrics, ...]
     checkpoint: int
     workers_lost: int
+
+
+def _was_begun(trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial came further than being drawn: its specification is noted last."""
+    return "spec" in trial.user_attrs
 
 
 def _record(phase: Phase, label: str, trial: optuna.trial.FrozenTrial) -> TrialRecord:

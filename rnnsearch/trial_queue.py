@@ -170,7 +170,7 @@ class TrialQueue:
     def _start(self, trial: OpenTrial, spec: TrialSpec) -> tuple[str, TrialSpec]:
         key = f"{spec.phase}/{spec.label}/{trial.number}"
         complexity = measure_complexity(self._spaces[spec.label].architecture, spec.model)
-        trial.note(spec=spec.to_json(), complexity=complexity.__dict__)
+        trial.note(complexity=complexity.__dict__, spec=spec.to_json())
         self._live[key] = _Live(trial, spec)
         for listener in self._listeners:
             listener.trial_started(key, spec, complexity)

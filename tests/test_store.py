@@ -303,11 +303,31 @@ def test_a_driver_that_was_killed_and_not_collected_runs_nothing(store: StudySto
 def test_a_trial_that_a_crash_ended_before_it_was_begun_is_no_record(store: StudyStore) -> None:
     store.optuna_study("search", ROW, "maximize").ask()
     begun = _open(store)
-    begun.note(complexity=Complexity(3, 3, 0, 1, 1.0).__dict__)
+    begun.note(spec=SPEC.to_json())
     assert len(store.end_zombies("its driver died")) == 2
     (record,) = store.records(interrupted=True)
     assert record.number == begun.number
     assert list(store.records()) == []
+
+
+@pytest.mark.parametrize("drawn", [True, False], ids=["when it was drawn", "when it was queued"])
+def test_a_trial_whose_second_beginning_was_cut_short_is_begun_again(
+    store: StudyStore, drawn: bool
+) -> None:
+    first = _open(store)
+    first.suggest(FREE)
+    first.note(values={}, spec=SPEC.to_json())
+    first.interrupt("its driver was stopped")
+    study = store.optuna_study("search", ROW, "maximize")
+    (before,) = store.unfinished(study)
+    if drawn:
+        OpenTrial.anew(study, before, FREE)
+    else:
+        study.enqueue_trial(before.parameters)
+    assert store.end_zombies("its driver died") == [f"search/{ROW}/1"]
+    assert store.unfinished(study) == [before]
+    new = study.ask()
+    assert "fixed_params" not in study.trials[new.number].system_attrs, "another trial's draw"
 
 
 def test_a_running_trial_is_running_in_optuna(store: StudyStore) -> None:
