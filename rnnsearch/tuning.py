@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -50,6 +49,7 @@ from ray import tune  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
+from rnnsearch import interrupts  # noqa: E402
 from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
 from rnnsearch.errors import RnnsearchError, StoppedError  # noqa: E402
@@ -103,7 +103,7 @@ def cluster(object_bytes: int) -> Iterator[None]:
         ray.init(address=_ADDRESS, **quiet)
     # `docker stop` and job schedulers send SIGTERM; Ray would answer with a dump of its stack.
     with suppress(ValueError):  # not in the main thread: then it is the caller's to handle
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, interrupts.arrive)
     for name in ("ray", "ray.tune", "ray.train"):
         # A trial's error goes to the queue, with its reason; Ray would print its traceback too.
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -114,68 +114,6 @@ def cluster(object_bytes: int) -> Iterator[None]:
         # ends a process that comes back to it after its shutdown.
         gc.collect()
         ray.shutdown()
-
-
-@contextmanager
-def _first_interrupt_stops(stop_file: Path) -> Iterator[None]:
-    """Let Ctrl-C ask for a stop at first, and interrupt when it comes again."""
-
-    def ask(number: int, frame: object) -> None:
-        if stop_file.exists():
-            _interrupts.arrive()
-            return
-        stop_file.touch()
-        print(
-            "\nstopping once the running trials have ended; Ctrl-C again stops at once",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    try:
-        before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not in the main thread: then it is the caller's to handle
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Interrupts:
-    """Interrupts, which wait while something is written that belongs together.
-
-    A trial that is drawn and not yet begun, or recorded and not yet told of, would be told of by
-    nobody.
-    """
-
-    def __init__(self) -> None:
-        self._is_writing = self._waits = False
-
-    def arrive(self) -> None:
-        """Interrupt, at once or when all is written."""
-        if not self._is_writing:
-            raise KeyboardInterrupt
-        self._waits = True
-
-    @contextmanager
-    def wait(self) -> Iterator[None]:
-        """Let interrupts wait until the end of the block."""
-        self._is_writing = True
-        try:
-            yield
-        finally:
-            self._is_writing = False
-            if self._waits:
-                self._waits = False
-                raise KeyboardInterrupt
-
-
-_interrupts = _Interrupts()
-
-
-def _interrupt(number: int, frame: object) -> None:
-    _interrupts.arrive()
 
 
 def _reach(address: str) -> None:
@@ -258,7 +196,7 @@ def _fit(stage: _Stage, resources: ResourcesConfig, mode: str, folder: Path) -> 
         ),
     )
     try:
-        with _first_interrupt_stops(folder / STOP_FILE):
+        with interrupts.first_asks(folder / STOP_FILE):
             tuner.fit()
     except (KeyboardInterrupt, SystemExit):
         stage.interrupt_all("interrupted")
@@ -404,7 +342,7 @@ class _QueueSearcher(Searcher):
         if len(self._given) >= self._at_a_time:
             return None
         try:
-            with _interrupts.wait():
+            with interrupts.wait():
                 together = stage.ask_together(self._at_a_time)
         except Exception as error:
             # Tune would wrap it beyond recognition.
@@ -484,19 +422,19 @@ class _QueueCallback(tune.Callback):
     ) -> None:
         self._stage.seen |= result["footprint"]
         for news in result["news"]:
-            with _interrupts.wait():
+            with interrupts.wait():
                 self._record(news)
             news.weights = b""  # Tune keeps the last result of every trial
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        with _interrupts.wait():
+        with interrupts.wait():
             for key in self._keys(trial):
                 self._queue.finish(key, None)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         # What goes wrong in training comes as news: this is the worker itself, or its machine.
         if keys := self._keys(trial):
-            with _interrupts.wait():
+            with interrupts.wait():
                 self._queue.lose(keys, _reason(trial.error_file))
 
     @property

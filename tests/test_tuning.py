@@ -238,30 +238,6 @@ def test_a_worker_without_a_trial_waits_until_there_is_one() -> None:
     assert json.loads(printed) == [1, 1, None, [], None, "CONTINUE", "STOP", []]
 
 
-def test_an_interrupt_waits_until_what_belongs_together_is_written() -> None:
-    script = """
-import json
-from rnnsearch.tuning import _interrupts
-
-heard = []
-try:
-    with _interrupts.wait():
-        _interrupts.arrive()
-        heard.append("written")
-    heard.append("and on")
-except KeyboardInterrupt:
-    heard.append("interrupted")
-with _interrupts.wait():
-    heard.append("once")
-try:
-    _interrupts.arrive()
-except KeyboardInterrupt:
-    heard.append("at once")
-print(json.dumps(heard))
-"""
-    assert json.loads(_printed(script)) == ["written", "interrupted", "once", "at once"]
-
-
 def test_what_workers_were_seen_to_need_decides_how_many_more_are_asked_for() -> None:
     script = """
 import json
