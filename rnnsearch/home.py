@@ -14,6 +14,19 @@ def home() -> Path:
     return Path(os.environ.get("RNNSEARCH_HOME") or "~/.rnnsearch").expanduser().absolute()
 
 
+def sqlite_url(path: Path) -> str:
+    """The address of a database file for SQLAlchemy, MLflow and Optuna, whatever its path holds.
+
+    A path that needs no escapes gives `sqlite:///` and the path, as in studies of old.
+    """
+    from sqlalchemy.engine import URL, make_url
+
+    plain = f"sqlite:///{path}"
+    if not {"%", "?"} & set(plain) and make_url(plain).database == str(path):
+        return plain
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write a file so that at any time it has its old content or all of the new.
 
