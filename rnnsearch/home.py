@@ -6,12 +6,17 @@ import os
 import secrets
 from pathlib import Path
 
+from rnnsearch import settings
 from rnnsearch.errors import StoreError
 
 
 def home() -> Path:
-    """The folder named by RNNSEARCH_HOME, or `~/.rnnsearch`."""
-    return Path(os.environ.get("RNNSEARCH_HOME") or "~/.rnnsearch").expanduser().absolute()
+    """The folder named by RNNSEARCH_HOME, or `~/.rnnsearch`.
+
+    Raises:
+        SettingError: it has no path that can be used.
+    """
+    return settings.folder("RNNSEARCH_HOME", "~/.rnnsearch")
 
 
 def sqlite_url(path: Path) -> str:
