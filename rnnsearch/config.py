@@ -10,7 +10,14 @@ from pydantic_core import PydanticCustomError
 
 from rnnsearch.errors import did_you_mean
 from rnnsearch.parameters import Choice, FloatRange, IntRange, Parameter, Value
-from rnnsearch.study_file import KeyPath, StudyFile, read_study_file
+from rnnsearch.study_file import (
+    KeyPath,
+    StudyFile,
+    as_number,
+    number_meant,
+    read_study_file,
+    shortened,
+)
 
 SCHEMA_VERSION = 1
 
@@ -26,18 +33,11 @@ def _problem(text: str) -> PydanticCustomError:
     return PydanticCustomError("setting", "{text}", {"text": text})
 
 
-def _number(raw: Any) -> Any:
-    # YAML 1.1 reads `1e-3` (no dot) as a string.
-    if isinstance(raw, str):
-        for kind in (int, float):
-            try:
-                number = kind(raw)
-            except ValueError:
-                continue
-            if isinstance(number, int) and number.bit_length() > 1023:
-                raise _problem("this number is too large")
-            return number
-    return raw
+def _numbers(raw: Any) -> Any:
+    """Options of a plugin with what is meant as numbers as numbers, however deep they stand."""
+    if isinstance(raw, dict):
+        return {key: _numbers(value) for key, value in raw.items()}
+    return [_numbers(value) for value in raw] if isinstance(raw, list) else as_number(raw)
 
 
 def _setting(raw: Any) -> Value | Parameter:
@@ -45,7 +45,7 @@ def _setting(raw: Any) -> Value | Parameter:
     if isinstance(raw, Choice | IntRange | FloatRange):
         return raw
     if isinstance(raw, list):
-        options = tuple(_number(option) for option in raw)
+        options = tuple(as_number(option) for option in raw)
         if not options or not all(isinstance(o, bool | int | float | str) for o in options):
             raise _problem("expected a list of plain values to choose from")
         if len(set(map(str, options))) < len(options):
@@ -57,7 +57,7 @@ def _setting(raw: Any) -> Value | Parameter:
             raise _problem(
                 f"expected a range {{low, high, log}}, found {{{', '.join(map(str, raw))}}}"
             )
-        low, high, log = _number(raw["low"]), _number(raw["high"]), raw.get("log", False)
+        low, high, log = as_number(raw["low"]), as_number(raw["high"]), raw.get("log", False)
         if not isinstance(log, bool):
             raise _problem(f"expected `log` to be true or false, found {log!r}")
         numbers = (int, float)
@@ -73,7 +73,7 @@ def _setting(raw: Any) -> Value | Parameter:
         if isinstance(low, int) and isinstance(high, int):
             return IntRange(low, high, default=low, log=log)
         return FloatRange(float(low), float(high), default=float(low), log=log)
-    value = _number(raw)
+    value = as_number(raw)
     if not isinstance(value, bool | int | float | str):
         raise _problem(f"expected a value, a list or a range {{low, high}}, found {raw!r}")
     return value
@@ -115,6 +115,8 @@ def _schema(scalar: str, **limits: Any) -> WithJsonSchema:
 
 
 _BIG = 1 << 30
+_LONGEST_PROBLEM = 300
+_MOST_MINUTES = 100_000_000  # 190 years; what measures time has no room for much more
 Setting: TypeAlias = Any  # a Value, or a Parameter to be searched; checked by its validator
 IntSetting = Annotated[Setting, _checked(IntRange(1, _BIG, 1)), _schema("integer", minimum=1)]
 RateSetting = Annotated[
@@ -143,7 +145,7 @@ def _percent(raw: Any) -> Any:
             raise _problem(
                 f"expected a fraction or a percentage such as 2%, found {raw!r}"
             ) from None
-    return _number(raw)
+    return as_number(raw)
 
 
 def _named(raw: Any) -> Any:
@@ -154,11 +156,14 @@ def _as_tuple(raw: Any) -> Any:
     return tuple(raw) if isinstance(raw, list) else raw
 
 
+Options = Annotated[dict[str, Any], BeforeValidator(_numbers)]
+
+
 class TaskConfig(_Strict):
     """The task, by name, with its options."""
 
     name: str = Field(description="Registered name; `rnnsearch task list` shows them.")
-    options: dict[str, Annotated[Any, BeforeValidator(_number)]] = Field(
+    options: Options = Field(
         default={}, description="Options of the task; `rnnsearch task show NAME` shows them."
     )
 
@@ -167,8 +172,10 @@ class HeadConfig(_Strict):
     """The head, by name."""
 
     name: str = Field(description="Registered name; `rnnsearch plugin list` shows them.")
-    hidden_size: int | None = Field(default=None, ge=1, description="Hidden width; free if absent.")
-    options: dict[str, Any] = Field(default={}, description="Options of the head.")
+    hidden_size: int | None = Field(
+        default=None, ge=1, le=_BIG, description="Hidden width; free if absent."
+    )
+    options: Options = Field(default={}, description="Options of the head.")
 
 
 NamedHead = Annotated[HeadConfig, BeforeValidator(_named)]
@@ -180,7 +187,7 @@ class WrapperConfig(_Strict):
     """A wrapper of cells, by name."""
 
     name: str = Field(description="Registered name; `rnnsearch plugin list` shows them.")
-    options: dict[str, Any] = Field(default={}, description="Options of the wrapper.")
+    options: Options = Field(default={}, description="Options of the wrapper.")
 
 
 _wrapper_json = WithJsonSchema({"anyOf": [{"type": "string"}, WrapperConfig.model_json_schema()]})
@@ -215,7 +222,7 @@ class ScheduleConfig(_Strict):
         "not below the largest of so many before it."
     )
     epochs: int = Field(ge=1, le=100_000, description="How many.")
-    factor: Annotated[float, BeforeValidator(_number)] = Field(
+    factor: Annotated[float, BeforeValidator(as_number)] = Field(
         gt=0, lt=1, description="What the rate is multiplied by."
     )
 
@@ -273,13 +280,13 @@ class PublishedFigures(_Strict):
     report all of them beside what was measured; nothing is trained or ranked by them.
     """
 
-    parameters: Annotated[int | None, BeforeValidator(_number)] = Field(
+    parameters: Annotated[int | None, BeforeValidator(as_number)] = Field(
         default=None, ge=1, le=10**12, description="Parameters as printed."
     )
-    value: Annotated[float | None, BeforeValidator(_number)] = Field(
+    value: Annotated[float | None, BeforeValidator(as_number)] = Field(
         default=None, description="The metric as printed, in the unit of the task's metric."
     )
-    interval: Annotated[float | None, BeforeValidator(_number)] = Field(
+    interval: Annotated[float | None, BeforeValidator(as_number)] = Field(
         default=None, ge=0, description="Half the width of the printed interval around `value`."
     )
     note: str = Field(default="", description="What is odd about the printed figures.")
@@ -298,7 +305,7 @@ class ArchitectureConfig(_Strict):
         default={}, description="Its structure and hyperparameters."
     )
     hidden_size: int | None = Field(
-        default=None, ge=1, description="Fix the width instead of solving for it."
+        default=None, ge=1, le=_BIG, description="Fix the width instead of solving for it."
     )
     num_layers: IntSetting | None = None
     bidirectional: BoolSetting | None = None
@@ -344,9 +351,10 @@ class SearchConfig(_Strict):
     trials: int = Field(
         default=8, ge=0, le=1_000_000, description="Trials per architecture; 0 for none."
     )
-    minutes: Annotated[float | None, BeforeValidator(_number)] = Field(
+    minutes: Annotated[float | None, BeforeValidator(as_number)] = Field(
         default=None,
         gt=0,
+        le=_MOST_MINUTES,
         description="Begin no search trial after so many minutes.",
     )
     sampler: Literal["tpe", "random"] = Field(default="tpe", description="Optuna's sampler.")
@@ -359,15 +367,21 @@ class SearchConfig(_Strict):
         le=100_000,
         description="Epochs of a search trial; as in training if absent.",
     )
-    grace_epochs: int = Field(default=1, ge=1, description="Epochs before a trial may be stopped.")
-    reduction_factor: int = Field(default=3, ge=2, description="ASHA keeps the best 1 in so many.")
+    grace_epochs: int = Field(
+        default=1, ge=1, le=_BIG, description="Epochs before a trial may be stopped."
+    )
+    reduction_factor: int = Field(
+        default=3, ge=2, le=_BIG, description="ASHA keeps the best 1 in so many."
+    )
 
 
 class ConfirmationConfig(_Strict):
     """The confirmation on fresh seeds and on the test split."""
 
     seeds: int = Field(default=5, ge=1, le=10_000, description="Fresh seeds per configuration.")
-    best: int = Field(default=1, ge=1, description="Configurations confirmed per architecture.")
+    best: int = Field(
+        default=1, ge=1, le=1_000_000, description="Configurations confirmed per architecture."
+    )
     epochs: int | None = Field(
         default=None, ge=1, le=100_000, description="Epochs; as in training if absent."
     )
@@ -380,13 +394,21 @@ class ResourcesConfig(_Strict):
     """What Ray may use."""
 
     workers: int | None = Field(
-        default=None, ge=1, description="Trials at a time; as many as the cluster holds if absent."
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Trials at a time; as many as the cluster holds if absent.",
     )
-    cpus_per_trial: Annotated[float, BeforeValidator(_number)] = Field(default=1.0, gt=0)
-    gpus_per_trial: Annotated[float, BeforeValidator(_number)] = Field(default=0.0, ge=0)
-    epoch_minutes: Annotated[float, BeforeValidator(_number)] = Field(
+    cpus_per_trial: Annotated[float, BeforeValidator(as_number)] = Field(
+        default=1.0, ge=0.0001, le=100_000
+    )
+    gpus_per_trial: Annotated[float, BeforeValidator(as_number)] = Field(
+        default=0.0, ge=0, le=100_000
+    )
+    epoch_minutes: Annotated[float, BeforeValidator(as_number)] = Field(
         default=60.0,
         gt=0,
+        le=_MOST_MINUTES,
         description="An epoch that takes longer hangs: another worker takes its trial.",
     )
 
@@ -518,12 +540,29 @@ def _explain(file: StudyFile, error: ValidationError) -> Exception:
         *parent, name = first["loc"]
         return file.error(tuple(parent), f"key `{name}` is missing")
     elif first["type"] == "setting":
-        problem = first["msg"]
+        problem = shortened(first["msg"], _LONGEST_PROBLEM)
     elif first["type"] == "model_type":
-        problem = f"expected a mapping of keys to values, found {first['input']!r}"
+        problem = f"expected a mapping of keys to values, found {_shown(first['input'])}"
     else:
-        problem = f"{first['msg'][0].lower()}{first['msg'][1:]}, found {first['input']!r}"
+        problem = f"{first['msg'][0].lower()}{first['msg'][1:]}, found {_shown(first['input'])}"
+        problem += _as_meant(first["type"], first["input"])
     return file.error(key, problem)
+
+
+def _shown(value: Any) -> str:
+    return shortened(repr(value))
+
+
+def _as_meant(expected: str, found: Any) -> str:
+    """How to write what somebody seems to mean, where YAML reads it as something else."""
+    if expected == "string_type" and isinstance(found, bool):
+        return "; yes, no, on and off are true and false unless they stand in quotes"
+    if expected == "string_type" and isinstance(found, int | float):
+        return "; put it in quotes"
+    if expected.startswith("int_") and isinstance(found, float) and found.is_integer():
+        return f"; write {found:.0f}"
+    meant = number_meant(found) if isinstance(found, str) else None
+    return f"; write {meant}" if meant else ""
 
 
 def _key_path(file: StudyFile, location: tuple[str | int, ...]) -> KeyPath:

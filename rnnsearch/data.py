@@ -9,7 +9,6 @@ is located.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import tempfile
 import urllib.error
@@ -20,6 +19,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from rnnsearch import settings
 from rnnsearch.errors import DataError, MissingDataError
 from rnnsearch.home import home
 
@@ -214,9 +214,9 @@ def _obtain(dataset: Dataset, *, replace_cached: bool) -> Location:
         folder = "" if place.folder.is_dir() else ", a folder that does not exist"
         what = f"{wrong[0].file.path} is {wrong[0].state}{rest}"
         looked.append(f"{place.origin} ({place.folder}{folder}): {what}")
-    if not os.environ.get("RNNSEARCH_DATA_DIR"):
+    if not settings.text("RNNSEARCH_DATA_DIR"):
         looked.insert(0, "RNNSEARCH_DATA_DIR: not set")
-    if _offline():
+    if settings.flag("RNNSEARCH_OFFLINE"):
         looked.append("download: not tried, because RNNSEARCH_OFFLINE is set")
     else:
         try:
@@ -229,9 +229,9 @@ def _obtain(dataset: Dataset, *, replace_cached: bool) -> Location:
 def _survey(dataset: Dataset) -> list[tuple[Location, tuple[FileStatus, ...]]]:
     """Inspect the places in order, up to the first that has all files or a faulty one."""
     places = [Location("cache", data_folder())]
-    if given := os.environ.get("RNNSEARCH_DATA_DIR"):
+    if settings.text("RNNSEARCH_DATA_DIR"):
         # Absolute: Ray's workers have another working directory.
-        places.insert(0, Location("RNNSEARCH_DATA_DIR", Path(given).absolute()))
+        places.insert(0, Location("RNNSEARCH_DATA_DIR", settings.folder("RNNSEARCH_DATA_DIR")))
     surveyed = []
     for place in places:
         statuses = tuple(_inspect_file(file, place) for file in dataset.files)
@@ -330,8 +330,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
         return str(error.reason)
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _offline() -> bool:
-    value = os.environ.get("RNNSEARCH_OFFLINE", "").strip().lower()
-    return value not in ("", "0", "false", "no", "off")

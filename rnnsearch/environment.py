@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rnnsearch import machine
 from rnnsearch.registry import Registry
 
 _PACKAGES = ("rnnsearch", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
@@ -20,7 +20,7 @@ def describe_environment(registry: Registry) -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cpus": str(os.cpu_count()),
+        "cpus": str(machine.cpus()),
     }
     for package in _PACKAGES:
         try:

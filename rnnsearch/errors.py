@@ -1,6 +1,7 @@
 """Every error that rnnsearch raises on purpose, with the exit code the command line gives it.
 
     RnnsearchError            1   something went wrong; the message says what
+    ├── SettingError          2   an environment variable holds what cannot be used
     ├── StudyFileError        3   the study file cannot be used
     │   └── CapabilityError   3   an architecture cannot take the task
     ├── TrialsFailedError     4   the study ran, but trials it needed failed
@@ -12,7 +13,7 @@
     ├── TrackingError         8   the MLflow server does not answer or refuses
     └── StoreError            9   a study exists already, does not exist, or cannot be written
 
-0 is success, 2 a usage error (unknown option), 130 an interrupt (Ctrl-C).
+0 is success, 2 also a usage error (unknown option), 130 an interrupt (Ctrl-C).
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ class RnnsearchError(Exception):
     """Root of every intended error; `exit_code` is what the command line returns."""
 
     exit_code = 1
+
+
+class SettingError(RnnsearchError):
+    """An environment variable holds what cannot be used."""
+
+    exit_code = 2
 
 
 class StudyFileError(RnnsearchError):

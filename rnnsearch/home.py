@@ -6,12 +6,30 @@ import os
 import secrets
 from pathlib import Path
 
+from rnnsearch import settings
 from rnnsearch.errors import StoreError
 
 
 def home() -> Path:
-    """The folder named by RNNSEARCH_HOME, or `~/.rnnsearch`."""
-    return Path(os.environ.get("RNNSEARCH_HOME") or "~/.rnnsearch").expanduser().absolute()
+    """The folder named by RNNSEARCH_HOME, or `~/.rnnsearch`.
+
+    Raises:
+        SettingError: it has no path that can be used.
+    """
+    return settings.folder("RNNSEARCH_HOME", "~/.rnnsearch")
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of a database file for SQLAlchemy, MLflow and Optuna, whatever its path holds.
+
+    A path that needs no escapes gives `sqlite:///` and the path, as in studies of old.
+    """
+    from sqlalchemy.engine import URL, make_url
+
+    plain = f"sqlite:///{path}"
+    if not {"%", "?"} & set(plain) and make_url(plain).database == str(path):
+        return plain
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,10 +10,15 @@ from dataclasses import dataclass
 
 import torch
 
+from rnnsearch import machine
 from rnnsearch.config import ResourcesConfig
 from rnnsearch.errors import RnnsearchError
 
 _ROUNDING = 1e-9  # ten tenths of a GPU are a GPU
+# Bytes of memory, measured on studies/tiny.yaml: what the driver, Ray and its store of objects take
+# beside the workers, and the least that a worker takes.
+_BESIDE_WORKERS = 900 << 20
+_LEAST_WORKER = 300 << 20
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,31 @@ NOTHING_SEEN = Footprint()
 
 def this_machine() -> dict[str, float]:
     """CPUs and GPUs here, of which Ray may be given a part."""
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    return {"CPU": float(machine.cpus()), "GPU": float(torch.cuda.device_count())}
+
+
+def memory_for_workers(store: int) -> int:
+    """Bytes of this machine's memory that are left for workers beside a store of objects."""
+    return max(_LEAST_WORKER, machine.memory() - _BESIDE_WORKERS - store)
+
+
+def require_memory(granted: int) -> None:
+    """Refuse a machine, or a container, in which Ray would kill every worker.
+
+    Args:
+        granted: bytes that a study may use here.
+
+    Raises:
+        RnnsearchError: it is too little.
+    """
+    needed = _BESIDE_WORKERS + _LEAST_WORKER
+    if granted < needed:
+        msg = (
+            f"this machine, or the container's limit, gives {granted / 1e9:.2g} GB of memory, and "
+            f"a study needs {needed / 1e9:.2g} GB or more: raise the limit, or set RAY_ADDRESS to "
+            "a cluster"
+        )
+        raise RnnsearchError(msg)
 
 
 def trials_at_a_time(
@@ -85,8 +113,9 @@ def trials_at_a_time(
     if resources.workers:
         return resources.workers
     for place, node in enumerate(nodes):
-        if seen.bytes and "memory" in node:
-            fits[place] = min(fits[place], math.floor(node["memory"] / seen.bytes))
+        if "memory" in node:
+            each = max(seen.bytes, _LEAST_WORKER)
+            fits[place] = min(fits[place], math.floor(node["memory"] / each))
         if gpus and seen.gpu_share:
             fits[place] = min(fits[place], _fits(node, cpus, max(gpus, seen.gpu_share)))
     return max(1, sum(fits))

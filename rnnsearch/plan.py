@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnnsearch import machine
 from rnnsearch.budget import BudgetSolution
 from rnnsearch.config import StudyConfig
 from rnnsearch.engine_choice import EngineChoice, choose_engine
@@ -147,8 +147,7 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
     source = task.find()
     rows = tuple(_plan_row(space, config, task, source.sizes["train"]) for space in spaces)
     resources = config.resources
-    cpus = os.cpu_count() or 1
-    workers = resources.workers or max(1, math.floor(cpus / resources.cpus_per_trial))
+    workers = resources.workers or max(1, math.floor(machine.cpus() / resources.cpus_per_trial))
     confirmations = config.confirmation.seeds * len(rows)
     if config.search.trials:
         confirmations *= config.confirmation.best

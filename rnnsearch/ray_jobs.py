@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rnnsearch import settings
 from rnnsearch.errors import RnnsearchError
 
 # As `ray job submit` reads it: where a cluster takes jobs.
@@ -29,7 +30,7 @@ _LOOK_S = 0.5
 
 def job_server() -> str | None:
     """The address of the server that is to run a study's driver, if one is named."""
-    return os.environ.get(SERVER) or None
+    return settings.text(SERVER)
 
 
 def own_job() -> str | None:

@@ -21,7 +21,7 @@ import optuna
 from optuna.trial import TrialState
 
 from rnnsearch.errors import StoreError, did_you_mean
-from rnnsearch.home import home, write_whole
+from rnnsearch.home import home, sqlite_url, write_whole
 from rnnsearch.model import Complexity
 from rnnsearch.parameters import Choice, FloatRange, Parameter, Value
 from rnnsearch.task import Direction
@@ -176,8 +176,9 @@ class StudyStore:
 
     @cached_property
     def _storage(self) -> optuna.storages.RDBStorage:
+        url = sqlite_url(self.folder / "trials.db")
         return optuna.storages.RDBStorage(
-            f"sqlite:///{self.folder / 'trials.db'}",
+            url.replace("{", "{{").replace("}", "}}"),  # Optuna fills its version in
             engine_kwargs={"connect_args": {"timeout": 60}},
         )
 

@@ -52,6 +52,7 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_RUN_NOTE,
 )
 
+from rnnsearch import settings
 from rnnsearch.errors import TrackingError
 from rnnsearch.home import home
 from rnnsearch.model import Complexity
@@ -73,7 +74,7 @@ _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _TAG_LIMIT, _PARAMETER_LIMIT = 7_000, 6_000
 _BATCH_LIMIT = 1_000  # metrics that MLflow takes at a time
 # A server that restarts is back within minutes; what came up meanwhile is written then.
-_PATIENCE_S = float(os.environ.get("RNNSEARCH_TRACKING_PATIENCE_S", "300"))
+_PATIENCE_S = settings.seconds("RNNSEARCH_TRACKING_PATIENCE_S", 300)
 _BETWEEN_TRIES_S = 5.0
 _DATABASE = "mlflow.db"
 _LEFT_S = 3600.0

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,30 +18,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-# Ray reads these when it is imported. It would otherwise print banners, write logs nobody asked
-# for, report usage, and catch Ctrl-C and return as if the study had finished.
-os.environ.update(
-    {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        # The store is the truth; Tune's own snapshot of an experiment is never read back.
-        "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-        # With a searcher, Tune would start one worker after the other; ours asks for no more than
-        # there are places.
-        "TUNE_MAX_PENDING_TRIALS_PG": "1000",
-    }
-)
-_ADDRESS = os.environ.get("RAY_ADDRESS", "")
-_LOCAL = not _ADDRESS
-if _LOCAL or _ADDRESS.partition(":")[0] in ("127.0.0.1", "localhost"):
-    # Left alone, Ray listens on every interface of the machine, and takes 127.0.0.1 for another
-    # address. This (internal, hence the test on the bound addresses) keeps it on loopback, where
-    # tokens protect from nothing.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+from rnnsearch import machine, ray_environment
+
+_ADDRESS = ray_environment.prepare()
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
@@ -54,7 +32,14 @@ from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
 from rnnsearch.errors import RnnsearchError, StoppedError  # noqa: E402
 from rnnsearch.home import write_whole  # noqa: E402
-from rnnsearch.packing import NOTHING_SEEN, Footprint, this_machine, trials_at_a_time  # noqa: E402
+from rnnsearch.packing import (  # noqa: E402
+    NOTHING_SEEN,
+    Footprint,
+    memory_for_workers,
+    require_memory,
+    this_machine,
+    trials_at_a_time,
+)
 from rnnsearch.store import STOP_FILE  # noqa: E402
 from rnnsearch.task import Direction, Examples  # noqa: E402
 from rnnsearch.trial import TrialSpec  # noqa: E402
@@ -62,7 +47,6 @@ from rnnsearch.trial_queue import TrialQueue  # noqa: E402
 from rnnsearch.worker import News, Worker  # noqa: E402
 
 _METRIC = "validation_metric"
-_ANSWER_TIMEOUT_S = 10
 _BETWEEN_LOOKS_S = 0.5  # of a worker that waits for trials
 _BETWEEN_COUNTS_S = 5.0  # of the places that a cluster has
 
@@ -90,17 +74,22 @@ def cluster(object_bytes: int) -> Iterator[None]:
         object_bytes: bytes of data that the trials will share.
     """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if _LOCAL:
-        ray.init(
+    if _ADDRESS is not None:
+        _ADDRESS.reach()
+        _begin(address=_ADDRESS.text, **quiet)
+    else:
+        store = max(256 << 20, 3 * object_bytes)
+        if machine.is_limited():  # Ray looks at some of the limits
+            quiet["_memory"] = memory_for_workers(store)
+        _begin(
             address="local",
             _node_ip_address="127.0.0.1",
+            _temp_dir=str(ray_environment.session_folder()),
             include_dashboard=False,
-            object_store_memory=max(256 << 20, 3 * object_bytes),
+            num_cpus=machine.cpus(),
+            object_store_memory=store,
             **quiet,
         )
-    else:
-        _reach(_ADDRESS)
-        ray.init(address=_ADDRESS, **quiet)
     # `docker stop` and job schedulers send SIGTERM; Ray would answer with a dump of its stack.
     with suppress(ValueError):  # not in the main thread: then it is the caller's to handle
         signal.signal(signal.SIGTERM, interrupts.arrive)
@@ -116,35 +105,40 @@ def cluster(object_bytes: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    """Refuse an address at which nothing listens; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return  # `auto` and the like: Ray knows
+def _begin(**arguments: Any) -> None:
+    """Start Ray, or join a cluster.
+
+    Raises:
+        RnnsearchError: Ray refuses; says which of its variables are set.
+    """
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_TIMEOUT_S).close()
-    except OSError as error:
-        msg = (
-            f"no Ray cluster answers at RAY_ADDRESS={address}: {error.strerror or error}. Start "
-            f"it, correct the address, or unset RAY_ADDRESS to run on this machine"
-        )
-        raise RnnsearchError(msg) from error
+        ray.init(**arguments)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        what = f"{_ADDRESS.named} cannot be joined" if _ADDRESS else "Ray does not start"
+        names = {n for n in os.environ if n.startswith("RAY_")} - set(ray_environment.SET_BY_US)
+        hint = f" These of its variables are set: {', '.join(sorted(names))}" if names else ""
+        raise RnnsearchError(f"{what}: {reason.rstrip('.')}.{hint}") from error
 
 
 def require_room(resources: ResourcesConfig) -> None:
-    """Refuse what this machine cannot hold before Ray is started; a cluster is asked when joined.
+    """Refuse what cannot run before anything is planned: too little room here, or no cluster.
 
     Raises:
-        RnnsearchError: there is no room for even one trial.
+        RnnsearchError: there is no room for even one trial, or no cluster at RAY_ADDRESS.
     """
-    if _LOCAL:
+    if _ADDRESS is not None:
+        _ADDRESS.reach()
+    else:
+        ray_environment.session_folder()
+        require_memory(machine.memory())
         trials_at_a_time(resources, [this_machine()])
 
 
 def places(resources: ResourcesConfig, seen: Footprint = NOTHING_SEEN) -> int:
     """How many trials run at a time on the cluster as it is now; see `trials_at_a_time`."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return trials_at_a_time(resources, nodes, seen, may_grow=not _LOCAL)
+    return trials_at_a_time(resources, nodes, seen, may_grow=_ADDRESS is not None)
 
 
 def run_trials(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 import traceback
 from collections.abc import Collection, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rnnsearch import settings
 from rnnsearch.batches import Batches
 from rnnsearch.compiled_model import Compiled
 from rnnsearch.engine.capture import Unsupported
@@ -23,7 +23,7 @@ from rnnsearch.training import TrainingRun
 from rnnsearch.trial import EpochMetrics, TrialSpec
 
 # What a worker that dies costs at most, of a trial that trains alone.
-_BETWEEN_CHECKPOINTS_S = float(os.environ.get("RNNSEARCH_CHECKPOINT_S", "30"))
+_BETWEEN_CHECKPOINTS_S = settings.seconds("RNNSEARCH_CHECKPOINT_S", 30)
 # A reader sees progress this old; whoever records it has to keep up with all workers.
 _BETWEEN_NEWS_S = 2.0
 _NO_MEMORY = (MemoryError, torch.OutOfMemoryError)

@@ -269,7 +269,7 @@ def test_no_compiler_leaves_the_plain_engine_and_says_why(monkeypatch: pytest.Mo
     finally:
         build.toolchain.cache_clear()
     assert (choice.engine, choice.name, choice.speedup) == ("vmapped", "vmapped seeds", None)
-    assert "no C++ compiler found (looked for no-such-compiler)" in choice.reason
+    assert "no C++ compiler found (looked for CXX=no-such-compiler)" in choice.reason
     assert not choice.failed
 
 

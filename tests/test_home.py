@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from rnnsearch.errors import StoreError
-from rnnsearch.home import home, write_whole
+from rnnsearch.home import home, sqlite_url, write_whole
 
 
 def test_the_home_is_where_the_environment_says(tmp_path: Path, monkeypatch) -> None:
@@ -42,3 +45,21 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch) -> 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*absent.*No such file"):
         write_whole(tmp_path / "absent" / "study.json", "new")
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "my%20work", "100%", "what?", "a#b", "é", "a b&c=d;e", "a@b:c", "{x}", "+"]
+)
+def test_a_database_is_made_where_its_path_says(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name / "trials.db"
+    path.parent.mkdir()
+    engine = sqlalchemy.create_engine(sqlite_url(path))
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("create table found (here int)"))
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("select name from sqlite_master").fetchall() == [("found",)]
+
+
+def test_the_address_of_a_plain_path_is_what_it_was_in_studies_of_old() -> None:
+    assert sqlite_url(Path("/home/ann lee/é+/mlflow.db")) == "sqlite:////home/ann lee/é+/mlflow.db"

@@ -465,3 +465,14 @@ def test_tpe_draws_nearer_to_what_was_good_once_it_has_seen_some(store: StudySto
         misses.append(abs(float(drawn) - 0.75))
         trial.complete(-misses[-1])
     assert sum(misses[6:]) < sum(misses[:6])
+
+
+@pytest.mark.parametrize("name", ["my%20work", "what?", "a#b", "{SCHEMA_VERSION}", "{x"])
+def test_a_study_lies_in_the_home_whatever_its_path_holds(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RNNSEARCH_HOME", str(tmp_path / name))
+    store = StudyStore.create("small", "name: small\n")
+    assert store.folder == tmp_path / name / "studies" / "small"
+    assert sorted(path.name for path in store.folder.iterdir()) == ["study.yaml", "trials.db"]
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == [name]

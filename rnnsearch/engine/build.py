@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -41,7 +41,7 @@ _LONGEST_BUILD_S = 120
 
 
 class NoCompiler(Unsupported):
-    """There is no C++ compiler that works."""
+    """There is no C++ compiler that works, or what it builds cannot be used here."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +71,24 @@ def toolchain() -> Toolchain:
         NoCompiler: none is there, or it does not work.
     """
     named = os.environ.get("CXX")
-    candidates = [named] if named else ["c++", "g++", "clang++"]
-    chosen = next((c for c in candidates if c and shutil.which(shlex.split(c)[0])), None)
+    candidates = [_words("CXX", named)] if named else [["c++"], ["g++"], ["clang++"]]
+    chosen = next((words for words in candidates if words and shutil.which(words[0])), None)
     if chosen is None:
-        raise NoCompiler(f"no C++ compiler found (looked for {', '.join(map(str, candidates))})")
+        looked = f"CXX={named}" if named else "c++, g++, clang++"
+        raise NoCompiler(f"no C++ compiler found (looked for {looked})")
     given = os.environ.get("RNNSEARCH_CXXFLAGS")
     if given is not None:
-        flags = shlex.split(given)
+        flags = _words("RNNSEARCH_CXXFLAGS", given)
     elif sys.platform == "darwin" and platform.machine() == "arm64":
         flags = ["-mcpu=native"]
     else:
         flags = ["-march=native"]
-    command = (*shlex.split(chosen), *flags)
+    command = (*chosen, *flags)
     # The predefined macros tell the compiler's version and every feature of the processor.
     macros = _run([*command, "-std=c++17", "-dM", "-E", "-x", "c++", os.devnull]).stdout
     defined = {line.split()[1]: line for line in macros.splitlines() if len(line.split()) > 1}
+    if "__cplusplus" not in defined:
+        raise NoCompiler(f"{_shown(command)} is no C++ compiler: it does not list its macros")
     if "__AVX512F__" in defined:
         width, level = 16, "AVX-512"
     elif "__AVX2__" in defined and "__FMA__" in defined:
@@ -95,6 +98,21 @@ def toolchain() -> Toolchain:
     version = defined.get("__VERSION__", "").partition('"')[2].rstrip('"')
     key = hashlib.sha256("\n".join(sorted(defined.values())).encode()).hexdigest()[:12]
     return Toolchain(command, width, key, f"{Path(command[0]).name} {version}, {level}")
+
+
+def _words(name: str, value: str) -> list[str]:
+    """The words of a variable, as a shell reads them."""
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise NoCompiler(f"{name}={value} cannot be read: {str(error).lower()}") from None
+
+
+def _shown(command: Sequence[str]) -> str:
+    """A compiler as messages name it: with the variables that had a part in it."""
+    names = [name for name in ("CXX", "RNNSEARCH_CXXFLAGS") if os.environ.get(name)]
+    given = ", ".join(f"{name}={os.environ[name]}" for name in names)
+    return f"{command[0]} ({given})" if given else command[0]
 
 
 @cache
@@ -107,17 +125,18 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_LONGEST_BUILD_S,
             check=False,
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoCompiler(f"{command[0]} does not run: {error}") from error
+        raise NoCompiler(f"{_shown(command)} does not run: {error}") from error
     if done.returncode:
         lines = (done.stderr.strip() or "no message").splitlines()
         said = next((line for line in lines if "error" in line), lines[0])
-        raise NoCompiler(f"{command[0]} fails: {said}")
+        raise NoCompiler(f"{_shown(command)} fails: {said}")
     return done
 
 
@@ -138,20 +157,26 @@ def build(source: str, defines: Mapping[str, int] | None = None) -> Path:
     """Compile a source, or find what it became the last time.
 
     Raises:
-        NoCompiler: the compiler is missing or refuses the source.
+        NoCompiler: the compiler is missing or refuses the source, or has no place to work in.
+        StoreError: the library cannot be kept.
     """
     defines = defines or {}
     target = cache_folder() / library_name(source, defines)
-    if target.exists():
+    if os.path.exists(target):  # False also where it may not be looked at
         return target
     chain = toolchain()
-    with tempfile.TemporaryDirectory(prefix="rnnsearch-build-") as folder:
-        written, built = Path(folder, "step.cpp"), Path(folder, "step.so")
-        written.write_text(source, encoding="utf-8")
-        definitions = [f"-D{name}={value}" for name, value in defines.items()]
-        command = [*chain.command, *_FLAGS, *definitions, f"-I{NATIVE}"]
-        _run([*command, str(written), "-o", str(built)])
-        install(target.name, built.read_bytes())
+    try:
+        with tempfile.TemporaryDirectory(prefix="rnnsearch-build-") as folder:
+            written, built = Path(folder, "step.cpp"), Path(folder, "step.so")
+            written.write_text(source, encoding="utf-8")
+            definitions = [f"-D{name}={value}" for name, value in defines.items()]
+            command = [*chain.command, *_FLAGS, *definitions, f"-I{NATIVE}"]
+            _run([*command, str(written), "-o", str(built)])
+            if not built.exists():
+                raise NoCompiler(f"{_shown(command)} writes no library")
+            install(target.name, built.read_bytes())
+    except OSError as error:
+        raise NoCompiler(f"there is no place for temporary files (TMPDIR): {error}") from error
     return target
 
 
@@ -170,7 +195,7 @@ def start(source: str, defines: Mapping[str, int]) -> str:
         NoCompiler: the compiler is missing.
     """
     name = library_name(source, defines)
-    if name not in _PENDING and not (cache_folder() / name).exists():
+    if name not in _PENDING and not os.path.exists(cache_folder() / name):
         _PENDING[name] = _BUILDERS.submit(build, source, defines)
     return name
 
@@ -188,7 +213,7 @@ def finish(name: str) -> None:
 def install(name: str, content: bytes) -> Path:
     """Put a library that was built elsewhere into this machine's cache, if it is not there."""
     target = cache_folder() / name
-    if not target.exists():
+    if not os.path.exists(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -200,7 +225,7 @@ def install(name: str, content: bytes) -> Path:
 def read_libraries(names: Iterable[str]) -> dict[str, bytes]:
     """Content of built libraries, by file name; without those that somebody has removed."""
     paths = {name: cache_folder() / name for name in names}
-    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+    return {name: path.read_bytes() for name, path in paths.items() if os.path.exists(path)}
 
 
 def install_matching(libraries: Mapping[str, bytes]) -> None:
@@ -216,8 +241,19 @@ def install_matching(libraries: Mapping[str, bytes]) -> None:
 
 @cache
 def load(path: Path) -> ctypes.CDLL:
-    """Load a built library into this process."""
-    return ctypes.CDLL(str(path))
+    """Load a built library into this process.
+
+    Raises:
+        NoCompiler: the system does not take it.
+    """
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        msg = (
+            f"a built library cannot be loaded ({error}); where the file system forbids programs "
+            "(noexec), set RNNSEARCH_HOME to a folder of another"
+        )
+        raise NoCompiler(msg) from error
 
 
 def load_native(name: str) -> ctypes.CDLL:

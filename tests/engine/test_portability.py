@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -275,7 +276,7 @@ def test_a_compiler_that_is_not_there_is_named(tools: Callable[..., None]) -> No
     tools(CXX="no-such-compiler")
     with pytest.raises(NoCompiler) as raised:
         toolchain()
-    assert str(raised.value) == "no C++ compiler found (looked for no-such-compiler)"
+    assert str(raised.value) == "no C++ compiler found (looked for CXX=no-such-compiler)"
 
 
 def test_without_any_compiler_the_names_looked_for_are_said(
@@ -293,7 +294,7 @@ def test_a_compiler_that_does_not_work_is_named(tools: Callable[..., None], tmp_
     broken.write_text("#!/bin/sh\necho out of order >&2\nexit 1\n", encoding="ascii")
     broken.chmod(0o755)
     tools(CXX=str(broken))
-    with pytest.raises(NoCompiler, match=r"broken-compiler fails: out of order"):
+    with pytest.raises(NoCompiler, match=r"broken-compiler \(CXX=.*\) fails: out of order"):
         toolchain()
 
 
@@ -304,6 +305,64 @@ def test_flags_that_the_compiler_does_not_know_are_its_failure(
     tools(RNNSEARCH_CXXFLAGS="-march=no-such-processor")
     with pytest.raises(NoCompiler, match="no-such-processor"):
         toolchain()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"CXX": " "}, r"no C\+\+ compiler found \(looked for CXX= \)"),
+        ({"CXX": "g++ '-O1"}, r"CXX=g\+\+ '-O1 cannot be read: no closing quotation"),
+        ({"CXX": "c++ \\"}, r"CXX=.* cannot be read: no escaped character"),
+        ({"CXX": "/"}, r"no C\+\+ compiler found \(looked for CXX=/\)"),
+        ({"CXX": "echo"}, r"echo \(CXX=echo\) is no C\+\+ compiler"),
+        ({"CXX": "true --fast"}, r"true \(CXX=true --fast\) is no C\+\+ compiler"),
+        ({"CXX": "false"}, r"false \(CXX=false\) fails: no message"),
+        ({"RNNSEARCH_CXXFLAGS": "'-O1"}, r"RNNSEARCH_CXXFLAGS='-O1 cannot be read: no closing"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("compiler")
+def test_a_variable_that_names_no_compiler_is_the_reason_for_going_without(
+    variables: dict[str, str], said: str, tools: Callable[..., None]
+) -> None:
+    tools(**variables)
+    with pytest.raises(NoCompiler, match=said):
+        toolchain()
+
+
+# Calls the real compiler for its macros, and does something else for a build.
+_ODD = '#!/bin/sh\ncase "$*" in *-dM*) exec c++ "$@";; esac\nfor out; do :; done\n{}\n'
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("exit 0", r"odd \(CXX=.*\) writes no library"),
+        ('echo "no library" > "$out"', "a built library cannot be loaded .*noexec.*RNNSEARCH_HOME"),
+        (r'printf "\377 error: \377" >&2; exit 1', r"odd \(CXX=.*\) fails: . error: ."),
+    ],
+    ids=["nothing", "no library", "no text"],
+)
+@pytest.mark.usefixtures("compiler")
+def test_a_compiler_whose_work_is_of_no_use_is_gone_without(
+    does: str, said: str, tools: Callable[..., None], tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd"
+    odd.write_text(_ODD.format(does), encoding="ascii")
+    odd.chmod(0o755)
+    tools(CXX=str(odd))
+    with pytest.raises(NoCompiler, match=said):
+        build.load(build.build("int unused;\n"))
+
+
+@pytest.mark.usefixtures("compiler")
+def test_without_a_place_for_temporary_files_nothing_is_compiled(
+    tools: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(NoCompiler, match=r"no place for temporary files \(TMPDIR\): .*No such"):
+        build.build("int unused;\n")
 
 
 # The cache
