@@ -31,11 +31,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rnnsearch.config import check_config
-from rnnsearch.errors import RnnsearchError, StoreError
+from rnnsearch.errors import StoreError, StudyFileError
 from rnnsearch.home import write_whole
-from rnnsearch.store import StudyStore, list_stores, studies_folder
+from rnnsearch.store import INFO_FILE, StudyStore, list_stores, studies_folder
 from rnnsearch.study_file import parse_study
-from rnnsearch.task import DataSource
+from rnnsearch.study_info import StudyInfo
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -170,7 +170,7 @@ def _pack(store: StudyStore, name: str, archive: zipfile.ZipFile) -> dict[str, A
         return _pack_file(path, name, archive)
     content = path.read_bytes()
     if name == "study.json":
-        content = (json.dumps(_without_process(store.info), indent=2) + "\n").encode()
+        content = (json.dumps(_without_process(store.info.content()), indent=2) + "\n").encode()
     content = hide_secrets(content)
     if name == "study.yaml":
         _require_hidden(content.decode("utf-8", "replace"), path)
@@ -416,8 +416,8 @@ def _check_content(store: StudyStore, path: Path) -> None:
         text = (store.folder / "study.yaml").read_text(encoding="utf-8")
         check_config(parse_study(text, f"{path}, study.yaml"))
         info_path = store.folder / "study.json"
-        info = _read_json(info_path.read_bytes()) if info_path.exists() else {}
-        _check_info(info)
+        if info_path.exists():
+            StudyInfo.parse(info_path.read_bytes(), "study.json")
         if (store.folder / "trials.db").exists():
             _check_database(store.folder / "trials.db")
             for record in store.records(interrupted=True):
@@ -430,31 +430,13 @@ def _check_content(store: StudyStore, path: Path) -> None:
                     record.phase,
                 ):
                     raise ValueError(f"a trial of {_shown(record.label)} that is another row's")
-    except RnnsearchError:
+    except StudyFileError:
         raise
+    except StoreError as error:
+        raise _refused(path, str(error)) from None
     except Exception as error:  # it is the content's fault, whatever it is
         reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
         raise _refused(path, f"what is in it cannot be read ({reason})") from error
-
-
-def _check_info(info: Any) -> None:
-    if not isinstance(info, dict):
-        msg = "study.json is no mapping"
-        raise TypeError(msg)
-    texts = ("name", "state", "started", *_OF_TRACKING)
-    mappings = ("data", "environment", "engines", "git", "phases")
-    for keys, kind in ((texts, str), (mappings, dict), (("seconds",), (int, float))):
-        for key in keys:
-            if key in info and not isinstance(info[key], kind):
-                msg = f"`{key}` in study.json is a {type(info[key]).__name__}"
-                raise TypeError(msg)
-    if (data := info.get("data")) is not None:
-        source = DataSource(**data)
-        for given in (source.dataset, source.origin, source.location, source.sha256):
-            if not isinstance(given, str):
-                msg = "`data` in study.json is not as a study writes it"
-                raise TypeError(msg)
-        dict(source.sizes)
 
 
 def _check_database(path: Path) -> None:
@@ -475,11 +457,11 @@ def _check_database(path: Path) -> None:
 
 def _write_info(store: StudyStore, path: Path, name: str) -> None:
     """Say where the study is from; its runs are in an MLflow store that need not be here."""
-    info = _without_process(store.info)
+    info = _without_process(store.info.content())
     origin = {key: info.pop(key) for key in _OF_TRACKING if key in info}
     origin = {"file": path.name, "name": name, "on": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **origin}
-    content = json.dumps({**info, "imported": origin}, indent=2) + "\n"
-    write_whole(store.folder / "study.json", content)
+    known = StudyInfo().with_fields(**{**info, "imported": origin})
+    write_whole(store.folder / INFO_FILE, known.to_json())
 
 
 def require_not_running(store: StudyStore, *, force: bool = False) -> None:
@@ -494,7 +476,7 @@ def require_not_running(store: StudyStore, *, force: bool = False) -> None:
     """
     if not store.is_running:
         return
-    if store.info.get("host") == socket.gethostname():
+    if store.info.host == socket.gethostname():
         msg = f"study `{store.name}` runs as {store.running_where}. Stop it first"
         raise StoreError(msg)
     if not force:

@@ -24,6 +24,7 @@ from rnnsearch.errors import StoreError, did_you_mean
 from rnnsearch.home import home, write_whole
 from rnnsearch.model import Complexity
 from rnnsearch.parameters import Choice, FloatRange, Parameter, Value
+from rnnsearch.study_info import StudyInfo
 from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, Phase, TrialRecord, TrialSpec
 from rnnsearch.trial import TrialState as State
@@ -32,6 +33,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 # A file of this name in a study's folder asks its driver to stop once the running trials end.
 STOP_FILE = "stop"
+INFO_FILE = "study.json"
 # A trial's epochs are written whole: at most so often, and for at most this share of the time.
 _BETWEEN_WRITES_S = 4.0
 _WRITING_SHARE = 0.02
@@ -137,11 +139,11 @@ class StudyStore:
         One on another machine is believed.
         """
         info = self.info
-        if info.get("state") != "running":
+        if info.state != "running":
             return False
-        if info.get("host") != socket.gethostname():
-            return "host" in info
-        pid = int(info.get("pid", 0))
+        if info.host != socket.gethostname():
+            return info.host is not None
+        pid = info.pid or 0
         try:
             os.kill(pid, 0)
         except (ProcessLookupError, OverflowError):
@@ -154,8 +156,8 @@ class StudyStore:
     def running_where(self) -> str:
         """Where it runs."""
         info = self.info
-        where = f"process {info.get('pid', '?')} on {info.get('host', '?')}"
-        return f"{where}, Ray job {info['job']}" if info.get("job") else where
+        where = f"process {info.pid or '?'} on {info.host or '?'}"
+        return f"{where}, Ray job {info.job}" if info.job else where
 
     @property
     def study_text(self) -> str:
@@ -163,16 +165,24 @@ class StudyStore:
         return (self.folder / "study.yaml").read_text(encoding="utf-8")
 
     def write_info(self, **fields: Any) -> None:
-        """Add fields to `study.json`, atomically."""
-        path = self.folder / "study.json"
-        write_whole(path, json.dumps({**self.info, **fields}, indent=2) + "\n")
+        """Change fields of `study.json`, atomically; None takes one away."""
+        write_whole(self.folder / INFO_FILE, self.info.with_fields(**fields).to_json())
 
     @property
-    def info(self) -> dict[str, Any]:
-        """What was found when the study started: data, environment, tracking."""
-        path = self.folder / "study.json"
-        content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        return content
+    def info(self) -> StudyInfo:
+        """What `study.json` says; nothing is known before the first trial.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        path = self.folder / INFO_FILE
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return StudyInfo()
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        return StudyInfo.parse(text, str(path))
 
     @cached_property
     def _storage(self) -> optuna.storages.RDBStorage:

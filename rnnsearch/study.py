@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +25,9 @@ from rnnsearch.ray_jobs import own_job
 from rnnsearch.registry import load_registry
 from rnnsearch.store import STOP_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
-from rnnsearch.task import DataSource, Examples, Task
+from rnnsearch.study_info import PhaseSpent
+from rnnsearch.task import Examples, Task
+from rnnsearch.trial import Phase as PhaseName
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def resume_study(
     if store.is_running:
         raise StoreError(f"study `{name}` is running: {store.running_where}")
     config, _ = stored_config(store)
-    extended = {**store.info.get("extended", {})}
+    extended = store.info.extended.model_dump()
     for what, asked, now in (
         ("trials", trials, config.search.trials),
         ("seeds", seeds, config.confirmation.seeds),
@@ -221,16 +223,16 @@ def _as_begun(plan: StudyPlan, store: StudyStore) -> StudyPlan:
     Raises:
         StoreError: the data are others now.
     """
-    begun = store.info.get("data", {}).get("sha256", plan.source.sha256)
-    if begun != plan.source.sha256:
+    data, engines = store.info.data, store.info.engines
+    if data is not None and data.sha256 != plan.source.sha256:
         msg = (
-            f"study `{store.name}` began on data with sha256 {begun}, and {plan.source.location} "
+            f"study `{store.name}` began on data with sha256 {data.sha256}, and "
+            f"{plan.source.location} "
             f"has {plan.source.sha256}. Bring the old data back, or start a new study"
         )
         raise StoreError(msg)
-    engines = store.info.get("engines", {})
     rows = [
-        replace(row, space=replace(row.space, engine=engines[row.space.label]["engine"]))
+        replace(row, space=replace(row.space, engine=engines[row.space.label].engine))
         if row.space.label in engines
         else row
         for row in plan.rows
@@ -261,7 +263,7 @@ def _phases(
 
 
 @contextmanager
-def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]:
+def _timed(store: StudyStore, phase: PhaseName, config: StudyConfig) -> Iterator[None]:
     """Keep how long a phase took on how many workers, for the ledger."""
     from rnnsearch.tuning import places
 
@@ -269,11 +271,9 @@ def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]
     try:
         yield
     finally:
-        phases = store.info.get("phases", {})
-        before = phases.get(phase, {}).get("seconds", 0.0)
-        seconds = round(before + time.monotonic() - began, 3)
-        known = {"seconds": seconds, "workers": workers}
-        store.write_info(phases={**phases, phase: known})
+        seconds = round(store.info.seconds_of(phase) + time.monotonic() - began, 3)
+        spent = PhaseSpent(seconds=seconds, workers=workers)
+        store.write_info(phases={**store.info.phases, phase: spent})
 
 
 @contextmanager
@@ -286,13 +286,12 @@ def _recorded(
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
     here = {"pid": os.getpid(), "host": socket.gethostname(), "job": own_job()}
-    before = store.info.get("seconds", 0.0) if is_resumed else 0.0
-    if is_resumed and "run_id" in store.info:
+    info = store.info
+    before = info.seconds or 0.0
+    if is_resumed and info.run_id:
         store.end_zombies("its driver died")
-        tracker.resume_study(
-            store.info["run_id"], plan.source, list(store.records(interrupted=True))
-        )
-        store.write_info(state="running", resumed=[*store.info.get("resumed", []), _now()], **here)
+        tracker.resume_study(info.run_id, plan.source, list(store.records(interrupted=True)))
+        store.write_info(state="running", resumed=[*info.resumed, _now()], **here)
     else:
         try:
             parent = tracker.start_study(
@@ -306,9 +305,9 @@ def _recorded(
             name=study.config.name,
             state="running",
             started=_now(),
-            data=asdict(plan.source),
+            data=plan.source,
             environment=environment,
-            engines={row.space.label: asdict(row.engine) for row in plan.rows},
+            engines={row.space.label: row.engine for row in plan.rows},
             git=git,
             tracking_uri=hide_password(tracker.uri),
             experiment_id=tracker.experiment_id,
@@ -368,8 +367,8 @@ def compare_study(study: StudyStore | str) -> Comparison:
     """
     store = StudyStore.open(study) if isinstance(study, str) else study
     config, task = stored_config(store)
-    data = store.info.get("data")
-    if data is None:
+    info = store.info
+    if info.data is None:
         msg = f"study `{store.name}` has no results: it stopped before its first trial"
         raise StoreError(msg)
     return compare(
@@ -377,11 +376,11 @@ def compare_study(study: StudyStore | str) -> Comparison:
         metric=task.metric,
         direction=task.direction,
         no_skill=task.no_skill,
-        source=DataSource(**data),
+        source=info.data,
         budget_parameters=config.budget.parameters,
         budget_tolerance=config.budget.tolerance,
         study=store.name,
-        phases=store.info.get("phases"),
+        phases={phase: spent.model_dump() for phase, spent in info.phases.items()},
     )
 
 
@@ -389,12 +388,12 @@ def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
     """The configuration and the task of a study that was started."""
     file = parse_study(store.study_text, str(store.folder / "study.yaml"))
     config = check_config(file)
-    extended = store.info.get("extended", {})
-    if "trials" in extended:
-        search = config.search.model_copy(update={"trials": extended["trials"]})
+    extended = store.info.extended
+    if extended.trials is not None:
+        search = config.search.model_copy(update={"trials": extended.trials})
         config = config.model_copy(update={"search": search})
-    if "seeds" in extended:
-        confirmation = config.confirmation.model_copy(update={"seeds": extended["seeds"]})
+    if extended.seeds is not None:
+        confirmation = config.confirmation.model_copy(update={"seeds": extended.seeds})
         config = config.model_copy(update={"confirmation": confirmation})
     return config, make_task(config, file, load_registry())
 

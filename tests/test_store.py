@@ -25,6 +25,7 @@ from rnnsearch.store import (
     make_sampler,
     studies_folder,
 )
+from rnnsearch.study_info import StudyInfo
 from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec
 
 ROW = "lstm"
@@ -165,11 +166,11 @@ def test_studies_are_listed_by_name_and_other_folders_are_not(own_home: Path) ->
 
 
 def test_info_is_empty_at_first_and_fields_add_up(store: StudyStore) -> None:
-    assert store.info == {}
-    store.write_info(state="running", data={"sizes": {"train": 3}})
+    assert store.info == StudyInfo()
+    store.write_info(state="running", git={"commit": "c0ffee"})
     store.write_info(state="finished", seconds=1.5)
-    expected = {"state": "finished", "data": {"sizes": {"train": 3}}, "seconds": 1.5}
-    assert StudyStore.open("small").info == expected
+    expected = {"state": "finished", "git": {"commit": "c0ffee"}, "seconds": 1.5}
+    assert StudyStore.open("small").info.content() == expected
     assert json.loads((store.folder / "study.json").read_text("utf-8")) == expected
 
 
@@ -185,7 +186,7 @@ def test_what_is_known_is_replaced_whole_or_not_at_all(
         patched.setattr(os, "replace", full)
         with pytest.raises(StoreError, match=r"study\.json: No space left on device"):
             store.write_info(state="finished")
-    assert StudyStore.open("small").info == {"state": "running"}
+    assert StudyStore.open("small").info == StudyInfo(state="running")
     assert sorted(store.folder.iterdir()) == before
 
 

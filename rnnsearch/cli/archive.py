@@ -81,15 +81,15 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
 def _delete_runs(store: StudyStore) -> str:
     """Delete a study's experiment; returns what came of it."""
     info = store.info
-    if "experiment_id" not in info:
+    if info.experiment_id is None or info.tracking_uri is None:
         return "the study has no experiment there"
     from rnnsearch.study import stored_config
     from rnnsearch.tracking import delete_experiment, hide_password, resolve_uri
 
     # Where the study's runs are, which may have been said by an environment that is gone.
     resolved = resolve_uri(stored_config(store)[0].tracking.uri)
-    uri = resolved if hide_password(resolved) == info["tracking_uri"] else info["tracking_uri"]
-    shown = f"experiment {info['experiment_id']} of {hide_password(uri)}"
-    if delete_experiment(uri, info["experiment_id"]):
+    uri = resolved if hide_password(resolved) == info.tracking_uri else info.tracking_uri
+    shown = f"experiment {info.experiment_id} of {hide_password(uri)}"
+    if delete_experiment(uri, info.experiment_id):
         return f"deleted {shown}; `mlflow experiments restore` brings it back"
     return f"{shown} was deleted before"

@@ -91,18 +91,18 @@ def _interrupt(store: StudyStore) -> bool:
     from rnnsearch.errors import StoreError
 
     info = store.info
-    if info["host"] == socket.gethostname():
-        os.kill(info["pid"], signal.SIGTERM)
+    if info.host == socket.gethostname() and info.pid:
+        os.kill(info.pid, signal.SIGTERM)
         deadline = time.monotonic() + _KILL_WAIT_S
         while store.is_running and time.monotonic() < deadline:
             time.sleep(0.1)
         return not store.is_running
-    if not info.get("job"):
+    if not info.job:
         raise StoreError(f"study `{store.name}` runs as {store.running_where}: kill it there")
     if not ray_jobs.job_server():
         where = f"study `{store.name}` runs as {store.running_where}"
         raise StoreError(f"{where}: set {ray_jobs.SERVER} to its cluster's, or kill it there")
-    if not ray_jobs.stop(info["job"], _KILL_WAIT_S):
+    if not ray_jobs.stop(info.job, _KILL_WAIT_S):
         return False
     if store.is_running:  # Ray had no patience with it, or its node has vanished
         store.write_info(state="interrupted")
@@ -119,7 +119,7 @@ def _require_running(store: StudyStore) -> None:
 
 def describe_state(store: StudyStore) -> str:
     """The state of a study in words, and what to type next."""
-    state = store.info.get("state", "never started")
+    state = store.info.state or "never started"
     if state == "running" and not store.is_running:
         return f"its driver died; `rnnsearch study resume {store.name}` goes on"
     if state in ("stopped", "interrupted", "failed"):
@@ -169,7 +169,7 @@ def _status(store: StudyStore) -> dict[str, Any]:
         )
         phases[phase] = {"wanted": total, **states}
     ended = [r for r in records if r.state != "RUNNING" and not r.interrupted]
-    seconds = sum(p["seconds"] for p in store.info.get("phases", {}).values())
+    seconds = sum(spent.seconds for spent in store.info.phases.values())
     left = sum(wanted.values()) - len(ended)
     reasons = Counter(r.reason for r in ended if r.state == "FAIL")
     return {
