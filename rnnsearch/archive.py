@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import sqlite3
 import stat
 import struct
@@ -24,7 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from urllib.parse import urlsplit
 from rnnsearch.config import check_config
 from rnnsearch.errors import StoreError, StudyFileError
 from rnnsearch.home import write_whole
-from rnnsearch.store import INFO_FILE, StudyStore, list_stores, studies_folder
+from rnnsearch.store import INFO_FILE, STUDY_FILE, StudyStore, list_stores, studies_folder
 from rnnsearch.study_file import parse_study
 from rnnsearch.study_info import StudyInfo
 
@@ -244,22 +243,19 @@ def import_study(path: Path, name: str | None = None) -> StudyStore:
         manifest = _checked_manifest(archive, entries, path)
         name = manifest["name"] if name is None else name
         folder = _free_folder(name)
-        # One level down: what is not finished is in no list of studies.
-        beside = Path(tempfile.mkdtemp(prefix=".import-", dir=folder.parent))
-        try:
-            made = StudyStore(beside / name)
-            made.folder.mkdir()
-            for member, entry in entries.items():
-                if member != MANIFEST:
-                    _extract(archive, entry, manifest["members"][member], made.folder, path)
-            _check_content(made, path)
-            _write_info(made, path, manifest["name"])
+        with StudyStore.new(name, "importing") as store:
+            made = StudyStore(store.beside("partial"))
+            shutil.rmtree(made.folder, ignore_errors=True)  # of one who was killed at it
             try:
+                made.folder.mkdir()
+                for member, entry in entries.items():
+                    if member != MANIFEST:
+                        _extract(archive, entry, manifest["members"][member], made.folder, path)
+                _check_content(made, path)
+                _write_info(made, path, manifest["name"])
                 os.rename(made.folder, folder)
-            except OSError as error:
-                raise _taken(name) if folder.exists() else error from None
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            finally:
+                shutil.rmtree(made.folder, ignore_errors=True)
     return StudyStore(folder)
 
 
@@ -413,11 +409,14 @@ def _extract(
 def _check_content(store: StudyStore, path: Path) -> None:
     """Refuse what commands would stumble over later."""
     try:
-        text = (store.folder / "study.yaml").read_text(encoding="utf-8")
-        check_config(parse_study(text, f"{path}, study.yaml"))
-        info_path = store.folder / "study.json"
+        text = (store.folder / STUDY_FILE).read_text(encoding="utf-8")
+        file = parse_study(text, f"{path}, {STUDY_FILE}")
+        check_config(file)
+        info_path = store.folder / INFO_FILE
         if info_path.exists():
-            StudyInfo.parse(info_path.read_bytes(), "study.json")
+            info = StudyInfo.parse(info_path.read_bytes(), INFO_FILE)
+            at = f"{path}, {INFO_FILE}, `extended`"
+            check_config(info.extended.applied_to(replace(file, path=at, lines={})))
         if (store.folder / "trials.db").exists():
             _check_database(store.folder / "trials.db")
             for record in store.records(interrupted=True):
@@ -464,50 +463,26 @@ def _write_info(store: StudyStore, path: Path, name: str) -> None:
     write_whole(store.folder / INFO_FILE, known.to_json())
 
 
-def require_not_running(store: StudyStore, *, force: bool = False) -> None:
-    """Refuse a study that is running.
-
-    Args:
-        store: the study.
-        force: take one that was last seen running on another machine for one that does not run.
-
-    Raises:
-        StoreError: it is running.
-    """
-    if not store.is_running:
-        return
-    if store.info.host == socket.gethostname():
-        msg = f"study `{store.name}` runs as {store.running_where}. Stop it first"
-        raise StoreError(msg)
-    if not force:
-        msg = (
-            f"study `{store.name}` was last seen running as {store.running_where}. Stop it there "
-            f"first; if it runs no more, delete it with `--force`"
-        )
-        raise StoreError(msg)
-
-
 def delete_study(store: StudyStore, *, force: bool = False) -> None:
     """Remove a study's folder; at any time the study is there whole, or not at all.
 
     Args:
         store: the study.
-        force: delete it even if it was last seen running on another machine.
+        force: delete it even if its driver was alive on another machine seconds ago.
 
     Raises:
         StoreError: it is running, or the folder cannot be removed.
     """
-    require_not_running(store, force=force)
-    try:
-        # One level down: what is half deleted is in no list of studies.
-        beside = Path(tempfile.mkdtemp(prefix=".deleted-", dir=store.folder.parent))
+    with store.held("deleting", force=force) as held:
+        beside = held.beside("deleted")
         try:
-            os.rename(store.folder, beside / store.name)
-        finally:
+            if beside.exists():  # of one who was killed at it
+                shutil.rmtree(beside)
+            os.rename(store.folder, beside)
             shutil.rmtree(beside)
-    except OSError as error:
-        msg = f"cannot remove {store.folder}: {error.strerror or error}"
-        raise StoreError(msg) from error
+        except OSError as error:
+            msg = f"cannot remove {store.folder}: {error.strerror or error}"
+            raise StoreError(msg) from error
 
 
 __all__ = [
@@ -516,5 +491,4 @@ __all__ = [
     "export_study",
     "hide_secrets",
     "import_study",
-    "require_not_running",
 ]

@@ -23,9 +23,9 @@ from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.ray_jobs import own_job
 from rnnsearch.registry import load_registry
-from rnnsearch.store import STOP_FILE, StudyStore, disk_problem, studies_folder
+from rnnsearch.store import STOP_FILE, STUDY_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
-from rnnsearch.study_info import PhaseSpent
+from rnnsearch.study_info import Extension, PhaseSpent
 from rnnsearch.task import Examples, Task
 from rnnsearch.trial import Phase as PhaseName
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
@@ -90,8 +90,9 @@ class Study:
         Raises:
             RnnsearchError: the study could not start, or could not be finished.
         """
-        with _disk_errors(self.config.name):
-            return _run(self, listeners)
+        name = self.config.name
+        with _disk_errors(name), StudyStore.new(name) as store:
+            return _run(self, listeners, store, is_resumed=False)
 
 
 def load_study(path: str | Path) -> Study:
@@ -126,9 +127,25 @@ def resume_study(
         StoreError: there is no such study, it is running, or it is to shrink.
         RnnsearchError: it could not be finished.
     """
-    store = StudyStore.open(name)
-    if store.is_running:
-        raise StoreError(f"study `{name}` is running: {store.running_where}")
+    with _disk_errors(name), StudyStore.open(name).held("running") as store:
+        if store.lease and (dead := store.lease.replaced):
+            _announce(listeners, f"taking over from {dead}, which died")
+        elif (info := store.info).state == "running":
+            _announce(listeners, f"taking over from process {info.pid} on {info.host}, which died")
+        if trials is not None or seeds is not None:
+            _extend(store, trials, seeds)
+        config, _ = stored_config(store)
+        file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
+        return _run(Study(config, file), listeners, store, is_resumed=True)
+
+
+def _extend(store: StudyStore, trials: int | None, seeds: int | None) -> None:
+    """Write down to how many trials and seeds a study is to grow.
+
+    Raises:
+        StoreError: it is to shrink.
+        StudyFileError: it is to grow beyond what a study file may ask for.
+    """
     config, _ = stored_config(store)
     extended = store.info.extended.model_dump()
     for what, asked, now in (
@@ -139,14 +156,12 @@ def resume_study(
             continue
         if asked < now:
             raise StoreError(
-                f"study `{name}` has {now} {what} already; it cannot shrink to {asked}"
+                f"study `{store.name}` has {now} {what} already; it cannot shrink to {asked}"
             )
         extended[what] = asked
+    file = parse_study(store.study_text, f"rnnsearch study extend {store.name}")
+    check_config(Extension(**extended).applied_to(replace(file, lines={})))
     store.write_info(extended=extended)
-    config, _ = stored_config(store)
-    file = parse_study(store.study_text, str(store.folder / "study.yaml"))
-    with _disk_errors(name):
-        return _run(Study(config, file), listeners, store)
 
 
 @contextmanager
@@ -166,26 +181,26 @@ def _disk_errors(name: str) -> Iterator[None]:
 
 
 def _run(
-    study: Study, listeners: Sequence[StudyListener], resumed: StudyStore | None = None
+    study: Study, listeners: Sequence[StudyListener], store: StudyStore, *, is_resumed: bool
 ) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
     from rnnsearch.tracking import Tracker, hide_password, is_server, resolve_uri
     from rnnsearch.tuning import cluster, places, require_room, run_trials
 
     config = study.config
-    if resumed is None:
-        StudyStore.require_new(config.name)
+    if not is_resumed:
+        StudyStore.require_new(config.name)  # it may have been made before its name was held
     require_room(config.resources)
     _announce(listeners, "reading the data and solving the widths")
     plan = study.plan()
-    if resumed is not None:
-        plan = _as_begun(plan, resumed)
+    if is_resumed:
+        plan = _as_begun(plan, store)
     for planned in plan.rows:
         if planned.engine.failed:
             _announce(listeners, f"WARNING {planned.space.label}: {planned.engine.reason}")
     splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
     _announce(listeners, "starting Ray and MLflow")
-    tracker = Tracker(resolve_uri(config.tracking.uri), resumed.name if resumed else config.name)
+    tracker = Tracker(resolve_uri(config.tracking.uri), store.name)
     with closing(tracker), ThreadPoolExecutor(1) as beside:
         connecting = beside.submit(tracker.connect)
         if is_server(tracker.uri):  # to make a database, on the other hand, takes a while
@@ -194,9 +209,10 @@ def _run(
             # Whatever can be refused is refused before anything is written.
             places(config.resources)
             connecting.result()
-            store = resumed or StudyStore.create(config.name, study.file.text)
+            if not is_resumed:
+                store.make(study.file.text)
             (store.folder / STOP_FILE).unlink(missing_ok=True)
-            with _recorded(store, tracker, study, plan, is_resumed=resumed is not None):
+            with _recorded(store, tracker, study, plan, is_resumed=is_resumed):
                 hearing = [*listeners, EventLog(store.folder)]
                 phases = _phases(store, plan, splits, [tracker, *hearing], hearing)
                 with closing(phases):  # while Ray is there, and not when it is collected
@@ -295,7 +311,7 @@ def _recorded(
     else:
         try:
             parent = tracker.start_study(
-                store.folder / "study.yaml", study.config.question, plan.source, environment, git
+                store.folder / STUDY_FILE, study.config.question, plan.source, environment, git
             )
         except TrackingError:
             if not is_resumed:
@@ -386,15 +402,8 @@ def compare_study(study: StudyStore | str) -> Comparison:
 
 def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
     """The configuration and the task of a study that was started."""
-    file = parse_study(store.study_text, str(store.folder / "study.yaml"))
-    config = check_config(file)
-    extended = store.info.extended
-    if extended.trials is not None:
-        search = config.search.model_copy(update={"trials": extended.trials})
-        config = config.model_copy(update={"search": search})
-    if extended.seeds is not None:
-        confirmation = config.confirmation.model_copy(update={"seeds": extended.seeds})
-        config = config.model_copy(update={"confirmation": confirmation})
+    file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
+    config = check_config(store.info.extended.applied_to(file))
     return config, make_task(config, file, load_registry())
 
 

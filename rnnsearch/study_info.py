@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rnnsearch.errors import DataError, StoreError, on_one_line
+from rnnsearch.study_file import StudyFile
 from rnnsearch.task import DataSource
 from rnnsearch.trial import Phase
 
@@ -37,13 +39,21 @@ class PhaseSpent(_Part):
 
 
 class Extension(_Part):
-    """What a study was extended to, in all; the study file has what is None.
-
-    `rnnsearch.study.stored_config` holds both to the limits of a study file.
-    """
+    """What a study was extended to, in all; the study file has what is None."""
 
     trials: int | None = None
     seeds: int | None = None
+
+    def applied_to(self, file: StudyFile) -> StudyFile:
+        """The study file as if it had said so: whoever checks it checks this too."""
+        data = {**file.data}
+        for part, key, value in (
+            ("search", "trials", self.trials),
+            ("confirmation", "seeds", self.seeds),
+        ):
+            if value is not None:
+                data[part] = {**(data.get(part) or {}), key: value}
+        return replace(file, data=data)
 
 
 class EngineUsed(_Part):

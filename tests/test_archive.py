@@ -38,6 +38,7 @@ from rnnsearch.trained import load_trained
 from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec
 
 from .command import study_content
+from .leases import write_lease
 
 TASK = load_registry().task("digits")()
 FUZZ = settings(
@@ -754,11 +755,11 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_running_study_is_not_deleted(path: Path, process: subprocess.Popen[bytes]) -> None:
     store = import_study(path)
-    store.write_info(state="running", pid=process.pid, host=socket.gethostname())
+    write_lease(store, process.pid)
     for force in ((), ("--force",)):
-        with pytest.raises(StoreError, match=rf"runs as process {process.pid} on .*Stop it first"):
+        with pytest.raises(StoreError, match=rf"`small` is running: process {process.pid} on "):
             _invoke("study", "delete", "small", "--yes", *force)
-    with pytest.raises(StoreError, match="Stop it first"):
+    with pytest.raises(StoreError, match="`small` is running"):
         delete_study(store, force=True)
     assert store.folder.exists()
 
@@ -766,17 +767,20 @@ def test_a_running_study_is_not_deleted(path: Path, process: subprocess.Popen[by
 def test_a_study_whose_process_is_gone_or_was_never_known_is_deleted(path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    for pid in ({}, {"pid": gone.pid, "host": socket.gethostname()}):
+    for leased in (False, True):
         store = import_study(path)
-        store.write_info(state="running", **pid)
+        store.write_info(state="running", pid=gone.pid, host=socket.gethostname())
+        if leased:
+            write_lease(store, gone.pid)
         delete_study(store)
-        assert not store.folder.exists()
+        assert list(studies_folder().iterdir()) == []
 
 
 def test_a_study_last_seen_on_another_machine_is_deleted_by_force_only(path: Path) -> None:
     store = import_study(path)
     store.write_info(state="running", pid=1, host="elsewhere.example")
-    with pytest.raises(StoreError, match=r"process 1 on elsewhere\.example.*`--force`"):
+    write_lease(store, 1, host="elsewhere.example", boot="another")
+    with pytest.raises(StoreError, match=r"process 1 on elsewhere\.example.*works in \d+ s"):
         _invoke("study", "delete", "small", "--yes")
     assert _invoke("study", "delete", "small", "--yes", "--force").exit_code == 0
     assert list_stores() == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,8 @@ from rnnsearch.store import (
 )
 from rnnsearch.study_info import StudyInfo
 from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec
+
+from .leases import write_lease
 
 ROW = "lstm"
 FREE: dict[str, Parameter] = {
@@ -290,7 +291,7 @@ def test_a_failed_trial_fails_in_optuna_with_its_reason(store: StudyStore) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_driver_that_was_killed_and_not_collected_runs_nothing(store: StudyStore) -> None:
     driver = subprocess.Popen(["sleep", "60"])
-    store.write_info(state="running", pid=driver.pid, host=socket.gethostname())
+    write_lease(store, driver.pid)
     assert store.is_running
     driver.kill()
     deadline = time.monotonic() + 10

@@ -63,17 +63,17 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
     Its runs in MLflow are kept, unless `--tracking` is given; MLflow can restore an experiment that
     was deleted.
     """
-    from rnnsearch.archive import delete_study, require_not_running
+    from rnnsearch.archive import delete_study
     from rnnsearch.store import StudyStore
 
     store = StudyStore.open(name)
-    require_not_running(store, force=force)
     if not yes and not click.confirm(f"Delete {store.folder} with everything in it?", err=True):
         click.echo("nothing was deleted", err=True)
         raise click.exceptions.Exit(1)
-    # First what can be refused, and undone.
-    said = _delete_runs(store) if tracking else "its runs in MLflow are kept"
-    delete_study(store, force=force)
+    with store.held("deleting", force=force) as held:
+        # First what can be refused, and undone.
+        said = _delete_runs(held) if tracking else "its runs in MLflow are kept"
+        delete_study(held)
     click.echo(f"deleted   {store.folder}")
     click.echo(f"MLflow    {said}")
 
