@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import sqlite3
 import stat
 import struct
@@ -24,18 +23,18 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from rnnsearch.config import check_config
-from rnnsearch.errors import RnnsearchError, StoreError
+from rnnsearch.errors import StoreError, StudyFileError
 from rnnsearch.home import write_whole
-from rnnsearch.store import StudyStore, list_stores, studies_folder
+from rnnsearch.store import INFO_FILE, STUDY_FILE, StudyStore, list_stores, studies_folder
 from rnnsearch.study_file import parse_study
-from rnnsearch.task import DataSource
+from rnnsearch.study_info import StudyInfo
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -170,7 +169,7 @@ def _pack(store: StudyStore, name: str, archive: zipfile.ZipFile) -> dict[str, A
         return _pack_file(path, name, archive)
     content = path.read_bytes()
     if name == "study.json":
-        content = (json.dumps(_without_process(store.info), indent=2) + "\n").encode()
+        content = (json.dumps(_without_process(store.info.content()), indent=2) + "\n").encode()
     content = hide_secrets(content)
     if name == "study.yaml":
         _require_hidden(content.decode("utf-8", "replace"), path)
@@ -244,22 +243,19 @@ def import_study(path: Path, name: str | None = None) -> StudyStore:
         manifest = _checked_manifest(archive, entries, path)
         name = manifest["name"] if name is None else name
         folder = _free_folder(name)
-        # One level down: what is not finished is in no list of studies.
-        beside = Path(tempfile.mkdtemp(prefix=".import-", dir=folder.parent))
-        try:
-            made = StudyStore(beside / name)
-            made.folder.mkdir()
-            for member, entry in entries.items():
-                if member != MANIFEST:
-                    _extract(archive, entry, manifest["members"][member], made.folder, path)
-            _check_content(made, path)
-            _write_info(made, path, manifest["name"])
+        with StudyStore.new(name, "importing") as store:
+            made = StudyStore(store.beside("partial"))
+            shutil.rmtree(made.folder, ignore_errors=True)  # of one who was killed at it
             try:
+                made.folder.mkdir()
+                for member, entry in entries.items():
+                    if member != MANIFEST:
+                        _extract(archive, entry, manifest["members"][member], made.folder, path)
+                _check_content(made, path)
+                _write_info(made, path, manifest["name"])
                 os.rename(made.folder, folder)
-            except OSError as error:
-                raise _taken(name) if folder.exists() else error from None
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            finally:
+                shutil.rmtree(made.folder, ignore_errors=True)
     return StudyStore(folder)
 
 
@@ -413,11 +409,14 @@ def _extract(
 def _check_content(store: StudyStore, path: Path) -> None:
     """Refuse what commands would stumble over later."""
     try:
-        text = (store.folder / "study.yaml").read_text(encoding="utf-8")
-        check_config(parse_study(text, f"{path}, study.yaml"))
-        info_path = store.folder / "study.json"
-        info = _read_json(info_path.read_bytes()) if info_path.exists() else {}
-        _check_info(info)
+        text = (store.folder / STUDY_FILE).read_text(encoding="utf-8")
+        file = parse_study(text, f"{path}, {STUDY_FILE}")
+        check_config(file)
+        info_path = store.folder / INFO_FILE
+        if info_path.exists():
+            info = StudyInfo.parse(info_path.read_bytes(), INFO_FILE)
+            at = f"{path}, {INFO_FILE}, `extended`"
+            check_config(info.extended.applied_to(replace(file, path=at, lines={})))
         if (store.folder / "trials.db").exists():
             _check_database(store.folder / "trials.db")
             for record in store.records(interrupted=True):
@@ -430,31 +429,13 @@ def _check_content(store: StudyStore, path: Path) -> None:
                     record.phase,
                 ):
                     raise ValueError(f"a trial of {_shown(record.label)} that is another row's")
-    except RnnsearchError:
+    except StudyFileError:
         raise
+    except StoreError as error:
+        raise _refused(path, str(error)) from None
     except Exception as error:  # it is the content's fault, whatever it is
         reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
         raise _refused(path, f"what is in it cannot be read ({reason})") from error
-
-
-def _check_info(info: Any) -> None:
-    if not isinstance(info, dict):
-        msg = "study.json is no mapping"
-        raise TypeError(msg)
-    texts = ("name", "state", "started", *_OF_TRACKING)
-    mappings = ("data", "environment", "engines", "git", "phases")
-    for keys, kind in ((texts, str), (mappings, dict), (("seconds",), (int, float))):
-        for key in keys:
-            if key in info and not isinstance(info[key], kind):
-                msg = f"`{key}` in study.json is a {type(info[key]).__name__}"
-                raise TypeError(msg)
-    if (data := info.get("data")) is not None:
-        source = DataSource(**data)
-        for given in (source.dataset, source.origin, source.location, source.sha256):
-            if not isinstance(given, str):
-                msg = "`data` in study.json is not as a study writes it"
-                raise TypeError(msg)
-        dict(source.sizes)
 
 
 def _check_database(path: Path) -> None:
@@ -475,34 +456,11 @@ def _check_database(path: Path) -> None:
 
 def _write_info(store: StudyStore, path: Path, name: str) -> None:
     """Say where the study is from; its runs are in an MLflow store that need not be here."""
-    info = _without_process(store.info)
+    info = _without_process(store.info.content())
     origin = {key: info.pop(key) for key in _OF_TRACKING if key in info}
     origin = {"file": path.name, "name": name, "on": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **origin}
-    content = json.dumps({**info, "imported": origin}, indent=2) + "\n"
-    write_whole(store.folder / "study.json", content)
-
-
-def require_not_running(store: StudyStore, *, force: bool = False) -> None:
-    """Refuse a study that is running.
-
-    Args:
-        store: the study.
-        force: take one that was last seen running on another machine for one that does not run.
-
-    Raises:
-        StoreError: it is running.
-    """
-    if not store.is_running:
-        return
-    if store.info.get("host") == socket.gethostname():
-        msg = f"study `{store.name}` runs as {store.running_where}. Stop it first"
-        raise StoreError(msg)
-    if not force:
-        msg = (
-            f"study `{store.name}` was last seen running as {store.running_where}. Stop it there "
-            f"first; if it runs no more, delete it with `--force`"
-        )
-        raise StoreError(msg)
+    known = StudyInfo().with_fields(**{**info, "imported": origin})
+    write_whole(store.folder / INFO_FILE, known.to_json())
 
 
 def delete_study(store: StudyStore, *, force: bool = False) -> None:
@@ -510,22 +468,21 @@ def delete_study(store: StudyStore, *, force: bool = False) -> None:
 
     Args:
         store: the study.
-        force: delete it even if it was last seen running on another machine.
+        force: delete it even if its driver was alive on another machine seconds ago.
 
     Raises:
         StoreError: it is running, or the folder cannot be removed.
     """
-    require_not_running(store, force=force)
-    try:
-        # One level down: what is half deleted is in no list of studies.
-        beside = Path(tempfile.mkdtemp(prefix=".deleted-", dir=store.folder.parent))
+    with store.held("deleting", force=force) as held:
+        beside = held.beside("deleted")
         try:
-            os.rename(store.folder, beside / store.name)
-        finally:
+            if beside.exists():  # of one who was killed at it
+                shutil.rmtree(beside)
+            os.rename(store.folder, beside)
             shutil.rmtree(beside)
-    except OSError as error:
-        msg = f"cannot remove {store.folder}: {error.strerror or error}"
-        raise StoreError(msg) from error
+        except OSError as error:
+            msg = f"cannot remove {store.folder}: {error.strerror or error}"
+            raise StoreError(msg) from error
 
 
 __all__ = [
@@ -534,5 +491,4 @@ __all__ = [
     "export_study",
     "hide_secrets",
     "import_study",
-    "require_not_running",
 ]

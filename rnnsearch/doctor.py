@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from rnnsearch.store import STOP_FILE, StudyStore
-from rnnsearch.task import DataSource
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ def examine(store: StudyStore, *, fix: bool = False) -> list[Finding]:
         note(f"{len(running)} trials are left running")
         if fix:
             store.end_zombies("its driver died")
-    if store.info.get("state") == "running":
+    if store.info.state == "running":
         note("it says that it is running, and no process runs it")
         if fix:
             store.write_info(state="interrupted")
-    if "run_id" in store.info and (open_runs := _open_runs(store)):
+    if store.info.run_id and (open_runs := _open_runs(store)):
         note(f"{open_runs} runs are left running in MLflow")
         if fix:
             _close_runs(store)
@@ -78,7 +77,9 @@ def _open_runs(store: StudyStore) -> int:
     from rnnsearch.study import stored_config
     from rnnsearch.tracking import open_runs, resolve_uri
 
-    return len(open_runs(resolve_uri(stored_config(store)[0].tracking.uri), store.info["run_id"]))
+    run_id = store.info.run_id
+    assert run_id is not None
+    return len(open_runs(resolve_uri(stored_config(store)[0].tracking.uri), run_id))
 
 
 def _close_runs(store: StudyStore) -> None:
@@ -90,5 +91,7 @@ def _close_runs(store: StudyStore) -> None:
     with closing(tracker):
         tracker.connect()
         records = list(store.records(interrupted=True))
-        tracker.resume_study(info["run_id"], DataSource(**info["data"]), records)
-        tracker.finish_study("FINISHED" if info["state"] == "finished" else "KILLED", [])
+        assert info.run_id is not None
+        assert info.data is not None
+        tracker.resume_study(info.run_id, info.data, records)
+        tracker.finish_study("FINISHED" if info.state == "finished" else "KILLED", [])

@@ -14,7 +14,7 @@ from rnnsearch.batches import Batches
 from rnnsearch.config import StudyConfig
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.environment import describe_environment
-from rnnsearch.errors import DataError, DivergedError, RnnsearchError, StoreError, did_you_mean
+from rnnsearch.errors import DivergedError, RnnsearchError, StoreError, did_you_mean
 from rnnsearch.population import PopulationRun
 from rnnsearch.registry import load_registry
 from rnnsearch.store import StudyStore
@@ -143,7 +143,7 @@ def replay(
         worst=_worst(found),
         recorded_engine=record.engine,
         engine=run.engine,
-        changes=tuple(_changes(store.info.get("environment", {}), describe_environment(registry))),
+        changes=tuple(_changes(store.info.environment, describe_environment(registry))),
     )
 
 
@@ -182,14 +182,8 @@ def _choose(
 
 
 def _find_data(store: StudyStore, task: Task) -> DataSource:
-    source, then = task.find(), store.info.get("data", {})
-    if then.get("sha256") != source.sha256:
-        msg = (
-            f"study `{store.name}` had {then.get('dataset', 'unknown data')} with sha256 "
-            f"{then.get('sha256')}, but what is found now is {source.dataset} from {source.origin} "
-            f"with sha256 {source.sha256}. Make the data of the study available again"
-        )
-        raise DataError(msg)
+    source = task.find()
+    store.info.require_data(store.name, source)
     return source
 
 

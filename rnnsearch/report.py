@@ -84,7 +84,7 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         comparison: its comparison, as `compare_study` makes it.
     """
     findings, unread = _findings(store.folder / "analyses")
-    caveats = [*comparison.caveats, *_caveats(config, comparison, store.info), *unread]
+    caveats = [*comparison.caveats, *_caveats(config, comparison, store.info.content()), *unread]
     return Report(
         config=config,
         comparison=comparison,
@@ -92,7 +92,7 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         caveats=tuple(dict.fromkeys(caveats)),
         curves=curves_of(list(store.records()), comparison),
         findings=tuple(findings),
-        info=store.info,
+        info=store.info.content(),
         study_text=store.study_text,
     )
 

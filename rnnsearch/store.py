@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import errno
 import json
-import os
+import math
 import re
 import shutil
-import socket
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import optuna
 from optuna.trial import TrialState
+from sqlalchemy import event
 
 from rnnsearch.errors import StoreError, did_you_mean
 from rnnsearch.home import home, sqlite_url, write_whole
+from rnnsearch.lease import STALE_S, Holder, Lease, TakenError, holder_of, take
 from rnnsearch.model import Complexity
 from rnnsearch.parameters import Choice, FloatRange, Parameter, Value
+from rnnsearch.ray_jobs import own_job
+from rnnsearch.study_info import StudyInfo
 from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, Phase, TrialRecord, TrialSpec
 from rnnsearch.trial import TrialState as State
@@ -32,6 +36,17 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 # A file of this name in a study's folder asks its driver to stop once the running trials end.
 STOP_FILE = "stop"
+STUDY_FILE, INFO_FILE, TRIALS_FILE = "study.yaml", "study.json", "trials.db"
+
+Doing: TypeAlias = Literal["running", "mending", "writing", "importing", "deleting"]
+Beside: TypeAlias = Literal["lease", "partial", "deleted"]
+_DOING = {
+    "running": "running",
+    "mending": "being mended",
+    "writing": "being written",
+    "importing": "being imported",
+    "deleting": "being deleted",
+}
 # A trial's epochs are written whole: at most so often, and for at most this share of the time.
 _BETWEEN_WRITES_S = 4.0
 _WRITING_SHARE = 0.02
@@ -56,11 +71,14 @@ class StudyStore:
 
     Args:
         folder: the study's folder.
+        lease: the lease on its name, while this process holds it. Without one, what is written
+            takes it for as long; with one, nothing is written any more once it is lost.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, lease: Lease | None = None) -> None:
         self.folder = folder
         self.name = folder.name
+        self.lease = lease
 
     @classmethod
     def require_new(cls, name: str) -> Path:
@@ -90,24 +108,50 @@ class StudyStore:
         return folder
 
     @classmethod
+    def new(cls, name: str, doing: Doing = "running") -> AbstractContextManager[StudyStore]:
+        """Hold a name that no study has; the study is made by `create`.
+
+        Raises:
+            StoreError: the name is taken, or is none.
+        """
+        cls.require_new(name)
+        return cls(studies_folder() / name).held(doing)
+
+    @classmethod
     def create(cls, name: str, study_text: str) -> StudyStore:
-        """Make the folder of a new study.
+        """Make a new study at once; raises as `new` does."""
+        with cls.new(name, "writing") as store:
+            store.make(study_text)
+        return cls(store.folder)
+
+    def make(self, study_text: str) -> None:
+        """Make the folder of a new study, whole or not at all.
 
         Raises:
             StoreError: the name is taken, or the folder cannot be written.
         """
-        folder = cls.require_new(name)
+        self.require_new(self.name)
         # Under another name until it is whole: who looks at it meanwhile would make the database
         # too, and one of the two would fail.
-        unfinished = cls(folder.with_name(f".{name}.{os.getpid()}.partial"))
+        unfinished = StudyStore(self.beside("partial"))
         try:
+            shutil.rmtree(unfinished.folder, ignore_errors=True)  # of one who was killed at it
             unfinished.folder.mkdir(parents=True)
-            (unfinished.folder / "study.yaml").write_text(study_text, encoding="utf-8")
+            write_whole(unfinished.folder / STUDY_FILE, study_text)
             unfinished._storage.engine.dispose()
-            unfinished.folder.rename(folder)
+            unfinished.folder.rename(self.folder)
         except OSError as error:
-            raise _unwritable(folder, error) from None
-        return cls(folder)
+            raise _unwritable(self.folder, error) from None
+        finally:
+            shutil.rmtree(unfinished.folder, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the study's folder with everything in it."""
+        shutil.rmtree(self.folder)
+
+    def beside(self, kind: Beside) -> Path:
+        """Where, beside the study's folder, something about it is while it is not whole."""
+        return self.folder.with_name(f".{self.name}.{kind}")
 
     @classmethod
     def open(cls, name: str) -> StudyStore:
@@ -126,61 +170,123 @@ class StudyStore:
             raise StoreError(msg)
         return cls(folder)
 
-    def discard(self) -> None:
-        """Remove the study's folder with everything in it."""
-        shutil.rmtree(self.folder)
+    @contextmanager
+    def held(self, doing: Doing, *, force: bool = False) -> Iterator[StudyStore]:
+        """The same study, held: nobody else runs, mends, writes or deletes it meanwhile.
+
+        Args:
+            doing: what for.
+            force: also where its driver was alive on another machine seconds ago.
+
+        Raises:
+            StoreError: somebody holds it, or the lease cannot be written.
+        """
+        if self.lease is not None:
+            self.lease.require()
+            yield self
+            return
+        try:
+            lease = take(self.beside("lease"), doing, job=own_job(), force=force)
+        except TakenError as error:
+            raise self._taken(error) from None
+        except OSError as error:
+            raise _unwritable(self.folder.parent, error) from None
+        with lease:
+            yield StudyStore(self.folder, lease)
+
+    def _taken(self, error: TakenError) -> StoreError:
+        holder, seconds = error.holder, error.seconds
+        if not self.folder.exists():
+            who = f"{holder} is making it" if holder else "it is being made"
+            msg = f"a study named `{self.name}` exists already: {who}. Take another `--name`"
+            return StoreError(msg)
+        doing = _DOING[holder.doing] if holder and holder.doing in _DOING else "in use"
+        msg = f"study `{self.name}` is {doing}" + (f": {holder}" if holder else "")
+        if seconds is not None:
+            msg += (
+                f". It showed a sign of life less than {STALE_S:.0f} s ago; if it is dead, this "
+                f"works in {math.ceil(seconds)} s"
+            )
+        return StoreError(msg)
+
+    @property
+    def holder(self) -> Holder | None:
+        """Who runs, mends, writes or deletes the study, if anybody does."""
+        return holder_of(self.beside("lease"))
 
     @property
     def is_running(self) -> bool:
-        """Whether a process that is alive says that it runs the study.
-
-        One on another machine is believed.
-        """
-        info = self.info
-        if info.get("state") != "running":
-            return False
-        if info.get("host") != socket.gethostname():
-            return "host" in info
-        pid = int(info.get("pid", 0))
-        try:
-            os.kill(pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-        except PermissionError:
-            return True
-        return pid > 0 and not _has_ended(pid)
+        """Whether a driver that is alive runs the study."""
+        holder = self.holder
+        return holder is not None and holder.doing == "running"
 
     @property
-    def running_where(self) -> str:
-        """Where it runs."""
+    def last_driver(self) -> str:
+        """Where the study runs, or ran last."""
+        if (holder := self.holder) is not None:
+            return str(holder)
         info = self.info
-        where = f"process {info.get('pid', '?')} on {info.get('host', '?')}"
-        return f"{where}, Ray job {info['job']}" if info.get("job") else where
+        where = f"process {info.pid or '?'} on {info.host or '?'}"
+        return f"{where}, Ray job {info.job}" if info.job else where
 
     @property
     def study_text(self) -> str:
-        """The study file as it was when the study started."""
-        return (self.folder / "study.yaml").read_text(encoding="utf-8")
+        """The study file as it was when the study started.
 
-    def write_info(self, **fields: Any) -> None:
-        """Add fields to `study.json`, atomically."""
-        path = self.folder / "study.json"
-        write_whole(path, json.dumps({**self.info, **fields}, indent=2) + "\n")
+        Raises:
+            StoreError: it is missing or cannot be read.
+        """
+        path = self.folder / STUDY_FILE
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(f"cannot read {path}: {reason}. {self._advice}") from error
 
     @property
-    def info(self) -> dict[str, Any]:
-        """What was found when the study started: data, environment, tracking."""
-        path = self.folder / "study.json"
-        content: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        return content
+    def _advice(self) -> str:
+        return f"`rnnsearch study doctor {self.name}` says more; with `--fix` it mends what it can"
+
+    def write_info(self, **fields: Any) -> None:
+        """Change fields of `study.json`, atomically; None takes one away.
+
+        Raises:
+            StoreError: somebody else holds the study, what is there is damaged, or it cannot be
+                written.
+        """
+        with self.held("writing"):
+            write_whole(self.folder / INFO_FILE, self.info.with_fields(**fields).to_json())
+
+    @property
+    def info(self) -> StudyInfo:
+        """What `study.json` says; nothing is known before the first trial.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        path = self.folder / INFO_FILE
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return StudyInfo()
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        try:
+            return StudyInfo.parse(text, str(path))
+        except StoreError as error:
+            raise StoreError(f"{error}. {self._advice}") from None
 
     @cached_property
     def _storage(self) -> optuna.storages.RDBStorage:
-        url = sqlite_url(self.folder / "trials.db")
-        return optuna.storages.RDBStorage(
+        url = sqlite_url(self.folder / TRIALS_FILE)
+        storage = optuna.storages.RDBStorage(
             url.replace("{", "{{").replace("}", "}}"),  # Optuna fills its version in
             engine_kwargs={"connect_args": {"timeout": 60}},
         )
+        if (lease := self.lease) is not None:
+            # A driver that was asleep while another took over reads and writes no trial any more.
+            event.listen(storage.engine, "before_cursor_execute", lambda *_: lease.require())
+        return storage
 
     def optuna_study(
         self,
@@ -206,7 +312,7 @@ class StudyStore:
                 anew, so they count neither as trials nor as failures. One that a crash ended
                 when it was only drawn was never begun, and is never given.
         """
-        if not (self.folder / "trials.db").exists():
+        if not (self.folder / TRIALS_FILE).exists():
             return
         for name in optuna.get_all_study_names(self._storage):
             phase, _, label = name.partition("/")
@@ -222,7 +328,7 @@ class StudyStore:
         parameters. Only for a study that no process runs any more.
         """
         found: list[str] = []
-        if not (self.folder / "trials.db").exists():
+        if not (self.folder / TRIALS_FILE).exists():
             return found
         for name in optuna.get_all_study_names(self._storage):
             study = optuna.load_study(study_name=name, storage=self._storage)
@@ -395,18 +501,6 @@ class OpenTrial:
         self._write_epochs()
         # Optuna itself takes the last intermediate value as the value of a pruned trial.
         self._study.tell(self._trial, value, state=state)
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether a process has ended though its number is taken.
-
-    In a container where nothing collects orphans, it is taken for ever.
-    """
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:  # no Linux
-        return False
-    return line.rpartition(")")[2].split()[0] == "Z"
 
 
 def _unwritable(folder: Path, error: OSError) -> StoreError:

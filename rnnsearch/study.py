@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,9 +23,11 @@ from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.ray_jobs import own_job
 from rnnsearch.registry import load_registry
-from rnnsearch.store import STOP_FILE, StudyStore, disk_problem, studies_folder
+from rnnsearch.store import STOP_FILE, STUDY_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
-from rnnsearch.task import DataSource, Examples, Task
+from rnnsearch.study_info import Extension, PhaseSpent
+from rnnsearch.task import Examples, Task
+from rnnsearch.trial import Phase as PhaseName
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
 
 if TYPE_CHECKING:
@@ -88,8 +90,9 @@ class Study:
         Raises:
             RnnsearchError: the study could not start, or could not be finished.
         """
-        with _disk_errors(self.config.name):
-            return _run(self, listeners)
+        name = self.config.name
+        with _disk_errors(name), StudyStore.new(name) as store:
+            return _run(self, listeners, store, is_resumed=False)
 
 
 def load_study(path: str | Path) -> Study:
@@ -124,11 +127,27 @@ def resume_study(
         StoreError: there is no such study, it is running, or it is to shrink.
         RnnsearchError: it could not be finished.
     """
-    store = StudyStore.open(name)
-    if store.is_running:
-        raise StoreError(f"study `{name}` is running: {store.running_where}")
+    with _disk_errors(name), StudyStore.open(name).held("running") as store:
+        if store.lease and (dead := store.lease.replaced):
+            _announce(listeners, f"taking over from {dead}, which died")
+        elif (info := store.info).state == "running":
+            _announce(listeners, f"taking over from process {info.pid} on {info.host}, which died")
+        if trials is not None or seeds is not None:
+            _extend(store, trials, seeds)
+        config, _ = stored_config(store)
+        file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
+        return _run(Study(config, file), listeners, store, is_resumed=True)
+
+
+def _extend(store: StudyStore, trials: int | None, seeds: int | None) -> None:
+    """Write down to how many trials and seeds a study is to grow.
+
+    Raises:
+        StoreError: it is to shrink.
+        StudyFileError: it is to grow beyond what a study file may ask for.
+    """
     config, _ = stored_config(store)
-    extended = {**store.info.get("extended", {})}
+    extended = store.info.extended.model_dump()
     for what, asked, now in (
         ("trials", trials, config.search.trials),
         ("seeds", seeds, config.confirmation.seeds),
@@ -137,14 +156,12 @@ def resume_study(
             continue
         if asked < now:
             raise StoreError(
-                f"study `{name}` has {now} {what} already; it cannot shrink to {asked}"
+                f"study `{store.name}` has {now} {what} already; it cannot shrink to {asked}"
             )
         extended[what] = asked
+    file = parse_study(store.study_text, f"rnnsearch study extend {store.name}")
+    check_config(Extension(**extended).applied_to(replace(file, lines={})))
     store.write_info(extended=extended)
-    config, _ = stored_config(store)
-    file = parse_study(store.study_text, str(store.folder / "study.yaml"))
-    with _disk_errors(name):
-        return _run(Study(config, file), listeners, store)
 
 
 @contextmanager
@@ -164,26 +181,26 @@ def _disk_errors(name: str) -> Iterator[None]:
 
 
 def _run(
-    study: Study, listeners: Sequence[StudyListener], resumed: StudyStore | None = None
+    study: Study, listeners: Sequence[StudyListener], store: StudyStore, *, is_resumed: bool
 ) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
     from rnnsearch.tracking import Tracker, hide_password, is_server, resolve_uri
     from rnnsearch.tuning import cluster, places, require_room, run_trials
 
     config = study.config
-    if resumed is None:
-        StudyStore.require_new(config.name)
+    if not is_resumed:
+        StudyStore.require_new(config.name)  # it may have been made before its name was held
     require_room(config.resources)
     _announce(listeners, "reading the data and solving the widths")
     plan = study.plan()
-    if resumed is not None:
-        plan = _as_begun(plan, resumed)
+    if is_resumed:
+        plan = _as_begun(plan, store)
     for planned in plan.rows:
         if planned.engine.failed:
             _announce(listeners, f"WARNING {planned.space.label}: {planned.engine.reason}")
     splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
     _announce(listeners, "starting Ray and MLflow")
-    tracker = Tracker(resolve_uri(config.tracking.uri), resumed.name if resumed else config.name)
+    tracker = Tracker(resolve_uri(config.tracking.uri), store.name)
     with closing(tracker), ThreadPoolExecutor(1) as beside:
         connecting = beside.submit(tracker.connect)
         if is_server(tracker.uri):  # to make a database, on the other hand, takes a while
@@ -192,9 +209,10 @@ def _run(
             # Whatever can be refused is refused before anything is written.
             places(config.resources)
             connecting.result()
-            store = resumed or StudyStore.create(config.name, study.file.text)
+            if not is_resumed:
+                store.make(study.file.text)
             (store.folder / STOP_FILE).unlink(missing_ok=True)
-            with _recorded(store, tracker, study, plan, is_resumed=resumed is not None):
+            with _recorded(store, tracker, study, plan, is_resumed=is_resumed):
                 hearing = [*listeners, EventLog(store.folder)]
                 phases = _phases(store, plan, splits, [tracker, *hearing], hearing)
                 with closing(phases):  # while Ray is there, and not when it is collected
@@ -221,16 +239,16 @@ def _as_begun(plan: StudyPlan, store: StudyStore) -> StudyPlan:
     Raises:
         StoreError: the data are others now.
     """
-    begun = store.info.get("data", {}).get("sha256", plan.source.sha256)
-    if begun != plan.source.sha256:
+    data, engines = store.info.data, store.info.engines
+    if data is not None and data.sha256 != plan.source.sha256:
         msg = (
-            f"study `{store.name}` began on data with sha256 {begun}, and {plan.source.location} "
+            f"study `{store.name}` began on data with sha256 {data.sha256}, and "
+            f"{plan.source.location} "
             f"has {plan.source.sha256}. Bring the old data back, or start a new study"
         )
         raise StoreError(msg)
-    engines = store.info.get("engines", {})
     rows = [
-        replace(row, space=replace(row.space, engine=engines[row.space.label]["engine"]))
+        replace(row, space=replace(row.space, engine=engines[row.space.label].engine))
         if row.space.label in engines
         else row
         for row in plan.rows
@@ -261,7 +279,7 @@ def _phases(
 
 
 @contextmanager
-def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]:
+def _timed(store: StudyStore, phase: PhaseName, config: StudyConfig) -> Iterator[None]:
     """Keep how long a phase took on how many workers, for the ledger."""
     from rnnsearch.tuning import places
 
@@ -269,11 +287,9 @@ def _timed(store: StudyStore, phase: str, config: StudyConfig) -> Iterator[None]
     try:
         yield
     finally:
-        phases = store.info.get("phases", {})
-        before = phases.get(phase, {}).get("seconds", 0.0)
-        seconds = round(before + time.monotonic() - began, 3)
-        known = {"seconds": seconds, "workers": workers}
-        store.write_info(phases={**phases, phase: known})
+        seconds = round(store.info.seconds_of(phase) + time.monotonic() - began, 3)
+        spent = PhaseSpent(seconds=seconds, workers=workers)
+        store.write_info(phases={**store.info.phases, phase: spent})
 
 
 @contextmanager
@@ -286,17 +302,16 @@ def _recorded(
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
     here = {"pid": os.getpid(), "host": socket.gethostname(), "job": own_job()}
-    before = store.info.get("seconds", 0.0) if is_resumed else 0.0
-    if is_resumed and "run_id" in store.info:
+    info = store.info
+    before = info.seconds or 0.0
+    if is_resumed and info.run_id:
         store.end_zombies("its driver died")
-        tracker.resume_study(
-            store.info["run_id"], plan.source, list(store.records(interrupted=True))
-        )
-        store.write_info(state="running", resumed=[*store.info.get("resumed", []), _now()], **here)
+        tracker.resume_study(info.run_id, plan.source, list(store.records(interrupted=True)))
+        store.write_info(state="running", resumed=[*info.resumed, _now()], **here)
     else:
         try:
             parent = tracker.start_study(
-                store.folder / "study.yaml", study.config.question, plan.source, environment, git
+                store.folder / STUDY_FILE, study.config.question, plan.source, environment, git
             )
         except TrackingError:
             if not is_resumed:
@@ -306,9 +321,9 @@ def _recorded(
             name=study.config.name,
             state="running",
             started=_now(),
-            data=asdict(plan.source),
+            data=plan.source,
             environment=environment,
-            engines={row.space.label: asdict(row.engine) for row in plan.rows},
+            engines={row.space.label: row.engine for row in plan.rows},
             git=git,
             tracking_uri=hide_password(tracker.uri),
             experiment_id=tracker.experiment_id,
@@ -368,8 +383,8 @@ def compare_study(study: StudyStore | str) -> Comparison:
     """
     store = StudyStore.open(study) if isinstance(study, str) else study
     config, task = stored_config(store)
-    data = store.info.get("data")
-    if data is None:
+    info = store.info
+    if info.data is None:
         msg = f"study `{store.name}` has no results: it stopped before its first trial"
         raise StoreError(msg)
     return compare(
@@ -377,25 +392,18 @@ def compare_study(study: StudyStore | str) -> Comparison:
         metric=task.metric,
         direction=task.direction,
         no_skill=task.no_skill,
-        source=DataSource(**data),
+        source=info.data,
         budget_parameters=config.budget.parameters,
         budget_tolerance=config.budget.tolerance,
         study=store.name,
-        phases=store.info.get("phases"),
+        phases={phase: spent.model_dump() for phase, spent in info.phases.items()},
     )
 
 
 def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
     """The configuration and the task of a study that was started."""
-    file = parse_study(store.study_text, str(store.folder / "study.yaml"))
-    config = check_config(file)
-    extended = store.info.get("extended", {})
-    if "trials" in extended:
-        search = config.search.model_copy(update={"trials": extended["trials"]})
-        config = config.model_copy(update={"search": search})
-    if "seeds" in extended:
-        confirmation = config.confirmation.model_copy(update={"seeds": extended["seeds"]})
-        config = config.model_copy(update={"confirmation": confirmation})
+    file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
+    config = check_config(store.info.extended.applied_to(file))
     return config, make_task(config, file, load_registry())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from rnnsearch.analysis import TrainedModel
-from rnnsearch.errors import DataError, StoreError, did_you_mean
+from rnnsearch.errors import StoreError, did_you_mean
 from rnnsearch.model import build_model
 from rnnsearch.registry import load_registry
 from rnnsearch.store import StudyStore
@@ -77,7 +77,7 @@ def _choose(store: StudyStore, labels: Collection[str]) -> dict[str, tuple[Trial
 
 
 def _state(store: StudyStore) -> str:
-    state = store.info.get("state")
+    state = store.info.state
     return f"it is {state}" if state else "it never started"
 
 
@@ -85,15 +85,8 @@ def _look_at(store: StudyStore, spec: TrialSpec, samples: int) -> tuple[Task, Ex
     """A study's task, and samples of its validation split."""
     task = load_registry().task(spec.task)(**spec.task_options)
     source = task.find()
-    then = store.info.get("data", {})
-    if then.get("sha256") != source.sha256:
-        # Other data has other splits: its validation samples may have been trained on.
-        msg = (
-            f"study `{store.name}` had {then.get('dataset', 'unknown data')} with sha256 "
-            f"{then.get('sha256')}, but what is found now is {source.dataset} from {source.origin} "
-            f"with sha256 {source.sha256}. Make the data of the study available again"
-        )
-        raise DataError(msg)
+    # Other data has other splits: its validation samples may have been trained on.
+    store.info.require_data(store.name, source)
     every = task.load(source, "validation")
     lengths = None if every.lengths is None else every.lengths[:samples]
     return task, Examples(every.inputs[:samples], every.targets[:samples], lengths)

@@ -310,7 +310,7 @@ class SearchQueue(TrialQueue):
         self._drawn_blindly = draws_before_results(config.search.sampler, config.search.trials)
         self.done = done.total()
         self.total = config.search.trials * len(spaces)
-        spent = store.info.get("phases", {}).get("search", {}).get("seconds", 0.0)
+        spent = store.info.seconds_of("search")
         minutes = math.inf if config.search.minutes is None else config.search.minutes
         self._ends_at = time.monotonic() + 60 * minutes - spent
 

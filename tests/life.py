@@ -179,7 +179,7 @@ class Life:
         """It ended as if nothing had happened: every trial once, with the same results."""
         assert self.results() == undisturbed.results()
         assert len(self.results()) == self.wanted
-        assert self.store.info["state"] == "finished"
+        assert self.store.info.state == "finished"
         self.assert_mlflow_agrees()
 
     def assert_mlflow_agrees(self, uri: str | None = None) -> None:

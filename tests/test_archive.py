@@ -38,6 +38,7 @@ from rnnsearch.trained import load_trained
 from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec
 
 from .command import study_content
+from .leases import write_lease
 
 TASK = load_registry().task("digits")()
 FUZZ = settings(
@@ -199,7 +200,7 @@ def test_an_imported_study_lies_under_its_name_and_can_be_exported_again(
     assert [found.name for found in list_stores()] == ["small"]
     assert [file.name for file in studies_folder().iterdir()] == ["small"]
     export_study(store, tmp_path / "second.zip")
-    assert import_study(tmp_path / "second.zip", "again").info["state"] == "finished"
+    assert import_study(tmp_path / "second.zip", "again").info.state == "finished"
 
 
 def test_the_same_study_gives_the_same_archive(tmp_path: Path) -> None:
@@ -256,14 +257,15 @@ def test_a_study_that_is_being_written_is_exported_as_it_was_at_one_moment(tmp_p
     database.close()
     again = import_study(tmp_path / "a.zip", "again")
     assert len(list(again.records())) == 6
-    assert again.info["state"] == "interrupted"
+    assert again.info.state == "interrupted"
 
 
 def test_an_imported_study_has_no_run_here_but_says_where_it_is_from(path: Path) -> None:
     info = import_study(path, "again").info
-    assert not info.keys() & {"run_id", "experiment_id", "tracking_uri"}
-    assert info["imported"]["run_id"] == "f" * 32
-    assert (info["imported"]["file"], info["imported"]["name"]) == ("small.zip", "small")
+    assert not info.content().keys() & {"run_id", "experiment_id", "tracking_uri"}
+    assert info.imported is not None
+    assert info.imported.run_id == "f" * 32
+    assert (info.imported.file, info.imported.name) == ("small.zip", "small")
     assert "again: test accuracy" in _invoke("study", "compare", "again").output
 
 
@@ -545,13 +547,19 @@ def _file(name: str, content: bytes) -> Callable[[Members], Members]:
         (_file("study.yaml", b"name: [\n"), "study.yaml:2: is not valid YAML"),
         (_file("study.yaml", b"\xff\xfe"), "cannot be read"),
         (_file("study.yaml", b"!!python/object/apply:os.system ['true']"), "plain YAML"),
-        (_file("study.json", b"[" * 100_000), "nested too deeply"),
-        (_file("study.json", b"[]"), "study.json is no mapping"),
-        (_file("study.json", b"\xff"), "cannot be read"),
-        (_file("study.json", b"9" * 5000), "cannot be read"),
-        (_info(state=3), "`state` in study.json is a int"),
-        (_info(data={"dataset": 1}), "cannot be read"),
-        (_info(data={**asdict(TASK.find()), "sha256": 1}), "not as a study writes it"),
+        (_file("study.json", b"[" * 100_000), "study.json: it is not JSON (recursion limit"),
+        (_file("study.json", b"[]"), "study.json: expected an object, found []"),
+        (_file("study.json", b"\xff"), "study.json: it is not JSON"),
+        (_file("study.json", b"9" * 5000), "study.json: it is not JSON"),
+        (_info(state=3), "study.json: `state`: expected 'running'"),
+        (
+            _info(data={"dataset": 1}),
+            "`data.dataset`: expected a valid string, found 1",
+        ),
+        (
+            _info(data={**asdict(TASK.find()), "sha256": 1}),
+            "`data.sha256`: expected a valid string",
+        ),
     ],
 )
 def test_content_that_no_study_has_is_refused(
@@ -747,11 +755,11 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_running_study_is_not_deleted(path: Path, process: subprocess.Popen[bytes]) -> None:
     store = import_study(path)
-    store.write_info(state="running", pid=process.pid, host=socket.gethostname())
+    write_lease(store, process.pid)
     for force in ((), ("--force",)):
-        with pytest.raises(StoreError, match=rf"runs as process {process.pid} on .*Stop it first"):
+        with pytest.raises(StoreError, match=rf"`small` is running: process {process.pid} on "):
             _invoke("study", "delete", "small", "--yes", *force)
-    with pytest.raises(StoreError, match="Stop it first"):
+    with pytest.raises(StoreError, match="`small` is running"):
         delete_study(store, force=True)
     assert store.folder.exists()
 
@@ -759,17 +767,20 @@ def test_a_running_study_is_not_deleted(path: Path, process: subprocess.Popen[by
 def test_a_study_whose_process_is_gone_or_was_never_known_is_deleted(path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    for pid in ({}, {"pid": gone.pid, "host": socket.gethostname()}):
+    for leased in (False, True):
         store = import_study(path)
-        store.write_info(state="running", **pid)
+        store.write_info(state="running", pid=gone.pid, host=socket.gethostname())
+        if leased:
+            write_lease(store, gone.pid)
         delete_study(store)
-        assert not store.folder.exists()
+        assert list(studies_folder().iterdir()) == []
 
 
 def test_a_study_last_seen_on_another_machine_is_deleted_by_force_only(path: Path) -> None:
     store = import_study(path)
     store.write_info(state="running", pid=1, host="elsewhere.example")
-    with pytest.raises(StoreError, match=r"process 1 on elsewhere\.example.*`--force`"):
+    write_lease(store, 1, host="elsewhere.example", boot="another")
+    with pytest.raises(StoreError, match=r"process 1 on elsewhere\.example.*works in \d+ s"):
         _invoke("study", "delete", "small", "--yes")
     assert _invoke("study", "delete", "small", "--yes", "--force").exit_code == 0
     assert list_stores() == []

@@ -18,7 +18,7 @@ def test_a_detached_driver_that_is_killed_in_the_middle_of_a_trial_goes_on_to_th
 ) -> None:
     started = life.run("study", "start", str(life.write()), "--detach")
     assert started.returncode == 0, started.stderr
-    driver = life.store.info["pid"]
+    driver = life.store.info.pid
     assert f"study life runs as process {driver}" in started.stdout
     assert os.getsid(driver) == driver
     life.wait_for(1)
@@ -51,7 +51,7 @@ def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes
     stopped = life.run_here("study", "stop", "life")
     assert stopped.returncode == 0, stopped.stderr
     assert driver.wait(timeout=300) == 130
-    assert life.store.info["state"] == "stopped"
+    assert life.store.info.state == "stopped"
     ended = life.ended
     assert all(r.state == "COMPLETE" for r in life.store.records(interrupted=True))
     refused = life.run_here("study", "stop", "life")
@@ -62,7 +62,7 @@ def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes
     killed = life.run_here("study", "kill", "life")
     assert killed.returncode == 0, killed.stderr
     assert driver.wait(timeout=60) == 130
-    assert life.store.info["state"] == "interrupted"
+    assert life.store.info.state == "interrupted"
     assert "Traceback" not in life.stderr
     assert all(r.state != "RUNNING" for r in life.store.records(interrupted=True))
     life.assert_mlflow_agrees()

@@ -134,7 +134,7 @@ def test_a_study_detached_to_a_cluster_ends_as_any_other_and_can_be_killed_from_
     file = str(life.write())
     started = life.run("study", "start", file, "--detach")
     assert started.returncode == 0, started.stderr
-    first = life.store.info["job"]
+    first = life.store.info.job
     assert f"study life runs as Ray job {first}" in started.stdout
     refused = life.run("study", "start", file, "--detach")
     assert refused.returncode == 9
@@ -143,10 +143,10 @@ def test_a_study_detached_to_a_cluster_ends_as_any_other_and_can_be_killed_from_
     life.store.write_info(host="elsewhere")
     killed = life.run("study", "kill", "life")
     assert killed.returncode == 0, killed.stderr
-    assert life.store.info["state"] == "interrupted"
+    assert life.store.info.state == "interrupted"
     resumed = life.run("study", "resume", "life", "--detach")
     assert resumed.returncode == 0, resumed.stderr
-    second = life.store.info["job"]
+    second = life.store.info.job
     assert first != second
     life.wait_until(lambda: ray_jobs.exit_code(second) is not None)
     assert ray_jobs.exit_code(second) == 0, ray_jobs.output(second)

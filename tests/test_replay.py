@@ -183,9 +183,8 @@ def test_a_study_without_a_confirmed_seed_says_so(own_home: Path) -> None:
 def test_other_data_than_the_study_had_is_refused_before_it_trains(
     store: StudyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        StudyStore, "info", property(lambda store: {"data": {**asdict(TASK.find()), "sha256": "0"}})
-    )
+    other = store.info.with_fields(data={**asdict(TASK.find()), "sha256": "0"})
+    monkeypatch.setattr(StudyStore, "info", property(lambda store: other))
     with pytest.raises(DataError, match="with sha256 0, but what is found now is digits"):
         replay(store, "elman")
 
@@ -240,7 +239,7 @@ def test_the_tolerance_of_the_command_is_that_of_the_library() -> None:
 def test_a_replay_changes_nothing_in_the_study(store: StudyStore) -> None:
     def state() -> str:
         files = sorted(f.relative_to(store.folder).as_posix() for f in store.folder.rglob("*"))
-        return json.dumps([files, store.info, list(map(repr, store.records()))])
+        return json.dumps([files, store.info.content(), list(map(repr, store.records()))])
 
     before = state()
     replay(store, "lstm")

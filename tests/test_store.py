@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -25,7 +24,10 @@ from rnnsearch.store import (
     make_sampler,
     studies_folder,
 )
+from rnnsearch.study_info import StudyInfo
 from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec
+
+from .leases import write_lease
 
 ROW = "lstm"
 FREE: dict[str, Parameter] = {
@@ -165,11 +167,11 @@ def test_studies_are_listed_by_name_and_other_folders_are_not(own_home: Path) ->
 
 
 def test_info_is_empty_at_first_and_fields_add_up(store: StudyStore) -> None:
-    assert store.info == {}
-    store.write_info(state="running", data={"sizes": {"train": 3}})
+    assert store.info == StudyInfo()
+    store.write_info(state="running", git={"commit": "c0ffee"})
     store.write_info(state="finished", seconds=1.5)
-    expected = {"state": "finished", "data": {"sizes": {"train": 3}}, "seconds": 1.5}
-    assert StudyStore.open("small").info == expected
+    expected = {"state": "finished", "git": {"commit": "c0ffee"}, "seconds": 1.5}
+    assert StudyStore.open("small").info.content() == expected
     assert json.loads((store.folder / "study.json").read_text("utf-8")) == expected
 
 
@@ -185,7 +187,7 @@ def test_what_is_known_is_replaced_whole_or_not_at_all(
         patched.setattr(os, "replace", full)
         with pytest.raises(StoreError, match=r"study\.json: No space left on device"):
             store.write_info(state="finished")
-    assert StudyStore.open("small").info == {"state": "running"}
+    assert StudyStore.open("small").info == StudyInfo(state="running")
     assert sorted(store.folder.iterdir()) == before
 
 
@@ -289,7 +291,7 @@ def test_a_failed_trial_fails_in_optuna_with_its_reason(store: StudyStore) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_driver_that_was_killed_and_not_collected_runs_nothing(store: StudyStore) -> None:
     driver = subprocess.Popen(["sleep", "60"])
-    store.write_info(state="running", pid=driver.pid, host=socket.gethostname())
+    write_lease(store, driver.pid)
     assert store.is_running
     driver.kill()
     deadline = time.monotonic() + 10

@@ -116,7 +116,7 @@ def test_the_guides_cell_runs_in_a_study_beside_ours(environment: Environment) -
     assert "p^2 + m p + 2 p" in typed["rnnsearch architecture show leaky"]
     store = environment.study("leaky")
     assert _confirmed(store) == {"leaky", "elman"}
-    assert store.info["environment"]["plugin leaky"] == "rnnsearch-leaky 0.1.0"
+    assert store.info.environment["plugin leaky"] == "rnnsearch-leaky 0.1.0"
     assert "leaky" in (store.folder / "comparison.csv").read_text()
 
 

@@ -330,9 +330,9 @@ def test_ctrl_c_twice_exits_with_130_and_leaves_no_trial_running(tmp_path: Path)
     assert process.returncode == 130, rest
     assert "Traceback" not in rest
     store = StudyStore(tmp_path / "studies" / "small")
-    assert store.info["state"] == "interrupted"
+    assert store.info.state == "interrupted"
     states = [(r.state, r.reason) for r in store.records(interrupted=True)]
     assert states == [("FAIL", "interrupted")]
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    runs = client.search_runs([store.info["experiment_id"]])
+    runs = client.search_runs([store.info.experiment_id])
     assert sorted(r.info.status for r in runs) == ["FAILED", "KILLED"]

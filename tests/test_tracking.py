@@ -130,7 +130,7 @@ def test_a_server_that_goes_away_costs_no_trial_and_is_reported(
     assert "`rnnsearch study compare small` shows them" in errors
     assert "Traceback" not in errors
     store = StudyStore(home / "studies" / "small")
-    assert store.info["state"] == "finished"
+    assert store.info.state == "finished"
     assert {r.state for r in store.records()} <= {"COMPLETE", "PRUNED"}
     shown = run("study", "compare", "small", RNNSEARCH_HOME=str(home), MLFLOW_TRACKING_URI=uri)
     assert "best mean" in shown.stdout

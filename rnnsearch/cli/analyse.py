@@ -190,7 +190,7 @@ def _log(store: StudyStore) -> None:
     from rnnsearch.study import stored_config
     from rnnsearch.tracking import log_files, resolve_uri
 
-    run_id = store.info.get("run_id")
+    run_id = store.info.run_id
     if run_id is None:
         click.echo("WARNING   not logged: the study has no run in MLflow", err=True)
         return

@@ -63,17 +63,17 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
     Its runs in MLflow are kept, unless `--tracking` is given; MLflow can restore an experiment that
     was deleted.
     """
-    from rnnsearch.archive import delete_study, require_not_running
+    from rnnsearch.archive import delete_study
     from rnnsearch.store import StudyStore
 
     store = StudyStore.open(name)
-    require_not_running(store, force=force)
     if not yes and not click.confirm(f"Delete {store.folder} with everything in it?", err=True):
         click.echo("nothing was deleted", err=True)
         raise click.exceptions.Exit(1)
-    # First what can be refused, and undone.
-    said = _delete_runs(store) if tracking else "its runs in MLflow are kept"
-    delete_study(store, force=force)
+    with store.held("deleting", force=force) as held:
+        # First what can be refused, and undone.
+        said = _delete_runs(held) if tracking else "its runs in MLflow are kept"
+        delete_study(held)
     click.echo(f"deleted   {store.folder}")
     click.echo(f"MLflow    {said}")
 
@@ -81,15 +81,15 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
 def _delete_runs(store: StudyStore) -> str:
     """Delete a study's experiment; returns what came of it."""
     info = store.info
-    if "experiment_id" not in info:
+    if info.experiment_id is None or info.tracking_uri is None:
         return "the study has no experiment there"
     from rnnsearch.study import stored_config
     from rnnsearch.tracking import delete_experiment, hide_password, resolve_uri
 
     # Where the study's runs are, which may have been said by an environment that is gone.
     resolved = resolve_uri(stored_config(store)[0].tracking.uri)
-    uri = resolved if hide_password(resolved) == info["tracking_uri"] else info["tracking_uri"]
-    shown = f"experiment {info['experiment_id']} of {hide_password(uri)}"
-    if delete_experiment(uri, info["experiment_id"]):
+    uri = resolved if hide_password(resolved) == info.tracking_uri else info.tracking_uri
+    shown = f"experiment {info.experiment_id} of {hide_password(uri)}"
+    if delete_experiment(uri, info.experiment_id):
         return f"deleted {shown}; `mlflow experiments restore` brings it back"
     return f"{shown} was deleted before"

@@ -57,7 +57,7 @@ def _run_here(name: str, arguments: list[str]) -> None:
     click.echo(f"starting study {name} in the background ...", err=True)
     store = StudyStore(studies_folder() / name)
     while driver.poll() is None:
-        if store.info.get("pid") == driver.pid:
+        if store.info.pid == driver.pid:
             _say_begun(name, f"process {driver.pid}; its output is in {log}")
             # Its own session: it is not this process's to wait for.
             driver.returncode = 0
@@ -74,7 +74,7 @@ def _run_as_job(name: str, arguments: list[str], file: str | None) -> None:
     click.echo(f"starting study {name} on the cluster at {job_server()} ...", err=True)
     store = StudyStore(studies_folder() / name)
     while (code := exit_code(job)) is None:
-        if store.info.get("job") == job:
+        if store.info.job == job:
             _say_begun(name, f"Ray job {job}; `ray job logs --follow {job}` shows its output")
             return
         time.sleep(_LOOK_S)

@@ -77,36 +77,31 @@ def kill(name: str) -> None:
     _require_running(store)
     if not _interrupt(store):
         waited = f"has not ended within {_KILL_WAIT_S} s"
-        raise StoreError(f"study `{name}` {waited}: {store.running_where}")
+        raise StoreError(f"study `{name}` {waited}: {store.last_driver}")
     click.echo(f"study {name} was interrupted; `rnnsearch study resume {name}` goes on")
 
 
 def _interrupt(store: StudyStore) -> bool:
     """Interrupt a study's driver wherever it runs; False if it has not ended in time."""
-    import os
-    import signal
-    import socket
-
     from rnnsearch import ray_jobs
     from rnnsearch.errors import StoreError
 
-    info = store.info
-    if info["host"] == socket.gethostname():
-        os.kill(info["pid"], signal.SIGTERM)
+    driver = store.holder
+    if driver is None:
+        return True
+    if driver.interrupt():
         deadline = time.monotonic() + _KILL_WAIT_S
-        while store.is_running and time.monotonic() < deadline:
+        while (is_running := store.is_running) and time.monotonic() < deadline:
             time.sleep(0.1)
-        return not store.is_running
-    if not info.get("job"):
-        raise StoreError(f"study `{store.name}` runs as {store.running_where}: kill it there")
+        return not is_running
+    where = f"study `{store.name}` runs as {driver}"
+    if not driver.job:
+        raise StoreError(
+            f"{where}: kill it there, or ask it from here with `rnnsearch study stop {store.name}`"
+        )
     if not ray_jobs.job_server():
-        where = f"study `{store.name}` runs as {store.running_where}"
         raise StoreError(f"{where}: set {ray_jobs.SERVER} to its cluster's, or kill it there")
-    if not ray_jobs.stop(info["job"], _KILL_WAIT_S):
-        return False
-    if store.is_running:  # Ray had no patience with it, or its node has vanished
-        store.write_info(state="interrupted")
-    return True
+    return ray_jobs.stop(driver.job, _KILL_WAIT_S)
 
 
 def _require_running(store: StudyStore) -> None:
@@ -119,8 +114,10 @@ def _require_running(store: StudyStore) -> None:
 
 def describe_state(store: StudyStore) -> str:
     """The state of a study in words, and what to type next."""
-    state = store.info.get("state", "never started")
-    if state == "running" and not store.is_running:
+    if store.is_running:
+        return "running"
+    state = store.info.state or "never started"
+    if state == "running":
         return f"its driver died; `rnnsearch study resume {store.name}` goes on"
     if state in ("stopped", "interrupted", "failed"):
         return f"{state}; `rnnsearch study resume {store.name}` goes on"
@@ -169,13 +166,13 @@ def _status(store: StudyStore) -> dict[str, Any]:
         )
         phases[phase] = {"wanted": total, **states}
     ended = [r for r in records if r.state != "RUNNING" and not r.interrupted]
-    seconds = sum(p["seconds"] for p in store.info.get("phases", {}).values())
+    seconds = sum(spent.seconds for spent in store.info.phases.values())
     left = sum(wanted.values()) - len(ended)
     reasons = Counter(r.reason for r in ended if r.state == "FAIL")
     return {
         "study": store.name,
         "state": describe_state(store),
-        "where": store.running_where if store.is_running else None,
+        "where": store.last_driver if store.is_running else None,
         "phases": phases,
         "trials_left": max(0, left),
         "seconds": seconds,

@@ -186,9 +186,9 @@ def list_studies(as_json: bool) -> None:
         rows.append(
             {
                 "study": store.name,
-                "state": info.get("state", "never started"),
-                "started": info.get("started", ""),
-                "data": info.get("data", {}).get("dataset", ""),
+                "state": info.state or "never started",
+                "started": info.started or "",
+                "data": info.data.dataset if info.data else "",
                 "folder": str(store.folder),
             }
         )
@@ -205,7 +205,6 @@ def list_studies(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Show a study: its state, its data, and what became of its trials."""
     from rnnsearch.store import StudyStore
-    from rnnsearch.task import DataSource
 
     store = StudyStore.open(name)
     info, records = store.info, list(store.records())
@@ -221,12 +220,14 @@ def show(name: str, as_json: bool) -> None:
         trials: list[dict[str, Any]] = [
             {"phase": phase, "label": label, **states} for (phase, label), states in counts.items()
         ]
-        print_json({**info, "folder": str(store.folder), "trials": trials, "failures": failures})
+        print_json(
+            {**info.content(), "folder": str(store.folder), "trials": trials, "failures": failures}
+        )
         return
-    click.echo(f"Study {name}: {info.get('state', 'never started')}")
+    click.echo(f"Study {name}: {info.state or 'never started'}")
     click.echo(f"Folder {store.folder}")
-    if data := info.get("data"):
-        _print_source(DataSource(**data))
+    if info.data:
+        _print_source(info.data)
     states = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
     print_table(
         {"phase": "left", "row": "left", **dict.fromkeys(states, "right")},
@@ -257,8 +258,8 @@ def compare(name: str, as_json: bool) -> None:
         _print_comparison(comparison)
     for path in files:
         click.echo(f"written   {path}", err=as_json)
-    if "run_id" in store.info:  # an imported study has no run here
-        log_files(resolve_uri(stored_config(store)[0].tracking.uri), store.info["run_id"], files)
+    if run_id := store.info.run_id:  # an imported study has no run here
+        log_files(resolve_uri(stored_config(store)[0].tracking.uri), run_id, files)
 
 
 @study.command()
@@ -281,15 +282,16 @@ def report(name: str, out: Path | None) -> None:
     files = write_report(make_report(store, config, comparison), out or store.folder / "report")
     for path in files:
         click.echo(f"written   {path}")
-    if "run_id" not in store.info:
+    info = store.info
+    if info.run_id is None:
         return
     from rnnsearch.tracking import hide_password, log_files, resolve_uri
 
     # Where the study's run is, which may have been said by an environment that is gone.
-    stored, resolved = store.info["tracking_uri"], resolve_uri(config.tracking.uri)
-    uri = resolved if hide_password(resolved) == stored else stored
+    resolved = resolve_uri(config.tracking.uri)
+    uri = resolved if hide_password(resolved) == info.tracking_uri else info.tracking_uri
     try:
-        log_files(uri, store.info["run_id"], files)
+        log_files(uri or resolved, info.run_id, files)
     except TrackingError as error:
         click.echo(f"warning: the report was written, but not logged: {error}", err=True)
 

@@ -37,7 +37,7 @@ def ui(name: str | None, port: int) -> None:
     for store in stores:
         config, task = stored_config(store)
         if resolve_uri(config.tracking.uri) == uri:
-            run_id, metric = store.info.get("run_id", ""), f"test/{task.metric}"
+            run_id, metric = store.info.run_id or "", f"test/{task.metric}"
             links[store.name] = comparison_link(uri, base, store.name, run_id, metric)
     if uri == local_uri() and not any(links.values()):
         msg = (

@@ -1,0 +1,20 @@
+"""Leases of processes that a test makes up, or starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+from rnnsearch import lease
+from rnnsearch.lease import Holder
+from rnnsearch.store import StudyStore
+
+
+def write_lease(store: StudyStore, pid: int, **changes: Any) -> Holder:
+    """Leave the lease of a driver of this number, as if it held it; the file is not locked."""
+    started = lease._started(str(pid)) or "0"
+    here = replace(Holder.this_process("running", None, locked=True), pid=pid, started=started)
+    holder = replace(here, **changes)
+    store.beside("lease").write_text(json.dumps(asdict(holder)))
+    return holder
