@@ -7,6 +7,7 @@ for types, and `Examples`, for what follows the end of a sequence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import torch
 
-from rnnsearch.errors import DataError, RnnsearchError, on_one_line
+from rnnsearch.errors import DataError, MissingDataError, RnnsearchError, on_one_line
 from rnnsearch.losses import NOT_ASKED, Measure, Objective, Targets
 from rnnsearch.sequence_model import SequenceShape
 from rnnsearch.task import DataSource, Examples, Split, Task
@@ -24,7 +25,6 @@ _Found = TypeVar("_Found")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _LARGEST = float(np.finfo(np.float32).max)
 _AT_ONCE = 1 << 22  # elements looked at together
-_SOME = 1000  # samples whose own loss is computed together
 # Types that torch calculates with, or that a program reads, for those that they do not.
 _READ_AS = {
     "bool": np.uint8,
@@ -32,10 +32,6 @@ _READ_AS = {
     "uint32": np.int64,
     "uint64": np.int64,
 }
-
-
-class ContractError(DataError):
-    """The arrays of a split are not what they have to be."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def targets_of(objective: Objective) -> Targets:
             f"loss and score: the loss `{objective.loss}` takes {loss} and the score "
             f"`{objective.score}` takes {score}. Choose two that take the same targets"
         )
-        raise ContractError(msg)
+        raise DataError(msg)
     return loss if loss != "own" else score
 
 
@@ -150,7 +146,7 @@ def _refuse(
     where = "" if sample is None else f"sample {sample}"
     where = " of ".join(part for part in (where, split) if part)
     text = f"{rule}: expected {expected}, found {found}" + (f" ({where})" if where else "")
-    raise ContractError(on_one_line(f"{text}. {todo}" if todo else text))
+    raise DataError(on_one_line(f"{text}. {todo}" if todo else text))
 
 
 def check(examples: Examples, contract: Contract, split: str = "") -> Examples:
@@ -400,13 +396,14 @@ def find_and_check(task: Task, name: str) -> DataSource:
         for split in SPLITS:
             loaded = _called(partial(task.load, source, split), f"load {split}")
             examples = check(loaded, contract, split)
-            declared = source.sizes.get(split, len(examples))
+            declared = source.sizes.get(split, "some number")
             if declared != len(examples):
                 todo = "Correct `sizes` in what `find` returns"
                 _refuse("samples", f"{declared} as declared", str(len(examples)), todo, split=split)
-            if contract.targets == "own":
-                _try_measures(task, examples, contract, split)
-    except ContractError as error:
+            _try_measures(task, examples, contract, split)
+    except MissingDataError:
+        raise
+    except DataError as error:
         raise DataError(f"task {name}: {error}") from error
     return source
 
@@ -419,7 +416,7 @@ def _called(function: Callable[[], _Found], what: str) -> _Found:
         raise
     except Exception as error:
         msg = f"cannot {what}: {_in_words(error)}"
-        raise ContractError(msg) from error
+        raise DataError(msg) from error
 
 
 def _in_words(error: Exception) -> str:
@@ -428,21 +425,24 @@ def _in_words(error: Exception) -> str:
 
 def _try_measures(task: Task, examples: Examples, contract: Contract, split: Split) -> None:
     """Call a task's own loss and score on its targets, for errors that training would meet."""
+    both = {"loss": task.loss, "score": task.score}
+    own = {what: one for what, one in both.items() if not isinstance(one, Measure)}
+    outputs = contract.outputs or 1
     steps = (examples.inputs.shape[1],) if contract.readout == "every_step" else ()
-    for first in range(0, len(examples), _SOME):
-        some = slice(first, first + _SOME)
-        targets = torch.from_numpy(as_asked(examples, contract, some))
-        outputs = torch.zeros(*steps, len(targets), contract.outputs or 1)
-        for what, measure in (("loss", task.loss), ("score", task.score)):
+    some = max(1, _AT_ONCE // math.prod((*steps, outputs)))
+    for first in range(0, len(examples), some):
+        targets = torch.from_numpy(as_asked(examples, contract, slice(first, first + some)))
+        where = f"samples {first} to {first + len(targets) - 1} of {split}"
+        for what, measure in own.items():
             try:
-                found = measure(outputs, targets)
+                with torch.no_grad():
+                    found = measure(torch.zeros(*steps, len(targets), outputs), targets)
+                shape = tuple(found.shape)
             except Exception as error:
-                where = f"samples {first} to {first + len(targets) - 1} of {split}"
-                msg = f"the {what} cannot take the targets ({where}): {_in_words(error)}"
-                raise ContractError(msg) from error
-            if found.shape != ():
-                expected = "one number for a batch"
-                _refuse(what, expected, f"the shape {tuple(found.shape)}", split=split)
+                msg = f"the task's own {what} fails on {where}: {_in_words(error)}"
+                raise DataError(msg) from error
+            if shape:
+                _refuse(what, "one number for a batch", f"the shape {shape}", split=split)
 
 
 def as_asked(examples: Examples, contract: Contract, some: slice = slice(None)) -> np.ndarray:
