@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rnnsearch.head import Head
     from rnnsearch.hookspecs import hookimpl
     from rnnsearch.losses import (
+        NOT_ASKED,
         accuracy,
         binary_cross_entropy,
         cross_entropy,
@@ -98,7 +99,13 @@ _NAMES = {
     "generated_task": ("GeneratedTask", "generated_options", "split_of"),
     "head": ("Head",),
     "hookspecs": ("hookimpl",),
-    "losses": ("accuracy", "binary_cross_entropy", "cross_entropy", "mean_squared_error"),
+    "losses": (
+        "NOT_ASKED",
+        "accuracy",
+        "binary_cross_entropy",
+        "cross_entropy",
+        "mean_squared_error",
+    ),
     "model": ("Complexity", "ModelSpec", "build_model", "count_parameters", "measure_complexity"),
     "parameters": ("Choice", "FloatRange", "IntRange", "OutputSize", "Parameters", "Value"),
     "registry": ("load_registry",),
@@ -135,6 +142,7 @@ __all__ = [
     "Location",
     "MissingDataError",
     "ModelSpec",
+    "NOT_ASKED",
     "OutputSize",
     "Parameters",
     "PluginError",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch.batches import Batches
-from rnnsearch.engines import EVALUATION_BATCH, AutogradUpdates
+from rnnsearch.engines import EVALUATION_BATCH, AutogradUpdates, contract_of
 from rnnsearch.losses import Objective
 from rnnsearch.sequence_model import Batch, SequenceModel
 from rnnsearch.trial import TrainingConfig
@@ -29,18 +29,20 @@ class ClosedFormUpdates:
     name = "closed form"
 
     def __init__(self, model: SequenceModel, config: TrainingConfig, objective: Objective) -> None:
-        self._model = model
+        self._model, self._objective = model, objective
         self._evaluation = AutogradUpdates(self.name, model, config, objective)
         self._solved = False
 
     def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
         """Fit, and measure on what was fitted; see `engines.Updates`."""
         if not self._solved:
+            data.meet(contract_of(self._model, self._objective))
             with torch.no_grad():
                 self._model.fit(_in_order(data))
             self._solved = True
         loss, score = self.measure(data)
-        return loss * len(data), score * len(data), 0.0
+        totals = data.total(self._objective.loss), data.total(self._objective.score)
+        return loss * totals[0], score * totals[1], 0.0
 
     def scale_rate(self, factor: float) -> None:
         """Nothing: there is no rate."""

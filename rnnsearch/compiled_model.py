@@ -155,8 +155,15 @@ class _Planner:
         out = self._buffer(head.tables.output_size, once=self._buffers[read].once)
         names, folded = self._names(model.head, head)
         self._stages.append(Stage("step", read, out, step=head, names=names, folded=folded))
+        held = [*model.named_parameters(), *model.named_buffers()]
         plan = Plan(
-            self._lanes, self._steps, tuple(self._buffers), tuple(self._stages), loss, score
+            self._lanes,
+            self._steps,
+            tuple(self._buffers),
+            tuple(self._stages),
+            loss,
+            score,
+            {name: tuple(value.shape) for name, value in held},
         )
         for step in plan.steps_compiled:
             build.finish(step.library)

@@ -23,17 +23,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from rnnsearch.batches import Batches, in_streams
+from rnnsearch.batches import Batches, in_streams, weight
 from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.compiled_model import plan_program
+from rnnsearch.data_contract import Contract, targets_of
 from rnnsearch.engine.capture import Unsupported, capture
 from rnnsearch.engine.layer import CompiledLayer, Place
 from rnnsearch.engine.program import Data, Member, Program, chunks
 from rnnsearch.engine.step import compile_step, lanes_for
 from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch, run_eagerly
-from rnnsearch.losses import Objective, count_targets
+from rnnsearch.losses import Objective
 from rnnsearch.model import RecurrentModel
 from rnnsearch.optimizers import ModelOptimizer
+from rnnsearch.sequence_model import SequenceModel
 from rnnsearch.trial import TrainingConfig
 
 ENGINES = ("program", "layers", "torch", "eager")
@@ -57,14 +59,18 @@ class Updates(Protocol):
         """Update on consecutive batches of `order`.
 
         Returns:
-            Sums over the samples of loss and metric, and over the updates of the gradient's norm.
+            Sums over the samples of loss and metric, each weighed as `Batches.weights` says, and
+            over the updates of the gradient's norm.
+
+        Raises:
+            DataError: the data are not what the model or the objective takes.
         """
 
     def scale_rate(self, factor: float) -> None:
         """Update at so many times the configured learning rate from now on."""
 
     def measure(self, data: Batches) -> tuple[float, float]:
-        """Mean loss and mean metric over a split."""
+        """Mean loss and mean metric over a split; raises as `train`."""
 
     def state_dict(self) -> dict[str, Any]:
         """State of the optimizer."""
@@ -87,7 +93,11 @@ def prepare(
 
     Returns:
         The engine, and why the faster ones were left out, or an empty string.
+
+    Raises:
+        DataError: the data are not what the model or the objective takes, whatever the engine.
     """
+    data.meet(contract_of(model, objective))
     reasons: list[str] = []
     engine = "torch" if engine in POPULATION_ENGINES else engine
     for candidate in ENGINES[ENGINES.index(engine) :]:
@@ -97,6 +107,22 @@ def prepare(
             if candidate in ("program", "layers"):
                 reasons.append(f"{candidate}: {error}")
     raise AssertionError("the eager loop takes every model")
+
+
+def contract_of(model: nn.Module, objective: Objective) -> Contract:
+    """What data a model takes: any number of steps, where it goes through them one by one."""
+    if isinstance(model, SequenceModel):
+        return Contract.of(model.shape, objective)
+    if isinstance(model, RecurrentModel) and model.spec is not None:
+        contract = Contract.of(model.spec.shape, objective)
+        return contract if model.readout == "all_steps" else replace(contract, length=None)
+    targets = targets_of(objective)
+    if not isinstance(model, RecurrentModel):
+        return Contract("", targets)
+    tokens = 0 if model.embedding is None else model.embedding.num_embeddings
+    first = next(m for m in model.body.modules() if isinstance(m, Unrolled))
+    features = 1 if tokens else first.cell.input_size
+    return Contract(model.readout, targets, features, vocabulary=tokens)
 
 
 def _prepare(
@@ -160,11 +186,14 @@ class AutogradUpdates:
         self, name: str, model: nn.Module, config: TrainingConfig, objective: Objective
     ) -> None:
         self.name, self._model, self._config, self._objective = name, model, config, objective
+        self._contract = contract_of(model, objective)
         self._optimizer = ModelOptimizer(model, config)
         join_layers(model, self._optimizer)
 
     def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
         """Update on consecutive batches; see `Updates`."""
+        data.meet(self._contract)
+        of_loss, of_score = map(data.weights, (self._objective.loss, self._objective.score))
         self._model.train()
         limit = self._config.gradient_clip or float("inf")
         totals = torch.zeros(3, dtype=torch.float64)
@@ -179,7 +208,8 @@ class AutogradUpdates:
             self._optimizer.step()
             with torch.no_grad():
                 values = torch.stack((loss, self._objective.score(outputs, targets), norm))
-            totals += values.double().cpu() * torch.tensor([len(index), len(index), 1.0])
+            weighs = [weight(of_loss, index), weight(of_score, index), 1.0]
+            totals += values.double().cpu() * torch.tensor(weighs, dtype=torch.float64)
         loss_sum, score_sum, norm_sum = totals.tolist()
         return loss_sum, score_sum, norm_sum
 
@@ -190,20 +220,23 @@ class AutogradUpdates:
     @torch.no_grad()
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split."""
+        data.meet(self._contract)
         self._model.eval()
         run, carries = _runner(self._model), carried_stride(self._model) > 0
         size = EVALUATION_STREAMS if carries else EVALUATION_BATCH
         order = in_streams(len(data), size) if carries else torch.arange(len(data))
-        loss = metric = total = 0.0
+        of_loss, of_score = map(data.weights, (self._objective.loss, self._objective.score))
+        sums, totals = [0.0, 0.0], [0.0, 0.0]
         for index in order.split(size):
             inputs, targets, lengths = data.take(index.to(data.device))
             outputs = run(inputs, lengths)
-            # The last window of a long sequence may hold less than the others.
-            weight = count_targets(targets) if carries else len(index)
-            loss += float(self._objective.loss(outputs, targets)) * weight
-            metric += float(self._objective.score(outputs, targets)) * weight
-            total += weight
-        return loss / total, metric / total
+            for i, (measure, weights) in enumerate(
+                ((self._objective.loss, of_loss), (self._objective.score, of_score))
+            ):
+                weighs = weight(data.counts if carries else weights, index)
+                sums[i] += float(measure(outputs, targets)) * weighs
+                totals[i] += weighs
+        return sums[0] / totals[0], sums[1] / totals[1]
 
     def state_dict(self) -> dict[str, Any]:
         """State of the optimizer."""
@@ -236,6 +269,8 @@ class ProgramUpdates:
             )
         plan = plan_program(model, objective, data.steps, config.batch_size)
         self._outputs, self._loss = plan.buffers[-1].rows, plan.loss
+        self._contract, self._objective = contract_of(model, objective), objective
+        data.meet(self._contract)
         data.compiled(self._outputs, self._loss)
         self._member = Member(
             model,
@@ -252,6 +287,7 @@ class ProgramUpdates:
 
     def _of(self, data: Batches) -> Data:
         """A split as the program reads it; before it is run, for this may make another program."""
+        data.meet(self._contract)
         if data.steps > self._plan.steps:  # a split with longer sequences than the first
             self._plan = replace(self._plan, steps=data.steps)
             self._program = Program(self._plan, self._member.names)
@@ -284,7 +320,8 @@ class ProgramUpdates:
         for some in torch.arange(len(data)).split(EVALUATION_BATCH):
             measured = self._program.run(self._member, read, some, EVALUATION_BATCH, train=False)
             loss, score = loss + measured.loss, score + measured.score
-        return loss / len(data), score / len(data)
+        total = data.total(self._objective.loss)
+        return loss / total, score / total
 
     def gradient(self, data: Batches) -> Tensor:
         """Gradient of the mean loss over a whole split, flat; nothing is updated."""

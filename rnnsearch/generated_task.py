@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnsearch.data_contract import plain
 from rnnsearch.parameters import IntRange
 from rnnsearch.task import DataSource, Examples, Split, Task
 
@@ -45,10 +46,15 @@ class GeneratedTask(Task):
     """
 
     def find(self) -> DataSource:
-        """Generate every split once for the digest; nothing is kept."""
+        """Generate every split once for the digest; nothing is kept.
+
+        Raises:
+            DataError: `generate` returns something else than arrays of numbers.
+        """
         digests, sizes = list[str](), dict[str, int]()
         for split in _SPLITS:
             examples = self.generate(split)
+            plain(examples, split)  # what is no array has no digest
             digests.append(digest_of(examples))
             sizes[split] = len(examples)
         recipe = [f"{name} {value}" for name, value in self.chosen.items() if not _is_data(name)]

@@ -1,16 +1,25 @@
 """Losses and scores by name: what a task may use and every engine knows.
 
-Class targets of -100 and float targets that are not a number are left out of the mean.
+Class targets of -100 (`NOT_ASKED`) and float targets that are not a number are left out of the
+mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from rnnsearch.engine.program import LEFT_OUT
+
+NOT_ASKED = LEFT_OUT
+"""A class target where nothing is asked; of targets that are values it is NaN."""
+
+# What the targets of a loss or a score are; `own` where only it knows.
+Targets: TypeAlias = Literal["classes", "values", "own"]
 
 
 class Objective(Protocol):
@@ -35,10 +44,13 @@ class Measure:
 
     Attributes:
         compiled_as: its name in the engine.
+        takes: what its targets are.
     """
 
-    def __init__(self, name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.compiled_as, self._function = name, function
+    def __init__(
+        self, name: str, function: Callable[[Tensor, Tensor], Tensor], takes: Targets = "own"
+    ) -> None:
+        self.compiled_as, self._function, self.takes = name, function, takes
         self.__doc__ = function.__doc__
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -62,7 +74,7 @@ def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Share of the largest logits that are at the right class."""
-    counted = targets != -100
+    counted = targets != NOT_ASKED
     right = (outputs.argmax(dim=-1) == targets) & counted
     return right.sum() / counted.sum()
 
@@ -82,16 +94,51 @@ def _binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return (losses * counted).sum() / counted.sum()
 
 
+def asked(targets: Tensor) -> Tensor:
+    """Which targets count, as bools of their shape."""
+    return ~targets.isnan() if targets.is_floating_point() else targets != NOT_ASKED
+
+
 def count_targets(targets: Tensor) -> int:
     """How many targets count."""
-    left_out = targets.isnan() if targets.is_floating_point() else targets == -100
-    return targets.numel() - int(left_out.sum())
+    return int(asked(targets).sum())
 
 
-cross_entropy = Measure("cross_entropy", _cross_entropy)
-accuracy = Measure("accuracy", _accuracy)
-mean_squared_error = Measure("mean_squared_error", _mean_squared_error)
-binary_cross_entropy = Measure("binary_cross_entropy", _binary_cross_entropy)
+def is_mean_over_targets(
+    measure: Callable[[Tensor, Tensor], Tensor], targets: Tensor, outputs: int
+) -> bool:
+    """Whether a task's own loss or score is a mean over targets, and not over samples.
+
+    It is asked about two samples together and each alone, on outputs that are right for one of
+    them: the mean that is nearer to what it says of both is the one that it takes.
+
+    Args:
+        measure: the loss or the score, of outputs at every step.
+        targets: of two samples that do not have as many that count.
+        outputs: outputs of a step.
+    """
+    counts = asked(targets).flatten(1).sum(dim=1).double()
+    generator = torch.Generator().manual_seed(0)
+    if targets.is_floating_point():
+        right = targets.nan_to_num()
+    else:
+        right = 9.0 * functional.one_hot(targets.clamp(0, outputs - 1), outputs)
+    right = right.reshape(2, targets.shape[1], -1).transpose(0, 1)
+    off = torch.zeros(2, dtype=torch.float64)  # from the mean over samples, over targets
+    for known in (0, 1):
+        found = torch.randn(targets.shape[1], 2, outputs, generator=generator)
+        if right.shape == found.shape:
+            found[:, known] = right[:, known]
+        both = measure(found, targets).double()
+        each = torch.stack([measure(found[:, [i]], targets[[i]]) for i in (0, 1)]).double()
+        off += torch.stack((each.mean() - both, each @ counts / counts.sum() - both)).abs()
+    return bool(off[1] < off[0])
+
+
+cross_entropy = Measure("cross_entropy", _cross_entropy, "classes")
+accuracy = Measure("accuracy", _accuracy, "classes")
+mean_squared_error = Measure("mean_squared_error", _mean_squared_error, "values")
+binary_cross_entropy = Measure("binary_cross_entropy", _binary_cross_entropy, "values")
 
 
 class StandIn:
@@ -133,13 +180,16 @@ def fitting_random_targets(objective: Objective) -> Objective:
 
 __all__ = [
     "Measure",
+    "NOT_ASKED",
     "Objective",
     "Classification",
     "StandIn",
     "accuracy",
+    "asked",
     "binary_cross_entropy",
     "count_targets",
     "cross_entropy",
     "fitting_random_targets",
+    "is_mean_over_targets",
     "mean_squared_error",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from rnnsearch import machine
 from rnnsearch.budget import BudgetSolution
 from rnnsearch.config import StudyConfig
+from rnnsearch.data_contract import find_and_check
 from rnnsearch.engine_choice import EngineChoice, choose_engine
 from rnnsearch.errors import StudyFileError
 from rnnsearch.model import Complexity, measure_complexity
@@ -137,14 +138,14 @@ def make_task(config: StudyConfig, file: StudyFile, registry: Registry) -> Task:
 
 
 def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> StudyPlan:
-    """Resolve names, solve widths, find the data and time one update of each architecture.
+    """Resolve names, solve widths, check the data and time one update of each architecture.
 
     Raises:
         RnnsearchError: whatever would stop the study, before it starts.
     """
     task = make_task(config, file, registry)
     spaces = build_spaces(config, file, registry, task)
-    source = task.find()
+    source = find_and_check(task, _named(config.task.name, registry))
     rows = tuple(_plan_row(space, config, task, source.sizes["train"]) for space in spaces)
     resources = config.resources
     workers = resources.workers or max(1, math.floor(machine.cpus() / resources.cpus_per_trial))
@@ -162,6 +163,11 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
         workers=workers,
         seconds=seconds / workers,
     )
+
+
+def _named(task: str, registry: Registry) -> str:
+    """A task with the distribution that it comes from."""
+    return f"`{task}` of {registry.plugin_of('task', task)}"
 
 
 def _plan_row(space: SearchSpace, config: StudyConfig, task: Task, samples: int) -> PlannedRow:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnsearch.batches import Batches
+from rnnsearch.batches import Batches, weight
+from rnnsearch.data_contract import Contract
 from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.engines import EVALUATION_BATCH, POPULATION_ENGINES
 from rnnsearch.errors import DivergedError
@@ -48,6 +49,7 @@ class PopulationRun:
         validation: the split to watch, or None to watch none.
 
     Raises:
+        DataError: a split is not what the task's shape, loss and score say.
         Unsupported: torch cannot run the members together.
     """
 
@@ -59,6 +61,10 @@ class PopulationRun:
         train: Batches,
         validation: Batches | None,
     ) -> None:
+        self._contract = Contract.of(specs[0].model.shape, task)
+        for split in (train, validation):
+            if split is not None:
+                split.meet(self._contract)
         self.engine = f"{specs[0].engine} seeds"
         self._models, self._shuffles = [], []
         for spec in specs:
@@ -89,12 +95,18 @@ class PopulationRun:
         samples, size = len(self._train), self._config.batch_size
         orders = {m: torch.randperm(samples, generator=self._shuffles[m]) for m in range(self._all)}
         totals = torch.zeros(3, len(members), dtype=torch.float64)
+        measures = self._task.loss, self._task.score
+        weights = [self._train.weights(measure) for measure in measures]
+        total_loss, total_score = map(self._train.total, measures)
         self._population.scale_rates(self._config.schedule.rate([math.nan] * self._epoch))
         for first in range(0, samples, size):
             index = torch.stack([orders[m][first : first + size] for m in members])
-            measured = self._population.step(*self._take(index), self._task.loss, self._task.score)
-            weights = torch.tensor([[index.shape[1]], [index.shape[1]], [1.0]])
-            totals += torch.stack(measured).double().cpu() * weights
+            measured = self._population.step(*self._take(index), *measures)
+            weighs = [[weight(some, row) for row in index] for some in weights]
+            weighs.append([1.0] * len(members))
+            totals += torch.stack(measured).double().cpu() * torch.tensor(
+                weighs, dtype=torch.float64
+            )
         stepped = time.perf_counter()
         updates = math.ceil(samples / size)
         self._epoch += 1
@@ -114,8 +126,8 @@ class PopulationRun:
                 continue
             found[member] = EpochMetrics(
                 epoch=self._epoch,
-                train_loss=loss / samples,
-                train_metric=self._task.metric_of(metric / samples),
+                train_loss=loss / total_loss,
+                train_metric=self._task.metric_of(metric / total_score),
                 validation_loss=val_loss,
                 validation_metric=val_metric,
                 gradient_norm=norm / updates,
@@ -136,14 +148,22 @@ class PopulationRun:
         return inputs, data.targets[where], None if data.lengths is None else data.lengths[where]
 
     def evaluate(self, data: Batches) -> dict[int, tuple[float, float]]:
-        """Mean loss and mean metric of each member over a split."""
-        members = self._population.members
+        """Mean loss and mean metric of each member over a split.
+
+        Raises:
+            DataError: it is not what the task's shape, loss and score say.
+        """
+        data.meet(self._contract)
+        members, measures = self._population.members, (self._task.loss, self._task.score)
+        weights = [data.weights(measure) for measure in measures]
         totals = torch.zeros(2, len(members), dtype=torch.float64)
         for index in torch.arange(len(data)).split(EVALUATION_BATCH):
             batch = data.take(index.to(data.device))
-            measured = self._population.evaluate(*batch, self._task.loss, self._task.score)
-            totals += torch.stack(measured).double().cpu() * len(index)
-        pairs = (totals / len(data)).t().tolist()
+            measured = self._population.evaluate(*batch, *measures)
+            weighs = torch.tensor([[weight(w, index)] for w in weights], dtype=torch.float64)
+            totals += torch.stack(measured).double().cpu() * weighs
+        whole = torch.tensor([[data.total(m)] for m in measures], dtype=torch.float64)
+        pairs = (totals / whole).t().tolist()
         metric_of = self._task.metric_of
         return {m: (loss, metric_of(s)) for m, (loss, s) in zip(members, pairs, strict=True)}
 

@@ -12,13 +12,14 @@ import torch
 
 from rnnsearch.batches import Batches
 from rnnsearch.config import StudyConfig
+from rnnsearch.data_contract import join
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.environment import describe_environment
 from rnnsearch.errors import DivergedError, RnnsearchError, StoreError, did_you_mean
 from rnnsearch.population import PopulationRun
 from rnnsearch.registry import load_registry
 from rnnsearch.store import StudyStore
-from rnnsearch.study import compare_study, join, stored_config
+from rnnsearch.study import compare_study, stored_config
 from rnnsearch.task import DataSource, Task
 from rnnsearch.training import TrainingRun
 from rnnsearch.trial import EpochMetrics, TrialRecord, TrialSpec

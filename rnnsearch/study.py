@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from rnnsearch.comparison import Comparison, compare
 from rnnsearch.config import StudyConfig, check_config, load_config
+from rnnsearch.data_contract import join
 from rnnsearch.environment import describe_environment, describe_git
 from rnnsearch.errors import StoppedError, StoreError, TrackingError
 from rnnsearch.event_log import EventLog
@@ -356,23 +355,11 @@ def _now() -> str:
 def _confirmation_splits(
     config: StudyConfig, plan: StudyPlan, splits: dict[str, Examples]
 ) -> dict[str, Examples]:
-    """The data of the confirmation; the test split is loaded here and nowhere else."""
+    """The data of the confirmation; only here does the test split come near a trial."""
     test = plan.task.load(plan.source, "test")
     if config.confirmation.train_on == "train":
         return {**splits, "test": test}
     return {"train+validation": join(splits["train"], splits["validation"]), "test": test}
-
-
-def join(first: Examples, second: Examples) -> Examples:
-    """Put two splits one after the other."""
-    lengths = None
-    if first.lengths is not None and second.lengths is not None:
-        lengths = np.concatenate((first.lengths, second.lengths))
-    return Examples(
-        np.concatenate((first.inputs, second.inputs)),
-        np.concatenate((first.targets, second.targets)),
-        lengths,
-    )
 
 
 def compare_study(study: StudyStore | str) -> Comparison:

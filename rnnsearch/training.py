@@ -11,6 +11,7 @@ import torch
 
 from rnnsearch.batches import Batches, in_streams
 from rnnsearch.closed_form import ClosedFormUpdates, is_closed_form
+from rnnsearch.data_contract import Contract
 from rnnsearch.engines import Updates, prepare
 from rnnsearch.errors import DivergedError
 from rnnsearch.model import Architecture, build_model
@@ -31,6 +32,9 @@ class TrainingRun:
         task: the task, for its loss and its metric.
         train: the split to train on.
         validation: the split to watch, or None to watch none.
+
+    Raises:
+        DataError: a split is not what the task's shape, loss and score say.
     """
 
     def __init__(
@@ -41,6 +45,10 @@ class TrainingRun:
         train: Batches,
         validation: Batches | None,
     ) -> None:
+        self._contract = Contract.of(spec.model.shape, task)
+        for split in (train, validation):
+            if split is not None:
+                split.meet(self._contract)
         # The one place where the global generator is seeded: the entry of a trial.
         torch.manual_seed(spec.seed)
         self.model = build_model(architecture, spec.model).to(train.device)
@@ -56,7 +64,7 @@ class TrainingRun:
         self.config = spec.training
         self.shuffle = torch.Generator().manual_seed(spec.seed)
         self.train, self.validation = train, validation
-        self._metric_of, self._carries = task.metric_of, spec.model.shape.stride > 0
+        self._task, self._carries = task, spec.model.shape.stride > 0
         self.epoch, self.updates, self.seconds = 0, 0, 0.0
         self._validation_losses: list[float] = []
 
@@ -77,7 +85,8 @@ class TrainingRun:
         stepped = time.perf_counter()
         self.epoch += 1
         self.updates += updates
-        train_loss, train_score = (value / len(self.train) for value in totals[:2])
+        train_loss = totals[0] / self.train.total(self._task.loss)
+        train_score = totals[1] / self.train.total(self._task.score)
         gradient_norm = totals[2] / updates
         if not (math.isfinite(train_loss) and math.isfinite(gradient_norm)):
             what = "training loss" if not math.isfinite(train_loss) else "gradient norm"
@@ -95,7 +104,7 @@ class TrainingRun:
         return EpochMetrics(
             epoch=self.epoch,
             train_loss=train_loss,
-            train_metric=self._metric_of(train_score),
+            train_metric=self._task.metric_of(train_score),
             validation_loss=validation_loss,
             validation_metric=validation_metric,
             gradient_norm=gradient_norm,
@@ -105,9 +114,14 @@ class TrainingRun:
         )
 
     def evaluate(self, batches: Batches) -> tuple[float, float]:
-        """Mean loss and mean metric over a split."""
+        """Mean loss and mean metric over a split.
+
+        Raises:
+            DataError: it is not what the task's shape, loss and score say.
+        """
+        batches.meet(self._contract)
         loss, score = self._updates.measure(batches)
-        return loss, self._metric_of(score)
+        return loss, self._task.metric_of(score)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to continue, loadable with `torch.load(weights_only=True)`."""

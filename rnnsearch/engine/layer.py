@@ -74,12 +74,41 @@ class CompiledLayer:
 
         Returns:
             Outputs `(time, batch, output_size)`, and the state after the last step.
+
+        Raises:
+            Unsupported: one of them is not in float32.
+            ValueError: one of them has another size than the compiled step reads.
         """
+        self._check_fits(inputs, state, held, places)
         own = [(i, 0) for i in range(len(held))] if places is None else list(places)
         folded = self.step.folded.values()
         own += [(i, 0) for i in range(len(held), len(held) + len(folded))]
         outputs, *last = _Run.apply(self, own, len(state), inputs, *state, *held, *folded)  # type: ignore[no-untyped-call]
         return outputs, tuple(last)
+
+    def _check_fits(
+        self,
+        inputs: Tensor,
+        state: Sequence[Tensor],
+        held: Sequence[Tensor],
+        places: Sequence[Place] | None,
+    ) -> None:
+        """Machine code reads as far as its sizes say, whatever it is given."""
+        tables = self.step.tables
+        if inputs.dim() != 3 or not inputs.numel() or inputs.shape[2] != tables.input_size:
+            expected = f"(time, batch, {tables.input_size})"
+            raise ValueError(f"inputs are of shape {tuple(inputs.shape)}, not {expected}")
+        batch = inputs.shape[1]
+        sizes = [part.numel() if part.shape[:1] == (batch,) else -1 for part in state]
+        if sizes != [batch * rows for rows in tables.state_sizes]:
+            shapes = [tuple(part.shape) for part in state]
+            raise ValueError(f"the state has parts of shape {shapes}, for {batch} samples")
+        read = len(tables.names) - len(self.step.folded)
+        if len(held if places is None else places) != read:
+            raise ValueError(f"the step reads {read} parameters and buffers, not {len(held)}")
+        for tensor in (inputs, *state, *held):
+            if tensor.device.type != "cpu":
+                raise ValueError(f"compiled layers run on the CPU, not on {tensor.device}")
 
     def take(self, shape: tuple[int, int]) -> Any:
         """Memory for sequences of `(steps, batch)`, from the pool if there is some."""

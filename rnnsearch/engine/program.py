@@ -86,6 +86,7 @@ class Plan:
         stages: in order.
         loss: one of `LOSSES`.
         score: one of `SCORES`.
+        shapes: of the model's parameters and buffers, by name.
     """
 
     lanes: int
@@ -94,6 +95,7 @@ class Plan:
     stages: tuple[Stage, ...]
     loss: str
     score: str
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def steps_compiled(self) -> list[CompiledStep]:
@@ -137,6 +139,7 @@ class _Data(ctypes.Structure):
         ("values", ctypes.c_void_p),
         ("width", ctypes.c_long),
         ("lengths", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
     ]
 
 
@@ -162,7 +165,7 @@ class _Member(ctypes.Structure):
 
 
 class Measured(ctypes.Structure):
-    """Sums over the samples of loss and score, and over the updates of the gradient's norm."""
+    """Sums over the samples, as they weigh, of loss and score; over updates of gradients' norms."""
 
     _fields_ = [("loss", ctypes.c_double), ("score", ctypes.c_double), ("norm", ctypes.c_double)]
     loss: float
@@ -173,15 +176,19 @@ class Measured(ctypes.Structure):
 class Data:
     """A split of a data set, resident in memory; nothing is copied per batch.
 
+    Machine code reads where these say, so nothing of them is taken on trust.
+
     Args:
         inputs: `(samples, time, features)`.
-        targets: classes `(samples, ...)` as int64, or floats.
-        lengths: `(samples,)` as int64, or None.
+        targets: classes `(samples, ...)` as integers, or floats.
+        lengths: `(samples,)` integers, or None.
         outputs: outputs of the model per sample and step; bounds the classes.
         loss: the compiled loss, one of `LOSSES`.
+        weights: `(samples,)` what each sample weighs in a mean over batches; None for all alike.
 
     Raises:
         Unsupported: of another kind than the compiled loss takes.
+        ValueError: these do not go together.
     """
 
     def __init__(
@@ -191,18 +198,33 @@ class Data:
         lengths: Tensor | None,
         outputs: int,
         loss: str = "cross_entropy",
+        weights: Tensor | None = None,
     ) -> None:
         if inputs.dtype not in _ELEMENTS:
             raise Unsupported(f"inputs are {inputs.dtype}")
-        self.inputs, self.lengths = inputs.contiguous(), lengths
-        if lengths is not None and int(lengths.min()) < 1:
-            raise Unsupported("a sequence has no steps")
+        if inputs.dim() != 3 or not inputs.numel():
+            raise ValueError(f"inputs are of shape {tuple(inputs.shape)}, not of three axes")
+        samples, steps, features = inputs.shape
+        for name, tensor in (("targets", targets), ("lengths", lengths), ("weights", weights)):
+            if tensor is not None and (not tensor.dim() or len(tensor) != samples):
+                raise ValueError(f"{name} are of shape {tuple(tensor.shape)} for {samples} samples")
+        if any(t is not None and t.device.type != "cpu" for t in (inputs, targets, lengths)):
+            raise Unsupported("the data are on a GPU")
+        self.inputs, self.lengths = inputs.detach().contiguous(), lengths
+        if lengths is not None:
+            if lengths.dim() != 1 or lengths.is_floating_point():
+                raise ValueError(f"lengths are {lengths.dtype} of shape {tuple(lengths.shape)}")
+            self.lengths = lengths.long().contiguous()
+            if int(lengths.min()) < 1:
+                raise Unsupported("a sequence has no steps")
+            if int(lengths.max()) > steps:
+                raise Unsupported(f"a sequence of {int(lengths.max())} steps is cut at {steps}")
         classes = values = None
         each = 1 if loss == "cross_entropy" else outputs
         width = targets[0].numel()
         if targets.is_floating_point() == (loss == "cross_entropy"):
             raise Unsupported(f"targets are {targets.dtype}, which `{loss}` does not take")
-        if width not in (each, each * inputs.shape[1]):
+        if width not in (each, each * steps):
             raise Unsupported(f"a sample has {width} targets, not {each} or as many per step")
         if targets.is_floating_point():
             self.targets = targets.float().contiguous()
@@ -213,15 +235,18 @@ class Data:
             if len(counted) and not 0 <= int(counted.min()) <= int(counted.max()) < outputs:
                 raise Unsupported(f"class targets are not all from 0 to {outputs - 1}")
             classes = self.targets.data_ptr()
+        self.weights = None if weights is None else weights.double().contiguous()
+        self.outputs, self.loss, self.width, self.each = outputs, loss, width, each
         self.native = _Data(
             self.inputs.data_ptr(),
             _ELEMENTS[inputs.dtype],
-            inputs.shape[1],
-            inputs.shape[2],
+            steps,
+            features,
             classes,
             values,
             width,
-            None if lengths is None else lengths.data_ptr(),
+            None if self.lengths is None else self.lengths.data_ptr(),
+            None if self.weights is None else self.weights.data_ptr(),
         )
 
 
@@ -237,6 +262,9 @@ class Member:
         learning_rate: step size.
         weight_decay: the optimizer's weight decay.
         gradient_clip: largest norm of the gradient; 0 for none.
+
+    Raises:
+        ValueError: the model is not the one that was planned, or is in another precision.
     """
 
     def __init__(
@@ -251,6 +279,13 @@ class Member:
         held: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         for stage in plan.stages:
             held.update(stage.folded)
+        for name, shape in plan.shapes.items():
+            if name not in held or tuple(held[name].shape) != shape:
+                raise ValueError(f"the model has no `{name}` of shape {shape}, as planned")
+        for stage in plan.stages:
+            for name in (*stage.names, *stage.start_names):
+                if held[name].dtype != torch.float32 or held[name].device.type != "cpu":
+                    raise ValueError(f"`{name}` is {held[name].dtype} on {held[name].device}")
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
         count = sum(held[name].numel() for name in trained)
         self.flat, self.gradient = torch.zeros(count), torch.zeros(count)
@@ -268,7 +303,8 @@ class Member:
         for name, value in held.items():
             if name not in gradients:
                 value.data = value.data.contiguous()
-        self._held = held
+        # Aliases, so that what machine code reads stays where it is whatever becomes of the model.
+        self._held = [value.data for value in held.values()]
         self.native = _Member(
             self.flat.data_ptr(),
             self.gradient.data_ptr(),
@@ -285,6 +321,15 @@ class Member:
                 self.second.data_ptr(),
             ),
         )
+
+    def check(self, names: Sequence[str]) -> None:
+        """Whether a program that reads parameters of these names can read these.
+
+        Raises:
+            ValueError: it cannot; says why.
+        """
+        if self.names != tuple(names):
+            raise ValueError("the program was made for a model with other parameters")
 
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state; the parameters are the model's own."""
@@ -310,7 +355,7 @@ class Program:
     """
 
     def __init__(self, plan: Plan, names: Sequence[str]) -> None:
-        self.plan = plan
+        self.plan, self._names = plan, tuple(names)
         self._native = load_native("training")
         self._native.rnn_program_new.restype = ctypes.c_void_p
         place = {name: i for i, name in enumerate(names)}
@@ -362,11 +407,14 @@ class Program:
             order: `(samples,)` indices as int64, in the order in which they are used.
             batch_size: samples per update; the last batch may be smaller.
             train: whether to update the parameters.
+
+        Raises:
+            ValueError: the program cannot read one of them; says which and why.
         """
         measured = Measured()
-        assert order.dtype == torch.int64
-        assert order.is_contiguous()
-        self._check_fits(data)
+        order = self._checked(member, data, order)
+        if batch_size < 1:
+            raise ValueError(f"a batch has at least one sample, not {batch_size}")
         self._native.rnn_program_run(
             self._handle,
             ctypes.byref(data.native),
@@ -380,9 +428,12 @@ class Program:
         return measured
 
     def gradient(self, member: Member, data: Data, order: Tensor) -> tuple[Tensor, float]:
-        """Gradient of the mean loss over one batch, flat, and that loss; nothing is updated."""
+        """Gradient of the mean loss over one batch, flat, and that loss; raises as `run`.
+
+        Nothing is updated.
+        """
         measured = Measured()
-        self._check_fits(data)
+        order = self._checked(member, data, order)
         self._native.rnn_program_gradient(
             self._handle,
             ctypes.byref(data.native),
@@ -391,9 +442,39 @@ class Program:
             ctypes.byref(member.native),
             ctypes.byref(measured),
         )
-        return member.gradient.clone(), measured.loss / max(1, len(order))
+        weights = data.weights
+        total = max(1, len(order)) if weights is None else float(weights[order].sum())
+        return member.gradient.clone(), measured.loss / total
+
+    def _checked(self, member: Member, data: Data, order: Tensor) -> Tensor:
+        """The order as machine code reads it, once all that it will read has been looked at."""
+        member.check(self._names)
+        self._check_fits(data)
+        if order.dtype != torch.int64 or order.dim() != 1:
+            raise ValueError(f"the order is {order.dtype} of shape {tuple(order.shape)}")
+        samples = len(data.inputs)
+        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < samples:
+            raise ValueError(f"the order has samples that are not among {samples}")
+        return order.contiguous()
 
     def _check_fits(self, data: Data) -> None:
+        first, last = self.plan.buffers[0], self.plan.buffers[-1]
+        features = data.inputs.shape[2]
+        if features != first.rows:
+            raise ValueError(
+                f"the program reads {first.rows} features, and the data have {features}"
+            )
+        if (data.outputs, data.loss) != (last.rows, self.plan.loss):
+            found = f"{data.outputs} outputs and `{data.loss}`"
+            raise ValueError(
+                f"the program has {last.rows} outputs and `{self.plan.loss}`, not {found}"
+            )
+        width = data.each if last.once else data.each * data.inputs.shape[1]
+        if data.width != width:
+            raise ValueError(f"the program reads {width} targets of a sample, not {data.width}")
+        flattened = any(stage.kind == "flatten" for stage in self.plan.stages)
+        if flattened and (data.inputs.shape[1] != self.plan.steps or data.lengths is not None):
+            raise ValueError(f"the program reads sequences of {self.plan.steps} steps, all alike")
         # Its buffers hold so many steps and no more: longer sequences would write past them.
         if data.inputs.shape[1] > self.plan.steps:
             held, have = self.plan.steps, data.inputs.shape[1]

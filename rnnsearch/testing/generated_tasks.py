@@ -13,11 +13,16 @@ from torch import Tensor
 
 from rnnsearch.errors import StudyFileError
 from rnnsearch.generated_task import GeneratedTask, digest_of
-from rnnsearch.losses import binary_cross_entropy
+from rnnsearch.losses import asked, binary_cross_entropy
 from rnnsearch.parameters import Value
 from rnnsearch.task import DataSource, Examples, Split
 from rnnsearch.testing.probes import elsewhere, noise
-from rnnsearch.testing.tasks import IGNORED, SPLITS, TaskConformance, skip_unless_known
+from rnnsearch.testing.tasks import (
+    SPLITS,
+    TaskConformance,
+    as_batches,
+    skip_unless_known,
+)
 
 _Data = dict[Split, Examples]
 
@@ -73,35 +78,34 @@ class GeneratedTaskConformance(TaskConformance):
     def test_the_arrays_are_of_types_and_shapes_that_every_engine_reads(
         self, task: GeneratedTask, data: _Data
     ) -> None:
-        shape = task.shape
-        for found in data.values():
-            samples, steps, _ = found.inputs.shape
-            assert found.inputs.dtype in (np.float32, np.uint8, np.int8, np.int16)
-            per_step = (steps,) if shape.readout == "every_step" else ()
-            if found.targets.dtype.kind == "f":
-                assert found.targets.dtype == np.float32
-                assert found.targets.shape == (samples, *per_step, shape.output_size)
-                assert not np.isinf(found.targets).any()
-            else:
-                assert found.targets.shape == (samples, *per_step)
-                classes = found.targets[found.targets != IGNORED]
-                assert 0 <= classes.min() <= classes.max() < shape.output_size
+        for split, found in data.items():
+            as_batches(task, found)
+            read = {"inputs": (np.float32, np.uint8, np.int8, np.int16), "targets": (np.float32,)}
+            for name, types in read.items():
+                dtype = getattr(found, name).dtype
+                if name == "inputs" or dtype.kind == "f":
+                    known = ", ".join(one.__name__ for one in types)
+                    assert dtype in types, f"{name} of {split} are {dtype}: write {known}"
 
     def test_after_the_end_there_is_nothing_to_read_and_nothing_to_answer(
         self, task: GeneratedTask, data: _Data
     ) -> None:
         if task.shape.length is not None:
             pytest.skip("all sequences have one length")
-        for found in data.values():
+        for split, found in data.items():
             assert found.lengths is not None
             padding = np.arange(found.inputs.shape[1]) >= found.lengths[:, None]
-            assert (found.inputs[padding] == 0).all()
+            left = np.argwhere((found.inputs != 0).any(axis=-1) & padding)
+            assert not len(left), f"{len(left)} steps of {split} after the end: fill them with 0"
             if task.shape.readout == "every_step":
-                assert not _counted(found)[padding].any()
+                # The library masks them, whatever stands there.
+                assert not asked(as_batches(task, found).targets)[torch.from_numpy(padding)].any()
 
-    def test_every_sequence_has_something_to_answer(self, data: _Data) -> None:
-        for found in data.values():
-            assert _counted(found).reshape(len(found), -1).any(axis=1).all()
+    def test_every_sequence_has_something_to_answer(self, task: GeneratedTask, data: _Data) -> None:
+        for split, found in data.items():
+            targets = as_batches(task, found).targets
+            empty = (~asked(targets).reshape(len(targets), -1).any(dim=1)).nonzero().flatten()
+            assert not len(empty), f"nothing is asked in sample {int(empty[0])} of {split}"
 
     def test_another_process_generates_the_same_data(self, task: GeneratedTask) -> None:
         """A seed taken from `hash` of a string, for one, differs between processes."""
@@ -148,17 +152,18 @@ class GeneratedTaskConformance(TaskConformance):
         examples = data["validation"]
         shape = _outputs_shape(task, examples)
         outputs = noise(*shape, seed=0, dtype=torch.float32).requires_grad_()
-        loss = task.loss(outputs, _targets(examples))
+        targets = as_batches(task, examples).targets
+        loss = task.loss(outputs, targets)
         loss.backward()
-        assert loss.shape == task.score(outputs, _targets(examples)).shape == ()
+        assert loss.shape == task.score(outputs, targets).shape == ()
         assert loss.isfinite()
         assert outputs.grad is not None
-        asked = torch.from_numpy(_counted(examples))
-        if asked.dim() < len(shape):
-            asked = asked.unsqueeze(-1)
+        counted = asked(targets)
+        if counted.dim() < len(shape):
+            counted = counted.unsqueeze(-1)
         if task.shape.readout == "every_step":
-            asked = asked.transpose(0, 1)
-        assert torch.equal(outputs.grad != 0, asked.expand(shape))
+            counted = counted.transpose(0, 1)
+        assert torch.equal(outputs.grad != 0, counted.expand(shape))
 
     def test_loss_and_score_take_outputs_that_end_with_the_longest_sequence(
         self, task: GeneratedTask, data: _Data
@@ -170,7 +175,7 @@ class GeneratedTaskConformance(TaskConformance):
         steps = examples.inputs.shape[1]
         short = np.flatnonzero(examples.lengths < steps)
         longest = examples.lengths[short].max()
-        targets = _targets(examples)[short]
+        targets = as_batches(task, examples).targets[short]
         outputs = noise(steps, len(short), task.shape.output_size, seed=0, dtype=torch.float32)
         for measure in (task.loss, task.score):
             cut, whole = measure(outputs[:longest], targets), measure(outputs, targets)
@@ -182,21 +187,11 @@ class GeneratedTaskConformance(TaskConformance):
         skip_unless_known(task)
         train, test = data["train"], data["test"]
         outputs = _without_inputs(task, train, _outputs_shape(task, test))
-        found = task.score(outputs, _targets(test)).item()
-        assert found == pytest.approx(task.no_skill, rel=self.no_skill_tolerance)
-
-
-def _counted(examples: Examples) -> np.ndarray:
-    """Which targets count."""
-    targets = examples.targets
-    counts: np.ndarray = ~np.isnan(targets) if targets.dtype.kind == "f" else targets != IGNORED
-    return counts
-
-
-def _targets(examples: Examples) -> Tensor:
-    """Targets as a loss gets them."""
-    targets = torch.from_numpy(examples.targets)
-    return targets if targets.is_floating_point() else targets.long()
+        found = task.score(outputs, as_batches(task, test).targets).item()
+        assert found == pytest.approx(task.no_skill, rel=self.no_skill_tolerance), (
+            f"who answers the same whatever the inputs scores {found:.4g}, and `no_skill` is "
+            f"{task.no_skill:.4g}: correct it"
+        )
 
 
 def _outputs_shape(task: GeneratedTask, examples: Examples) -> tuple[int, ...]:
@@ -207,7 +202,7 @@ def _outputs_shape(task: GeneratedTask, examples: Examples) -> tuple[int, ...]:
 
 def _without_inputs(task: GeneratedTask, train: Examples, shape: tuple[int, ...]) -> Tensor:
     """Outputs of who has seen the targets of training, step by step, and never looks at inputs."""
-    targets, classes = train.targets, task.shape.output_size
+    targets, classes = as_batches(task, train).targets.numpy(), task.shape.output_size
     if targets.dtype.kind == "f":
         known = ~np.isnan(targets)
         best = np.nan_to_num(targets).sum(axis=0) / np.maximum(known.sum(axis=0), 1)

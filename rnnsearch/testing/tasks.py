@@ -13,18 +13,25 @@ from torch.nn import functional
 
 from rnnsearch.batches import Batches
 from rnnsearch.capabilities import DATA
-from rnnsearch.errors import MissingDataError
-from rnnsearch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
+from rnnsearch.data_contract import SPLITS as SPLITS
+from rnnsearch.data_contract import Contract, check
+from rnnsearch.errors import DataError, MissingDataError
+from rnnsearch.losses import (
+    NOT_ASKED,
+    asked,
+    binary_cross_entropy,
+    cross_entropy,
+    mean_squared_error,
+)
 from rnnsearch.parameters import defaults
 from rnnsearch.task import DataSource, Examples, Split, Task
 from rnnsearch.testing.probes import noise
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _READOUTS = ("last_step", "masked_step", "every_step")
 _SOME = 8
 _SURE = 100.0  # a logit
 _KNOWN_LOSSES = (cross_entropy, binary_cross_entropy, mean_squared_error)
-IGNORED = -100
+IGNORED = NOT_ASKED
 """A class target that is left out of the mean."""
 
 
@@ -51,8 +58,9 @@ class TaskConformance:
 
     def _outputs(self, task: Task, examples: Examples, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Random outputs of a model for some examples, and their targets."""
-        some = Batches(examples, torch.device("cpu"))
-        inputs, targets, _ = some.take(torch.arange(min(_SOME, len(examples))))
+        inputs, targets, _ = as_batches(task, examples).take(
+            torch.arange(min(_SOME, len(examples)))
+        )
         steps, batch, _ = inputs.shape
         every = task.shape.readout == "every_step"
         shape = (steps, batch, task.shape.output_size) if every else (batch, task.shape.output_size)
@@ -105,24 +113,28 @@ class TaskConformance:
     def test_examples_have_the_declared_shape(
         self, task: Task, source: DataSource, split: Split
     ) -> None:
+        """By the rules that every study checks before it starts; see `Task` for them."""
         examples, shape = task.load(source, split), task.shape
-        samples, steps, features = examples.inputs.shape
-        assert features == shape.input_size
-        assert len(examples.targets) == samples
-        assert np.isfinite(examples.inputs.astype(np.float32)).all()
-        if shape.length is not None:
-            assert steps == shape.length
-            assert examples.lengths is None
-        else:
-            assert examples.lengths is not None
-            assert examples.lengths.shape == (samples,)
-            assert examples.lengths.min() >= 1
-            assert examples.lengths.max() <= steps
-        if shape.readout == "every_step":
-            assert examples.targets.shape[:2] == (samples, steps)
-        if task.loss is cross_entropy:
-            classes = examples.targets[examples.targets != IGNORED]
-            assert 0 <= classes.min() <= classes.max() < shape.output_size
+        try:
+            check(examples, Contract.of(shape, task), split)
+        except DataError as error:
+            raise AssertionError(str(error)) from None
+        if shape.length is None:
+            assert examples.lengths is not None, "the shape says that lengths differ; give them"
+
+    @pytest.mark.parametrize("split", SPLITS)
+    def test_what_follows_the_end_of_a_sequence_counts_for_nothing(
+        self, task: Task, source: DataSource, split: Split
+    ) -> None:
+        """Whatever a task writes there, the library masks it by the lengths."""
+        examples = task.load(source, split)
+        if examples.lengths is None:
+            pytest.skip("all sequences have one length")
+        after = np.arange(examples.inputs.shape[1]) >= examples.lengths[:, None]
+        batches = as_batches(task, examples)
+        assert not batches.inputs[torch.from_numpy(after)].any()
+        if task.shape.readout == "every_step":
+            assert not asked(batches.targets)[torch.from_numpy(after)].any()
 
     def test_a_split_is_the_same_every_time(self, task: Task, source: DataSource) -> None:
         for split in SPLITS:
@@ -166,8 +178,13 @@ class TaskConformance:
     def test_metric_of_a_batch_is_the_mean_over_its_samples(
         self, task: Task, source: DataSource
     ) -> None:
-        """Batches are averaged by their sizes; a metric that is no mean would depend on them."""
-        outputs, targets = self._outputs(task, task.load(source, "train"))
+        """Or over the labels that count, where a sample has several.
+
+        The metric of a split is the mean over its batches; one that is no mean would depend on
+        which samples stand together.
+        """
+        examples = task.load(source, "train")
+        outputs, targets = self._outputs(task, examples)
         axis = 1 if task.shape.readout == "every_step" else 0
         if task.loss in _KNOWN_LOSSES:
             # Where chance gets nothing right, all scores may be zero, and so any mean of them.
@@ -180,7 +197,16 @@ class TaskConformance:
             float(task.score(outputs.narrow(axis, i, 1), targets[i : i + 1]))
             for i in range(len(targets))
         ]
-        assert whole == pytest.approx(sum(parts) / len(parts), rel=1e-4, abs=1e-6)
+        weights = as_batches(task, examples).weights(task.score)
+        weighs = [1.0] * len(parts) if weights is None else weights[: len(parts)].tolist()
+        mean = sum(p * w for p, w in zip(parts, weighs, strict=True)) / sum(weighs)
+        over = "its samples" if weights is None else "its labels that count"
+        assert whole == pytest.approx(mean, rel=1e-4, abs=1e-6), (
+            f"the score of {len(parts)} samples together is {whole:.6g}, but the mean over {over} "
+            f"is {mean:.6g}. Return a mean from `score`, over samples or over labels, and what is "
+            f"a function of it, such as a root, from `metric_of`. F1, AUC and the like are no such "
+            f"mean, and cannot be a task's metric"
+        )
 
     def test_who_knows_the_answers_has_the_best_score(self, task: Task, source: DataSource) -> None:
         skip_unless_known(task)
@@ -188,10 +214,23 @@ class TaskConformance:
         best = task.best_score
         if best is None:
             best = 1.0 if task.direction == "maximize" else 0.0
-        some = Batches(examples, torch.device("cpu"))
-        _, targets, _ = some.take(torch.arange(min(_SOME, len(examples))))
+        _, targets, _ = as_batches(task, examples).take(torch.arange(min(_SOME, len(examples))))
         found = task.score(_perfect(task, targets), targets).item()
         assert found == pytest.approx(best, abs=1e-6)
+
+
+def as_batches(task: Task, examples: Examples) -> Batches:
+    """A split as losses, scores and engines are given it.
+
+    Raises:
+        AssertionError: it breaks the data contract.
+    """
+    batches = Batches(examples, torch.device("cpu"))
+    try:
+        batches.meet(Contract.of(task.shape, task))
+    except DataError as error:
+        raise AssertionError(str(error)) from None
+    return batches
 
 
 def skip_unless_known(task: Task) -> None:

@@ -44,6 +44,7 @@ struct Data {
   const float* values;
   long width;
   const int64_t* lengths;  // or null
+  const double* weights;   // of a sample in a mean over batches, or null where all weigh one
 };
 
 // One member of a population: everything that differs between two runs of a program.
@@ -323,16 +324,21 @@ void* rnn_program_new(const ProgramSpec* spec) try {
 
 void rnn_program_free(void* program) { delete static_cast<Program*>(program); }
 
-// Consecutive batches of `order`; sums over the samples of loss and score, over the batches of the
-// gradient's norm.
+// Consecutive batches of `order`; sums over the samples, as they weigh, of loss and score, over the
+// batches of the gradient's norm.
 void rnn_program_run(void* handle, const Data* data, const int64_t* order, long samples, long batch,
                      Member* member, long train, Result* sum) {
   Program& program = *static_cast<Program*>(handle);
   for (long first = 0; first < samples; first += batch) {
     const long size = std::min(batch, samples - first);
     const Result r = program.run(*data, order + first, size, *member, train != 0);
-    sum->loss += r.loss * size;
-    sum->score += r.score * size;
+    double weight = size;
+    if (data->weights) {
+      weight = 0;
+      for (long i = 0; i < size; i++) weight += data->weights[order[first + i]];
+    }
+    sum->loss += r.loss * weight;
+    sum->score += r.score * weight;
     sum->norm += r.norm;
   }
 }
