@@ -7,6 +7,7 @@
     ├── DivergedError         4   one training run diverged (seen inside a trial)
     ├── BudgetError           5   no width meets the parameter budget
     ├── PluginError           6   a plugin is missing, broken, or clashes with another
+    │   └── BrokenPluginError 6   code of a plugin raised what it should not have
     ├── DataError             7   data is missing, unreadable or corrupt
     │   └── MissingDataError  7   a data set is nowhere to be had
     ├── TrackingError         8   the MLflow server does not answer or refuses
@@ -113,6 +114,10 @@ class PluginError(RnnsearchError):
     """A plugin is missing, broken, or clashes with another."""
 
     exit_code = 6
+
+
+class BrokenPluginError(PluginError):
+    """Code of a plugin does not import, or raised what it should not have."""
 
 
 class DataError(RnnsearchError):

@@ -53,7 +53,7 @@ def list_architectures(markdown: bool, as_json: bool) -> None:
     from rnnsearch.registry import load_registry
 
     registry = load_registry()
-    described = describe_each(_describe, registry.architectures)
+    described = describe_each(_describe, "architecture", registry.architectures)
     if as_json:
         print_json(described)
         return
