@@ -218,7 +218,7 @@ def _output_caught(printed: list[str]) -> Iterator[None]:
         for descriptor in saved:
             os.dup2(file.fileno(), descriptor)
         try:
-            with redirect_stdout(streams[0]), redirect_stderr(streams[1]):  # type: ignore[type-var]
+            with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
                 yield
         finally:
             for stream in streams:

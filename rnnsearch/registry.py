@@ -397,7 +397,7 @@ def _readable_entry_points() -> list[EntryPoint]:
         try:
             name = distribution.metadata["Name"]
             points = distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP)
-        except Exception:  # noqa: S112
+        except Exception:
             continue
         found.setdefault(name, list(points))
     return [point for points in found.values() for point in points]

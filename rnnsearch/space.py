@@ -6,17 +6,19 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnsearch.budget import Budget, BudgetSolution, count, solve
-from rnnsearch.config import ArchitectureConfig, HeadConfig, StudyConfig
+from rnnsearch.config import ArchitectureConfig, HeadConfig, ModelSettings, StudyConfig
 from rnnsearch.errors import BudgetError, CapabilityError, did_you_mean
 from rnnsearch.model import (
     Architecture,
     ModelSpec,
     default_head_hidden_size,
     head_features,
+    idle_wrapper,
     layer_inputs,
     refusal,
 )
@@ -38,6 +40,7 @@ from rnnsearch.task import Task
 from rnnsearch.trial import Phase, TrainingConfig, TrialSpec
 
 _SURROUNDINGS = ("num_layers", "bidirectional", "learned_initial_state")
+_STACKED: Mapping[str, Value] = {"num_layers": 2, "bidirectional": False}
 _TRAINING = ("batch_size", "learning_rate", "optimizer", "weight_decay", "gradient_clip")
 _OPTION = "options."
 _SAMPLES = 33  # points of a range at which the budget is tried
@@ -214,10 +217,34 @@ def build_spaces(
         CapabilityError: an architecture cannot take the task.
         BudgetError: no width meets the budget.
     """
-    return [
-        _build_space(config, entry, ("architectures", i), file, registry, task)
-        for i, entry in enumerate(config.architectures)
-    ]
+    return [build_space(config, i, file, registry, task) for i in range(len(config.architectures))]
+
+
+def build_space(
+    config: StudyConfig, row: int, file: StudyFile, registry: Registry, task: Task
+) -> SearchSpace:
+    """Build the space of one row of a study, by its index; raises as `build_spaces` does."""
+    entry = config.architectures[row]
+    with blaming_row(config, row, file, registry):
+        return _build_space(config, entry, ("architectures", row), file, registry, task)
+
+
+@contextmanager
+def blaming_row(
+    config: StudyConfig, row: int, file: StudyFile, registry: Registry
+) -> Iterator[None]:
+    """Turn an exception in a plugin's code into an error that names the row and the plugin.
+
+    Raises:
+        BrokenPluginError: in place of any other exception than an intended one.
+    """
+    entry = config.architectures[row]
+    label = entry.label or entry.name
+    with (
+        file.pointing_at(("architectures", row)),
+        registry.blaming("architecture", entry.name, f"planning row `{label}`"),
+    ):
+        yield
 
 
 def _build_space(
@@ -228,8 +255,7 @@ def _build_space(
     registry: Registry,
     task: Task,
 ) -> SearchSpace:
-    with file.pointing_at(key):
-        architecture = registry.architecture(entry.name)
+    architecture = registry.architecture(entry.name)
     bidirectional = (
         entry.bidirectional if entry.bidirectional is not None else (config.model.bidirectional)
     )
@@ -274,13 +300,31 @@ def _build_space(
             if getattr(entry, name) is not None:
                 problem = f"architecture `{entry.name}` is no step cell: `{name}` does not apply"
                 raise file.error((*key, name), problem)
+        for name in (*_SURROUNDINGS, "wrappers"):
+            if getattr(config.model, name) != ModelSettings.model_fields[name].default:
+                problem = (
+                    f"`{entry.name}` ({dotted(key)}) is no step cell, so `{name}` would have no "
+                    f"effect on it. Give `{name}` to each step cell in `architectures` instead"
+                )
+                raise file.error(("model", name), problem)
     else:
         for name in _SURROUNDINGS:
             own = getattr(entry, name)
             settings[name] = getattr(config.model, name) if own is None else own
-    for name in _TRAINING:
+    solved = architecture.capabilities.trained_by[0] == "closed_form"
+    for name in (*_TRAINING, "epochs"):
         own = getattr(entry.training, name)
-        settings[name] = getattr(config.training, name) if own is None else own
+        if solved and own is not None:
+            problem = (
+                f"architecture `{entry.name}` is solved in closed form, so `{name}` would have no "
+                "effect; remove it"
+            )
+            raise file.error((*key, "training", name), problem)
+        if name != "epochs":
+            settings[name] = getattr(config.training, name) if own is None else own
+            if solved and isinstance(settings[name], Parameter):
+                # Nothing to search: every value gives the same model.
+                settings[name] = _middle(settings[name])
     space = SearchSpace(
         label=entry.label or entry.name,
         name=entry.name,
@@ -296,6 +340,7 @@ def _build_space(
         matched=entry.matched,
         epochs=entry.training.epochs or config.training.epochs,
     )
+    _check_width(space, key, file)
     if space.free and config.search.trials == 0:
         name = next(iter(space.free))
         problem = (
@@ -324,6 +369,29 @@ def _build_space(
                 nearest=error.nearest,
             ) from None
     return space
+
+
+def _check_width(space: SearchSpace, key: KeyPath, file: StudyFile) -> None:
+    """Refuse a fixed width of which the architecture has no multiple."""
+    if space.hidden_size is None:
+        return
+    for values in space.structures():
+        settings = {**space.fixed, **values}
+        structure = {n: settings[_OPTION + n] for n in space.architecture.structure}
+        multiple = space.architecture.width_multiple(**structure)
+        if space.hidden_size % multiple:
+            below = space.hidden_size // multiple * multiple
+            near = " or ".join(str(w) for w in (below, below + multiple) if w)
+            at = _shown(structure)
+            problem = (
+                f"the widths of `{space.name}`{f' with {at}' if at else ''} are multiples of "
+                f"{multiple}: expected {near}, found {space.hidden_size}"
+            )
+            raise file.error((*key, "hidden_size"), problem)
+
+
+def _shown(values: Mapping[str, Value]) -> str:
+    return ", ".join(f"{name.removeprefix(_OPTION)}={value}" for name, value in values.items())
 
 
 def _reads_backwards(
@@ -368,12 +436,49 @@ def _check_fits(
         for features in layer_inputs(space.architecture, spec)[1:-1]:
             if reason := space.architecture.refusal(features, **structure):
                 problem = f"architecture `{space.name}` cannot be stacked so: {reason}"
+        if idle := idle_wrapper(space.architecture, spec):
+            _refuse_idle(space, idle, values, key, file)
         features = head_features(space.architecture, spec)
         if reason := registry.head(spec.head).refusal(features, spec.shape.output_size):
             problem = f"head `{spec.head}` cannot stand on `{space.name}`: {reason}"
     if problem:
         where = file.error(key, problem)
         raise CapabilityError(problem, path=file.path, line=where.line, key=where.key)
+
+
+def _refuse_idle(
+    space: SearchSpace,
+    idle: tuple[int, str],
+    values: Mapping[str, Value],
+    key: KeyPath,
+    file: StudyFile,
+) -> None:
+    """Refuse a wrapper that changes nothing in any layer.
+
+    Raises:
+        StudyFileError: at the wrapper.
+    """
+    i, reason = idle
+    settings = {**space.fixed, **values}
+    at = _shown({name: settings[name] for name in _SURROUNDINGS[:2]})
+    where: KeyPath = (*key, "wrappers", i)
+    if (*key, "wrappers") not in file.lines:
+        where = ("model", "wrappers", i)
+    remedy = ""
+    for change in ({"num_layers": 2}, {"bidirectional": False}, _STACKED):
+        try:
+            spec = space.solve({**settings, **change}).spec
+        except BudgetError:
+            continue
+        if not idle_wrapper(space.architecture, spec):  # type: ignore[arg-type]
+            asked = ", ".join(f"`{n}: {str(v).lower()}`" for n, v in change.items())
+            remedy = f"With {asked} it would change something; or r"
+            break
+    problem = (
+        f"wrapper `{space.wrappers[i][0]}` would change nothing around `{space.label}` with {at}: "
+        f"{reason}. {remedy or 'R'}emove the wrapper"
+    )
+    raise file.error(where, problem)
 
 
 def _checked_wrappers(
