@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -432,9 +433,18 @@ def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexit
     return Complexity(trainable, trainable - redundant, frozen, state_size, flops)
 
 
-def explain_failure(architecture: Architecture, spec: ModelSpec) -> str:
-    """What to do about a model that cannot be built, or whose steps fail, if that can be told."""
+@contextmanager
+def advising(architecture: Architecture, spec: ModelSpec) -> Iterator[None]:
+    """Note on an exception what to do about a model that cannot be built or run, if that shows."""
+    try:
+        yield
+    except Exception as error:
+        if advice := _advice(architecture, spec):
+            error.add_note(advice)
+        raise
 
+
+def _advice(architecture: Architecture, spec: ModelSpec) -> str:
     def works(width: int, batch_size: int = 0) -> bool:
         at_width = replace(spec, hidden_size=width, last_hidden_size=0)
         try:

@@ -180,8 +180,9 @@ class Registry:
         """An exception on one line, with the plugin whose code raised it."""
         said = " ".join(str(error).split())
         said = on_one_line(f"{type(error).__name__}{': ' if said else ''}{said}")
-        plugin = self.culprit(error)
-        return f"{said} (raised by plugin {plugin})" if plugin else said
+        if plugin := self.culprit(error):
+            said += f" (raised by plugin {plugin})"
+        return ". ".join((said, *getattr(error, "__notes__", ())))
 
     @contextmanager
     def blaming(self, kind: str, name: str, doing: str = "") -> Iterator[None]:
