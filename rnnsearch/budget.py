@@ -203,19 +203,16 @@ def _largest(size: Callable[[int], int], limit: int, start: int) -> int:
 
 def _refused(name: str, budget: Budget, plain: list[BudgetSolution]) -> BudgetError:
     fits = ", ".join(f"{s.parameters} (hidden_size {s.spec.hidden_size})" for s in plain)
-    smallest = plain[0].spec.hidden_size == 1 and plain[0].residual > 0
+    smallest = len(plain) == 1  # one unit is too much already
     nearest = tuple(s.parameters for s in plain)
     needed = min(abs(s.residual) for s in plain)
-    advice = (
-        f"Raise `budget.parameters` to at least {nearest[0]}"
-        if smallest
-        else f"What would fit: a budget of {' or '.join(map(str, nearest))}, "
-        f"or a tolerance of {100 * needed + 0.05:.1f}%"
-    )
+    advice = f"a budget of {' or '.join(map(str, nearest))}"
+    if not smallest:
+        advice += f", or a tolerance of {percent_of(needed)}"
     msg = (
         f"architecture `{name}` cannot meet {budget.parameters} parameters within "
-        f"{100 * budget.tolerance:g}%: the nearest models have {fits}. "
-        f"{advice}, or remove `{name}` from `architectures`."
+        f"{100 * budget.tolerance:g}%: the {'smallest' if smallest else 'nearest'} "
+        f"model{'s have' if len(plain) > 1 else ' has'} {fits}"
     )
     return BudgetError(
         msg,
@@ -223,4 +220,10 @@ def _refused(name: str, budget: Budget, plain: list[BudgetSolution]) -> BudgetEr
         budget=budget.parameters,
         tolerance=budget.tolerance,
         nearest=nearest,
+        advice=advice,
     )
+
+
+def percent_of(fraction: float) -> str:
+    """A tolerance that is no smaller than a fraction, such as `5.9%`."""
+    return f"{100 * fraction + 0.05:.1f}%"

@@ -82,6 +82,8 @@ class BudgetError(RnnsearchError):
         budget: parameters asked for.
         tolerance: largest relative residual allowed.
         nearest: parameter counts just below and just above the budget.
+        problem: what cannot be.
+        advice: what would fit, or an empty string.
     """
 
     exit_code = 5
@@ -94,10 +96,12 @@ class BudgetError(RnnsearchError):
         budget: int,
         tolerance: float,
         nearest: tuple[int, ...],
+        advice: str = "",
     ) -> None:
         self.architecture, self.budget = architecture, budget
-        self.tolerance, self.nearest, self.problem = tolerance, nearest, problem
-        super().__init__(problem)
+        self.tolerance, self.nearest = tolerance, nearest
+        self.problem, self.advice = problem, advice
+        super().__init__(f"{problem}. What would fit: {advice}" if advice else problem)
 
     def __reduce__(self) -> tuple[object, ...]:
         rebuild = partial(
@@ -106,6 +110,7 @@ class BudgetError(RnnsearchError):
             budget=self.budget,
             tolerance=self.tolerance,
             nearest=self.nearest,
+            advice=self.advice,
         )
         return rebuild, (self.problem,)
 

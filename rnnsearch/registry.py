@@ -201,10 +201,12 @@ class Registry:
         except RnnsearchError:
             raise
         except Exception as error:
+            what = f"{kind} `{name}` failed{' while ' if doing else ''}{doing}"
             said = self.explain(error)
             if not self.culprit(error):
-                said += f" ({kind} `{name}` is brought by plugin {self.plugin_of(kind, name)})"
-            what = f"{kind} `{name}` failed{' while ' if doing else ''}{doing}"
+                what = f"{doing} failed" if doing else what
+                if name in self._names[kind]:
+                    said += f" ({kind} `{name}` is brought by plugin {self.plugin_of(kind, name)})"
             raise BrokenPluginError(f"{what}: {said}") from error
 
     def _problem(self, plugin: Plugin) -> str:

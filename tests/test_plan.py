@@ -137,7 +137,9 @@ def test_a_row_whose_plugin_fails_stops_alone_and_names_row_and_plugin(
         f"LookupError: no {place} of mine (raised by plugin `acme-nets` 2.0 (entry point "
         "`nets`))"
     )
-    assert isinstance(failed.error.__cause__, LookupError), "for --debug"
+    pointed = failed.error.__cause__
+    assert pointed is not None
+    assert isinstance(pointed.__cause__, LookupError), "for --debug"
     assert plan.to_dict()["failed"] == [{"label": "theirs", "reason": str(failed.error)}]
     assert plan.confirmations == 2, "of the row that runs"
 

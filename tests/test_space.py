@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -210,7 +212,7 @@ def test_a_budget_that_cannot_be_met_is_refused_with_its_line_and_what_would_fit
     assert _refused(_text("gru", "lstm", budget=160), BudgetError) == (
         "my.yaml:6: architectures[1]: architecture `lstm` cannot meet 160 parameters within 2%: "
         "the nearest models have 126 (hidden_size 2), 196 (hidden_size 3). What would fit: a "
-        "budget of 126 or 196, or a tolerance of 21.3%, or remove `lstm` from `architectures`."
+        "budget of 126 or 196, or a tolerance of 21.3%, or remove `lstm` from `architectures`"
     )
 
 
@@ -222,15 +224,79 @@ def test_what_is_said_to_fit_does_fit() -> None:
 
 
 def test_a_budget_that_is_too_small_for_one_unit_is_refused_with_the_least() -> None:
-    assert "Raise `budget.parameters` to at least 64, or" in _refused(
-        _text("lstm", budget=9), BudgetError
-    )
+    assert _refused(_text("lstm", budget=9), BudgetError).endswith(
+        "the smallest model has 64 (hidden_size 1). What would fit: a budget of 64"
+    ), "and nothing of removing the only row"
+    _spaces(_text("lstm", budget=64))
 
 
 def test_a_budget_that_one_structure_cannot_meet_is_refused_with_that_structure() -> None:
     text = _text("gru", budget=102, model="{num_layers: [1, 2]}")
-    assert _refused(text, BudgetError).endswith(" (with num_layers=2)")
+    message = _refused(text, BudgetError)
+    assert "(hidden_size 2) with num_layers=2. What would fit: `num_layers: 1` for this row" in (
+        message
+    )
     _spaces(_text("gru", budget=102))
+
+
+class BackboneCell(ProbeCell):
+    """A cell whose backbone takes many parameters before there is one unit."""
+
+    structure = {
+        "units": IntRange(4, 64, default=16),
+        "layers": IntRange(1, 3, default=1),
+        "mode": Choice(("plain", "gated", "wide"), default="plain"),
+        "scale": FloatRange(0.5, 2.0, default=1.0),
+    }
+    hyperparameters = {}
+
+    @classmethod
+    def parameter_count(  # type: ignore[override]
+        cls,
+        input_size: int,
+        hidden_size: int,
+        units: int = 16,
+        layers: int = 1,
+        mode: str = "plain",
+        scale: float = 1.0,
+    ) -> int:
+        within = (input_size + hidden_size + 1) * units + (layers - 1) * (units + 1) * units
+        gates = {"plain": 1, "gated": 2, "wide": 40}[mode]
+        return within + gates * (units + 1) * hidden_size + int(scale * 40) * hidden_size
+
+
+@pytest.mark.parametrize(
+    ("budget", "settings"),
+    [
+        ("700, tolerance: 3%", "{}"),
+        ("700, tolerance: 3%", "{mode: gated}"),
+        ("900, tolerance: 2%", "{scale: 1.0, layers: [1, 3]}"),
+        ("1200, tolerance: 1%", "{units: {low: 16, high: 64, log: true}}"),
+    ],
+)
+def test_every_remedy_for_a_budget_of_many_structures_works(
+    budget: str, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ProbeCell", BackboneCell)
+    row = f"{{name: probe, options: {settings}}}"
+    message = _refused(_text(row, "elman", budget=budget), BudgetError)
+    _, _, advice = message.partition("What would fit: ")
+    offered = re.fullmatch(
+        r"`options: (?P<options>\{.*\})` for this row(, or a budget of (?P<budget>\d+))?"
+        r"(, or a tolerance of (?P<tolerance>[\d.]+%))?, or remove `probe` from `architectures`",
+        advice,
+    )
+    assert offered is not None, advice
+    narrowed = {**yaml.safe_load(settings), **yaml.safe_load(offered["options"])}
+    (space, _) = _spaces(
+        _text(json.dumps({"name": "probe", "options": narrowed}), "elman", budget=budget)
+    )
+    assert set(space.changing), "it leaves something to search"
+    if offered["budget"]:
+        tolerance = budget.partition(", ")[2]
+        _spaces(_text(row, budget=f"{offered['budget']}, {tolerance}"))
+    if offered["tolerance"]:
+        _spaces(_text(row, budget=f"{budget.partition(',')[0]}, tolerance: {offered['tolerance']}"))
 
 
 # A width that the study fixes
@@ -246,8 +312,8 @@ def test_a_fixed_width_within_the_tolerance_is_kept() -> None:
 def test_a_fixed_width_outside_the_tolerance_is_refused_with_the_choices_there_are() -> None:
     assert _refused(_text("{name: lstm, hidden_size: 10}"), BudgetError) == (
         "my.yaml:5: architectures[0]: architecture `lstm` has 910 parameters at hidden_size 10, "
-        "-71.6% off the budget of 3200 (tolerance 2%). Remove `hidden_size` to have it solved, set "
-        "`matched: false` to show it unmatched, or widen `budget.tolerance`"
+        "-71.6% off the budget of 3200 (tolerance 2%). What would fit: no `hidden_size`, so that "
+        "it is solved, `matched: false` to show it unmatched, or a tolerance of 71.6%"
     )
 
 
