@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from contextlib import ExitStack, redirect_stdout
 
-from rnnsearch.errors import RnnsearchError
+from rnnsearch.errors import PluginError, RnnsearchError
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
     import click
 
-    from rnnsearch.cli import rnnsearch
+    from rnnsearch.cli import output, rnnsearch
 
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    if debug:
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("rnnsearch").setLevel(logging.DEBUG)
     try:
-        code = rnnsearch.main(arguments, prog_name="rnnsearch", standalone_mode=False)
+        with ExitStack() as stack:
+            if "--json" in arguments:
+                # Whatever prints, our own code or a plugin's: what is not JSON is not the result.
+                stack.callback(output.results.reset, output.results.set(sys.stdout))
+                stack.enter_context(redirect_stdout(sys.stderr))
+            code = rnnsearch.main(arguments, prog_name="rnnsearch", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
@@ -35,12 +45,21 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        name = type(error).__name__
-        print(
-            f"error: unexpected {name}: {error}\nRun it with --debug for details.", file=sys.stderr
-        )
-        code = 1
+        plugin_error = _of_a_plugin(error)
+        said = plugin_error or f"unexpected {type(error).__name__}: {error}"
+        print(f"error: {said}\nRun it with --debug for details.", file=sys.stderr)
+        code = plugin_error.exit_code if plugin_error else 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _of_a_plugin(error: Exception) -> PluginError | None:
+    """What to say of an exception that the code of a plugin raised; None for our own faults."""
+    from rnnsearch.registry import load_registry
+
+    if not load_registry.cache_info().currsize:
+        return None  # no plugin was loaded
+    registry = load_registry()
+    return PluginError(registry.explain(error)) if registry.culprit(error) else None
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from rnnsearch.model import (
     ModelSpec,
     count_parameters,
     default_head_hidden_size,
+    idle_wrapper,
+    width_multiple,
 )
 from rnnsearch.registry import load_registry
 from rnnsearch.sequence_model import SequenceModel
@@ -67,7 +69,9 @@ def solve(
 
     Where whole widths are too coarse for the tolerance, a second size closes the gap: the width of
     the last layer (several layers), the hidden width of the head, or the size that a
-    `SequenceModel` names. A linear head grows a hidden layer for this if `may_add_head`.
+    `SequenceModel` names. A linear head grows a hidden layer for this if `may_add_head`. Widths are
+    multiples of what the architecture declares, and no last layer gets a width at which a wrapper
+    would change nothing.
 
     Nothing is built: counts are formulas, and the search bisects.
 
@@ -96,24 +100,35 @@ def solve(
         residual = parameters / budget.parameters - 1
         return BudgetSolution(candidate, parameters, residual, closed_by)
 
-    below = _largest(lambda width: size(at_width(width)), budget.parameters, 1)
-    candidates = [w for w in (below, below + 1) if w >= 1]
-    plain = [solution(at_width(width), "") for width in candidates]
+    multiple = width_multiple(architecture, spec)
+    below = _largest(lambda units: size(at_width(multiple * units)), budget.parameters, 1)
+    candidates = [units for units in (below, below + 1) if units >= 1]
+    plain = [solution(at_width(multiple * units), "") for units in candidates]
     best = min(plain, key=lambda s: abs(s.residual))
     if abs(best.residual) <= budget.tolerance:
         return best
-    for knob, smallest, apply in _knobs(architecture, spec, at_width, may_add_head):
+    for knob, smallest, apply in _knobs(architecture, spec, at_width, may_add_head, multiple):
         # Nearest width first: what is closed by the second size should be as little as possible.
-        for width in range(below + 1, max(0, below // 2, below - _WIDTHS_TRIED), -1):
+        for units in range(below + 1, max(0, below // 2, below - _WIDTHS_TRIED), -1):
+            width = multiple * units
             start = smallest(width)
             largest = _largest(_count_at(size, apply, width), budget.parameters, start)
             for second in (largest, largest + 1):
                 if second < start:
                     continue
                 closed = solution(apply(width, second), knob)
-                if abs(closed.residual) <= budget.tolerance:
+                if abs(closed.residual) <= budget.tolerance and not (
+                    knob == "last_hidden_size" and _puts_to_sleep(architecture, closed.spec)
+                ):
                     return closed
     raise _refused(spec.architecture, budget, plain)
+
+
+def _puts_to_sleep(architecture: Architecture, spec: ModelSpec) -> bool:
+    """Whether a last layer of its own width leaves a wrapper nothing to do that it had to do."""
+    if issubclass(architecture, SequenceModel) or not idle_wrapper(architecture, spec):
+        return False
+    return not idle_wrapper(architecture, replace(spec, last_hidden_size=0))
 
 
 # Name of a second size, its smallest value at a width, and how to set it at a width.
@@ -125,6 +140,7 @@ def _knobs(
     spec: ModelSpec,
     at_width: Callable[[int], ModelSpec],
     may_add_head: bool,
+    multiple: int,
 ) -> list[_Knob]:
     """Second sizes, in order of preference."""
     if issubclass(architecture, SequenceModel):
@@ -135,7 +151,11 @@ def _knobs(
     knobs: list[_Knob] = []
     if spec.num_layers > 1 and not spec.last_hidden_size:
         knobs.append(
-            ("last_hidden_size", _half, lambda w, s: replace(at_width(w), last_hidden_size=s))
+            (
+                "last_hidden_size",
+                lambda w: _half(w // multiple),
+                lambda w, s: replace(at_width(w), last_hidden_size=multiple * s),
+            )
         )
     if spec.head_hidden_size == 0:
         asked = load_registry().head(spec.head)
@@ -183,19 +203,16 @@ def _largest(size: Callable[[int], int], limit: int, start: int) -> int:
 
 def _refused(name: str, budget: Budget, plain: list[BudgetSolution]) -> BudgetError:
     fits = ", ".join(f"{s.parameters} (hidden_size {s.spec.hidden_size})" for s in plain)
-    smallest = plain[0].spec.hidden_size == 1 and plain[0].residual > 0
+    smallest = len(plain) == 1  # one unit is too much already
     nearest = tuple(s.parameters for s in plain)
     needed = min(abs(s.residual) for s in plain)
-    advice = (
-        f"Raise `budget.parameters` to at least {nearest[0]}"
-        if smallest
-        else f"What would fit: a budget of {' or '.join(map(str, nearest))}, "
-        f"or a tolerance of {100 * needed + 0.05:.1f}%"
-    )
+    advice = f"a budget of {' or '.join(map(str, nearest))}"
+    if not smallest:
+        advice += f", or a tolerance of {percent_of(needed)}"
     msg = (
         f"architecture `{name}` cannot meet {budget.parameters} parameters within "
-        f"{100 * budget.tolerance:g}%: the nearest models have {fits}. "
-        f"{advice}, or remove `{name}` from `architectures`."
+        f"{100 * budget.tolerance:g}%: the {'smallest' if smallest else 'nearest'} "
+        f"model{'s have' if len(plain) > 1 else ' has'} {fits}"
     )
     return BudgetError(
         msg,
@@ -203,4 +220,10 @@ def _refused(name: str, budget: Budget, plain: list[BudgetSolution]) -> BudgetEr
         budget=budget.parameters,
         tolerance=budget.tolerance,
         nearest=nearest,
+        advice=advice,
     )
+
+
+def percent_of(fraction: float) -> str:
+    """A tolerance that is no smaller than a fraction, such as `5.9%`."""
+    return f"{100 * fraction + 0.05:.1f}%"

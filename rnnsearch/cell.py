@@ -101,6 +101,15 @@ class RecurrentCell(nn.Module, ABC):
         return hidden_size
 
     @classmethod
+    def width_multiple(cls, **structure: Value) -> int:
+        """What `hidden_size` has to be a multiple of, such as the number of heads that share it.
+
+        Nobody asks for any other width: neither the budget solver nor the conformance suite, and
+        a study that fixes one is refused.
+        """
+        return 1
+
+    @classmethod
     def refusal(cls, input_size: int, **structure: Value) -> str | None:
         """Say why this cell cannot take so many inputs, or return None."""
         return None

@@ -136,6 +136,7 @@ def compare(
     study: str,
     budget_tolerance: float = 0.02,
     phases: Mapping[str, Mapping[str, float]] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Rank the confirmed configurations of a study by their test metric.
 
@@ -152,6 +153,7 @@ def compare(
         study: name of the study.
         budget_tolerance: largest relative residual that meets the budget.
         phases: wall `seconds` and `workers` of the phases that have ended.
+        left_out: why rows of the study could not run, by label.
     """
     by_label: dict[str, list[TrialRecord]] = {}
     for record in records:
@@ -175,7 +177,8 @@ def compare(
         caveats=(),
         time=use_of_time(records, phases or {}),
     )
-    return replace(comparison, caveats=tuple(_caveats(comparison)))
+    missing = [f"Left out, as it cannot run: {why}" for why in (left_out or {}).values()]
+    return replace(comparison, caveats=(*missing, *_caveats(comparison)))
 
 
 def _caveats(comparison: Comparison) -> Iterator[str]:

@@ -8,6 +8,7 @@
     ├── DivergedError         4   one training run diverged (seen inside a trial)
     ├── BudgetError           5   no width meets the parameter budget
     ├── PluginError           6   a plugin is missing, broken, or clashes with another
+    │   └── BrokenPluginError 6   code of a plugin raised what it should not have
     ├── DataError             7   data is missing, unreadable or corrupt
     │   └── MissingDataError  7   a data set is nowhere to be had
     ├── TrackingError         8   the MLflow server does not answer or refuses
@@ -88,6 +89,8 @@ class BudgetError(RnnsearchError):
         budget: parameters asked for.
         tolerance: largest relative residual allowed.
         nearest: parameter counts just below and just above the budget.
+        problem: what cannot be.
+        advice: what would fit, or an empty string.
     """
 
     exit_code = 5
@@ -100,10 +103,12 @@ class BudgetError(RnnsearchError):
         budget: int,
         tolerance: float,
         nearest: tuple[int, ...],
+        advice: str = "",
     ) -> None:
         self.architecture, self.budget = architecture, budget
-        self.tolerance, self.nearest, self.problem = tolerance, nearest, problem
-        super().__init__(problem)
+        self.tolerance, self.nearest = tolerance, nearest
+        self.problem, self.advice = problem, advice
+        super().__init__(f"{problem}. What would fit: {advice}" if advice else problem)
 
     def __reduce__(self) -> tuple[object, ...]:
         rebuild = partial(
@@ -112,6 +117,7 @@ class BudgetError(RnnsearchError):
             budget=self.budget,
             tolerance=self.tolerance,
             nearest=self.nearest,
+            advice=self.advice,
         )
         return rebuild, (self.problem,)
 
@@ -120,6 +126,10 @@ class PluginError(RnnsearchError):
     """A plugin is missing, broken, or clashes with another."""
 
     exit_code = 6
+
+
+class BrokenPluginError(PluginError):
+    """Code of a plugin does not import, or raised what it should not have."""
 
 
 class DataError(RnnsearchError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -220,6 +221,30 @@ def default_head_hidden_size(head: str, width: int) -> int:
     return 0 if ratio is None else max(1, math.floor(ratio * width + 0.5))
 
 
+def width_multiple(architecture: Architecture, spec: ModelSpec) -> int:
+    """What the widths of a model have to be multiples of, for the architecture and its wrappers."""
+    structure, _ = split_options(architecture, spec.options)
+    wrapped = [wrapper.width_multiple(**options) for wrapper, options in _wrappers(spec)]
+    return math.lcm(architecture.width_multiple(**structure), *wrapped)
+
+
+def idle_wrapper(architecture: type[RecurrentCell], spec: ModelSpec) -> tuple[int, str] | None:
+    """A wrapper that changes nothing in any layer of a model, by its index, and why; or None."""
+    structure, _ = split_options(architecture, spec.options)
+    reasons: list[list[str | None]] = [[] for _ in spec.wrappers]
+    for layer, (features, width) in enumerate(
+        zip(layer_inputs(architecture, spec), spec.widths, strict=False)
+    ):
+        output = architecture.output_size(features, width, **structure)
+        for i, (wrapper, options) in enumerate(_wrappers(spec)):
+            reasons[i].append(wrapper.idle(features, output, layer=layer, **options))
+            output = wrapper.output_size(features, output, **options)
+    for i, why in enumerate(reasons):
+        if all(why):
+            return i, why[-1] or ""
+    return None
+
+
 def refusal(architecture: Architecture, shape: SequenceShape) -> str | None:
     """Say why an architecture cannot take a task's sequences, or return None."""
     if issubclass(architecture, SequenceModel):
@@ -406,3 +431,47 @@ def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexit
             model(inputs, None)
             flops = counter.get_total_flops() / steps
     return Complexity(trainable, trainable - redundant, frozen, state_size, flops)
+
+
+@contextmanager
+def advising(architecture: Architecture, spec: ModelSpec) -> Iterator[None]:
+    """Note on an exception what to do about a model that cannot be built or run, if that shows."""
+    try:
+        yield
+    except Exception as error:
+        if advice := _advice(architecture, spec):
+            error.add_note(advice)
+        raise
+
+
+def _advice(architecture: Architecture, spec: ModelSpec) -> str:
+    def works(width: int, batch_size: int = 0) -> bool:
+        at_width = replace(spec, hidden_size=width, last_hidden_size=0)
+        try:
+            with torch.device("meta"), torch.no_grad():
+                model = build_model(architecture, at_width)
+                for layer in [m for m in model.modules() if isinstance(m, Unrolled)]:
+                    features = layer.cell.input_size + layer.cell.noise_size
+                    if batch_size:
+                        state = layer.initial_state(batch_size)
+                        layer.cell(torch.empty(batch_size, features), state)
+        except Exception:
+            return False
+        return True
+
+    width = spec.hidden_size
+    if not works(width):
+        for multiple in (2, 3, 4, 5, 6, 8, 10, 12, 16, 32, 64):
+            below = width // multiple * multiple
+            near = [w for w in (below, below + multiple, below + 2 * multiple) if w][:2]
+            if width % multiple and all(map(works, near)):
+                return (
+                    f"It can be built at hidden_size {near[0]} and {near[1]}: a class whose widths "
+                    "come in multiples says so in `width_multiple`"
+                )
+    elif works(width, 2) and not works(width, 1):
+        return (
+            "Its step takes two samples and refuses one: the samples of a batch must not see each "
+            "other, as they do in batch normalization"
+        )
+    return ""

@@ -11,10 +11,10 @@ from rnnsearch.budget import BudgetSolution
 from rnnsearch.config import StudyConfig
 from rnnsearch.data_contract import find_and_check
 from rnnsearch.engine_choice import EngineChoice, choose_engine
-from rnnsearch.errors import StudyFileError
-from rnnsearch.model import Complexity, measure_complexity
+from rnnsearch.errors import BrokenPluginError, StudyFileError
+from rnnsearch.model import Complexity, advising, measure_complexity
 from rnnsearch.registry import Registry
-from rnnsearch.space import SearchSpace, build_spaces
+from rnnsearch.space import SearchSpace, blaming_row, build_space
 from rnnsearch.study_file import StudyFile
 from rnnsearch.task import DataSource, Task
 from rnnsearch.trial import Phase, TrialSpec
@@ -44,6 +44,19 @@ class PlannedRow:
 
 
 @dataclass(frozen=True)
+class FailedRow:
+    """A row that cannot run, because code of a plugin fails where it is planned.
+
+    Attributes:
+        label: name of the row.
+        error: why, with the plugin that is at fault.
+    """
+
+    label: str
+    error: BrokenPluginError
+
+
+@dataclass(frozen=True)
 class StudyPlan:
     """A study before it starts.
 
@@ -51,11 +64,12 @@ class StudyPlan:
         config: the study file's content.
         task: the task.
         source: where its data comes from.
-        rows: the architectures, sized.
+        rows: the architectures, sized; at least one.
         trials: trials of the search, all rows together.
         confirmations: training runs of the confirmation.
         workers: trials at a time that the estimate assumes.
         seconds: estimated wall time.
+        failed: rows that cannot run; a study goes on without them, and says so.
     """
 
     config: StudyConfig
@@ -66,6 +80,7 @@ class StudyPlan:
     confirmations: int
     workers: int
     seconds: float
+    failed: tuple[FailedRow, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan in plain values, for JSON."""
@@ -115,6 +130,7 @@ class StudyPlan:
                 }
                 for row in self.rows
             ],
+            "failed": [{"label": row.label, "reason": str(row.error)} for row in self.failed],
             "search_trials": self.trials,
             "confirmation_runs": self.confirmations,
             "workers": self.workers,
@@ -131,22 +147,46 @@ def make_task(config: StudyConfig, file: StudyFile, registry: Registry) -> Task:
     """
     with file.pointing_at(("task",)):
         task_class = registry.task(config.task.name)
-    try:
-        return task_class(**config.task.options)
-    except StudyFileError as error:
-        raise file.error(("task", "options", error.key), error.problem) from None
+        with registry.blaming("task", config.task.name):
+            try:
+                return task_class(**config.task.options)
+            except StudyFileError as error:
+                raise file.error(("task", "options", error.key), error.problem) from None
 
 
 def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> StudyPlan:
     """Resolve names, solve widths, check the data and time one update of each architecture.
 
+    A row for which code of a plugin fails is left out, as long as another one remains.
+
     Raises:
         RnnsearchError: whatever would stop the study, before it starts.
     """
     task = make_task(config, file, registry)
-    spaces = build_spaces(config, file, registry, task)
-    source = find_and_check(task, _named(config.task.name, registry))
-    rows = tuple(_plan_row(space, config, task, source.sizes["train"]) for space in spaces)
+    spaces: dict[int, SearchSpace] = {}
+    failed: dict[int, BrokenPluginError] = {}
+    for i in range(len(config.architectures)):
+        try:
+            spaces[i] = build_space(config, i, file, registry, task)
+        except BrokenPluginError as error:
+            failed[i] = error
+    name = config.task.name
+    with file.pointing_at(("task",)), registry.blaming("task", name, "finding data"):
+        source = find_and_check(task, _named(name, registry))
+    planned = list[PlannedRow]()
+    for i, space in spaces.items():
+        try:
+            typical = space.solve(space.default_values()).spec
+            with (
+                blaming_row(config, i, file, registry),
+                advising(space.architecture, typical),
+            ):
+                planned.append(_plan_row(space, config, task, source.sizes["train"]))
+        except BrokenPluginError as error:
+            failed[i] = error
+    if not planned:
+        raise failed[min(failed)]
+    rows = tuple(planned)
     resources = config.resources
     workers = resources.workers or max(1, math.floor(machine.cpus() / resources.cpus_per_trial))
     confirmations = config.confirmation.seeds * len(rows)
@@ -162,6 +202,11 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
         confirmations=confirmations,
         workers=workers,
         seconds=seconds / workers,
+        failed=tuple(
+            FailedRow(entry.label or entry.name, failed[i])
+            for i, entry in enumerate(config.architectures)
+            if i in failed
+        ),
     )
 
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from rnnsearch import hookspecs
-from rnnsearch.errors import PluginError, did_you_mean, on_one_line
+from rnnsearch.errors import (
+    BrokenPluginError,
+    PluginError,
+    RnnsearchError,
+    did_you_mean,
+    on_one_line,
+)
+from rnnsearch.plugin_loading import OFF, loading, turned_off
 
 if TYPE_CHECKING:
     from rnnsearch.analysis import Analysis
@@ -49,6 +57,7 @@ class Plugin:
         tasks: names of the tasks it adds.
         analyses: names of the analyses it adds.
         error: why it does not work, or an empty string.
+        output: what it printed while it was loaded; a plugin should print nothing.
     """
 
     name: str
@@ -60,6 +69,7 @@ class Plugin:
     tasks: tuple[str, ...] = ()
     analyses: tuple[str, ...] = ()
     error: str = ""
+    output: str = ""
 
     def brings(self) -> dict[str, tuple[str, ...]]:
         """Names of what it adds, by kind (`architecture`, `wrapper`, ...)."""
@@ -88,6 +98,7 @@ class Registry:
         default_factory=lambda: {kind: {} for kind in KINDS}
     )
     _classes: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _printed: dict[Plugin, str] = field(default_factory=dict)
 
     def names(self, kind: str) -> list[str]:
         """Names of all of a kind (one of `KINDS`), sorted."""
@@ -144,7 +155,59 @@ class Registry:
 
     def check(self) -> list[Plugin]:
         """Every plugin, with an error where anything that it brings cannot be used."""
-        return [replace(plugin, error=self._problem(plugin)) for plugin in self.plugins]
+        problems = [self._problem(plugin) for plugin in self.plugins]
+        return [
+            replace(plugin, error=problem, output=plugin.output + self._printed.get(plugin, ""))
+            for plugin, problem in zip(self.plugins, problems, strict=True)
+        ]
+
+    def culprit(self, error: BaseException) -> Plugin | None:
+        """The plugin in whose code an exception was raised, or that called what raised it."""
+        packages = {
+            registered.target.partition(":")[0].partition(".")[0]: registered.plugin
+            for known in self._names.values()
+            for several in known.values()
+            for registered in several
+        }
+        found, frame = None, error.__traceback__
+        while frame is not None:
+            module = str(frame.tb_frame.f_globals.get("__name__", ""))
+            found = packages.get(module.partition(".")[0], found)
+            frame = frame.tb_next
+        return found
+
+    def explain(self, error: BaseException) -> str:
+        """An exception on one line, with the plugin whose code raised it."""
+        said = " ".join(str(error).split())
+        said = on_one_line(f"{type(error).__name__}{': ' if said else ''}{said}")
+        if plugin := self.culprit(error):
+            said += f" (raised by plugin {plugin})"
+        return ". ".join((said, *getattr(error, "__notes__", ())))
+
+    @contextmanager
+    def blaming(self, kind: str, name: str, doing: str = "") -> Iterator[None]:
+        """Turn an exception in the code of a plugin into an error that names it.
+
+        Args:
+            kind: what is used, one of `KINDS`.
+            name: its name.
+            doing: what is being done, such as `loading the test split`.
+
+        Raises:
+            BrokenPluginError: in place of any other exception than an intended one.
+        """
+        try:
+            yield
+        except RnnsearchError:
+            raise
+        except Exception as error:
+            what = f"{kind} `{name}` failed{' while ' if doing else ''}{doing}"
+            said = self.explain(error)
+            if not self.culprit(error):
+                what = f"{doing} failed" if doing else what
+                if name in self._names[kind]:
+                    said += f" ({kind} `{name}` is brought by plugin {self.plugin_of(kind, name)})"
+            raise BrokenPluginError(f"{what}: {said}") from error
 
     def _problem(self, plugin: Plugin) -> str:
         if plugin.error:
@@ -169,21 +232,32 @@ class Registry:
         registered = known[name]
         if len(registered) > 1:
             both = " and ".join(f"{r.plugin} ({r.target})" for r in registered)
-            msg = f"{kind} `{name}` is registered by {both}. Uninstall one, or rename it there."
+            msg = (
+                f"{kind} `{name}` is registered by {both}. Uninstall one, rename it there, or turn "
+                f"one off: {OFF}={registered[-1].plugin.name}"
+            )
             raise PluginError(msg)
         return registered[0]
 
     def _import(self, kind: str, name: str, bases: tuple[type, ...]) -> Any:
         registered = self._lookup(kind, name)
         module, _, attribute = registered.target.partition(":")
+        plugin = registered.plugin
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            with loading(str(plugin), plugin.name) as printed:
+                imported = importlib.import_module(module)
+                if not hasattr(imported, attribute):
+                    near = did_you_mean(attribute, vars(imported)).replace(" Did", "; did")
+                    raise PluginError(f"module `{module}` has no class `{attribute}`{near}")
+                found = getattr(imported, attribute)
         except Exception as error:
             msg = (
-                f"{kind} `{name}` of plugin {registered.plugin} failed to load from "
-                f"`{registered.target}`: {error}. Install what it needs, or uninstall the plugin."
+                f"{kind} `{name}` of plugin {plugin} failed to load from "
+                f"`{registered.target}`: {_problem_of(error)}. {_remedy(error)}"
             )
-            raise PluginError(msg) from error
+            raise BrokenPluginError(on_one_line(msg)) from error
+        finally:
+            self._printed[plugin] = self._printed.get(plugin, "") + "".join(printed)
         if not (isinstance(found, type) and issubclass(found, bases)):
             expected = " or a ".join(base.__name__ for base in bases)
             msg = (
@@ -192,6 +266,23 @@ class Registry:
             )
             raise PluginError(msg)
         return found
+
+
+def _problem_of(error: Exception) -> str:
+    """An error of an import, with the line of a file that does not parse."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    return str(error) if isinstance(error, ImportError | PluginError) else _named(error)
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "Install what it needs, or uninstall the plugin."
+    return "Mend it, or uninstall the plugin."
 
 
 def _bases(kind: str) -> tuple[type, ...]:
@@ -227,34 +318,48 @@ def build_registry(points: list[EntryPoint]) -> Registry:
     manager.add_hookspecs(hookspecs)
     registry = Registry()
     seen: set[str] = set()
+    off = turned_off()
     for point in points:
         # One module reached through two distributions (a plugin of ours also installed on its
         # own) is one plugin.
         if point.value in seen:
             continue
         seen.add(point.value)
-        distribution = point.dist.name if point.dist else "unknown"
-        version = point.dist.version if point.dist else "unknown"
-        known_as = f"{distribution}:{point.name}"
+        plugin = Plugin(point.name, *_distribution_of(point))
+        if off & {plugin.name, plugin.distribution}:
+            registry.plugins.append(replace(plugin, error=f"turned off by {OFF}"))
+            continue
+        known_as, module = f"{plugin.distribution}:{point.name}", None
         try:
-            module = point.load()
-            manager.register(module, name=known_as)
-            manager.check_pending()
-            names = {hook: _call(manager, hook, module) for hook in _HOOKS}
+            with loading(str(plugin), point.name) as printed:
+                module = point.load()
+                manager.register(module, name=known_as)
+                manager.check_pending()
+                names = {hook: _call(manager, hook, module) for hook in _HOOKS}
         except Exception as error:
             if manager.has_plugin(known_as):
                 # Or the hook that it misspells would be held against every plugin after it.
                 manager.unregister(name=known_as)
-            reason = f"{type(error).__name__}: {error}"
-            registry.plugins.append(Plugin(point.name, distribution, version, error=reason))
+            own = isinstance(error, PluginError | SyntaxError)
+            reason = on_one_line(_problem_of(error) if own else _named(error))
+            plugin = replace(plugin, error=reason, output="".join(printed))
+            registry.plugins.append(plugin)
             continue
         brought: dict[str, Any] = {kinds: tuple(names[hook]) for hook, (_, kinds) in _HOOKS.items()}
-        plugin = replace(Plugin(point.name, distribution, version), **brought)
+        plugin = replace(plugin, **brought, output="".join(printed))
         registry.plugins.append(plugin)
         for hook, (kind, _) in _HOOKS.items():
             for name, target in names[hook].items():
                 registry._names[kind].setdefault(name, []).append(_Registered(target, plugin))
     return registry
+
+
+def _distribution_of(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the distribution of an entry point, whose metadata may be damaged."""
+    try:
+        return str(point.dist.name or "unknown"), str(point.dist.version or "unknown")  # type: ignore[union-attr]
+    except Exception:
+        return "unknown", "unknown"
 
 
 def _call(manager: pluggy.PluginManager, hook: str, module: object) -> Mapping[str, str]:
@@ -264,6 +369,7 @@ def _call(manager: pluggy.PluginManager, hook: str, module: object) -> Mapping[s
             if not isinstance(names, Mapping):
                 msg = f"hook `{hook}` gives {names!r}; expected a mapping of names to classes"
                 raise PluginError(msg)
+            names = {name: names[name] for name in names}
             for name, target in names.items():
                 if not (isinstance(name, str) and _REGISTERED_NAME.fullmatch(name)):
                     msg = (
@@ -274,12 +380,27 @@ def _call(manager: pluggy.PluginManager, hook: str, module: object) -> Mapping[s
                 if not (isinstance(target, str) and target.count(":") == 1):
                     msg = f"hook `{hook}` maps `{name}` to {target!r}; expected `module:Class`"
                     raise PluginError(msg)
-            return dict(names)
+            return names
     return {}
 
 
 @cache
 def load_registry() -> Registry:
     """The registry of all installed plugins, built once per process."""
-    points = entry_points(group=hookspecs.ENTRY_POINT_GROUP)
+    try:
+        points = list(entry_points(group=hookspecs.ENTRY_POINT_GROUP))
+    except Exception:  # the metadata of one distribution cannot be read: take those of the others
+        points = _readable_entry_points()
     return build_registry(sorted(points, key=lambda p: (p.name, p.value)))
+
+
+def _readable_entry_points() -> list[EntryPoint]:
+    found: dict[str, list[EntryPoint]] = {}
+    for distribution in distributions():
+        try:
+            name = distribution.metadata["Name"]
+            points = distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP)
+        except Exception:
+            continue
+        found.setdefault(name, list(points))
+    return [point for points in found.values() for point in points]

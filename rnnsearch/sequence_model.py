@@ -107,6 +107,14 @@ class SequenceModel(nn.Module, ABC):
         self.hidden_size = hidden_size
 
     @classmethod
+    def width_multiple(cls, **structure: Value) -> int:
+        """What `hidden_size` has to be a multiple of, such as the number of heads that share it.
+
+        Nobody asks for any other width; see `RecurrentCell.width_multiple`.
+        """
+        return 1
+
+    @classmethod
     def refusal(cls, shape: SequenceShape) -> str | None:
         """Say why this model cannot take such sequences, or return None."""
         return None

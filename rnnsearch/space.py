@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rnnsearch.budget import Budget, BudgetSolution, count, solve
-from rnnsearch.config import ArchitectureConfig, HeadConfig, StudyConfig
+from rnnsearch.budget import Budget, BudgetSolution, count, percent_of, solve
+from rnnsearch.config import ArchitectureConfig, HeadConfig, ModelSettings, StudyConfig
 from rnnsearch.errors import BudgetError, CapabilityError, did_you_mean
 from rnnsearch.model import (
     Architecture,
     ModelSpec,
     default_head_hidden_size,
     head_features,
+    idle_wrapper,
     layer_inputs,
     refusal,
 )
@@ -38,9 +40,12 @@ from rnnsearch.task import Task
 from rnnsearch.trial import Phase, TrainingConfig, TrialSpec
 
 _SURROUNDINGS = ("num_layers", "bidirectional", "learned_initial_state")
+_STACKED: Mapping[str, Value] = {"num_layers": 2, "bidirectional": False}
 _TRAINING = ("batch_size", "learning_rate", "optimizer", "weight_decay", "gradient_clip")
 _OPTION = "options."
 _SAMPLES = 33  # points of a range at which the budget is tried
+# What is tried to find a remedy for a budget that is not met.
+_FEW, _MOST_TRIED, _LARGEST_TOLERANCE = 9, 150, 0.5
 
 
 @dataclass(frozen=True)
@@ -120,19 +125,21 @@ class SearchSpace:
         parameters = count(self.architecture, spec, self.budget.counting)
         residual = parameters / self.budget.parameters - 1
         if self.matched and abs(residual) > self.budget.tolerance:
-            msg = (
+            advice = "`matched: false` to show it unmatched"
+            if abs(residual) < 1:
+                advice += f", or a tolerance of {percent_of(abs(residual))}"
+            with suppress(BudgetError):
+                replace(self, hidden_size=None).solve(values)
+                advice = f"no `hidden_size`, so that it is solved, {advice}"
+            raise BudgetError(
                 f"architecture `{self.name}` has {parameters} parameters at hidden_size "
                 f"{self.hidden_size}, {100 * residual:+.1f}% off the budget of "
-                f"{self.budget.parameters} (tolerance {100 * self.budget.tolerance:g}%). Remove "
-                f"`hidden_size` to have it solved, set `matched: false` to show it unmatched, or "
-                f"widen `budget.tolerance`"
-            )
-            raise BudgetError(
-                msg,
+                f"{self.budget.parameters} (tolerance {100 * self.budget.tolerance:g}%)",
                 architecture=self.name,
                 budget=self.budget.parameters,
                 tolerance=self.budget.tolerance,
                 nearest=(parameters,),
+                advice=advice,
             )
         return BudgetSolution(spec, parameters, residual)
 
@@ -178,17 +185,23 @@ class SearchSpace:
         """The middle of every range and the first of every choice."""
         return {name: _middle(parameter) for name, parameter in self.free.items()}
 
+    @property
+    def changing(self) -> list[str]:
+        """What is searched and changes the parameter count."""
+        structure = self.architecture.structure
+        return [
+            name
+            for name in self.free
+            if name in _SURROUNDINGS or name.removeprefix(_OPTION) in structure
+        ]
+
     def structures(self) -> Iterator[dict[str, Value]]:
         """Values that cover the free choices which change the parameter count.
 
         Every option of a choice and evenly spaced points of a range, in all combinations (the
         first 1,000 of them).
         """
-        changing = {
-            name: _samples(parameter)
-            for name, parameter in self.free.items()
-            if name in _SURROUNDINGS or name.removeprefix(_OPTION) in self.architecture.structure
-        }
+        changing = {name: _samples(self.free[name]) for name in self.changing}
         rest = self.default_values()
         for combination in itertools.islice(itertools.product(*changing.values()), 1000):
             yield {**rest, **dict(zip(changing, combination, strict=True))}
@@ -214,10 +227,34 @@ def build_spaces(
         CapabilityError: an architecture cannot take the task.
         BudgetError: no width meets the budget.
     """
-    return [
-        _build_space(config, entry, ("architectures", i), file, registry, task)
-        for i, entry in enumerate(config.architectures)
-    ]
+    return [build_space(config, i, file, registry, task) for i in range(len(config.architectures))]
+
+
+def build_space(
+    config: StudyConfig, row: int, file: StudyFile, registry: Registry, task: Task
+) -> SearchSpace:
+    """Build the space of one row of a study, by its index; raises as `build_spaces` does."""
+    entry = config.architectures[row]
+    with blaming_row(config, row, file, registry):
+        return _build_space(config, entry, ("architectures", row), file, registry, task)
+
+
+@contextmanager
+def blaming_row(
+    config: StudyConfig, row: int, file: StudyFile, registry: Registry
+) -> Iterator[None]:
+    """Turn an exception in a plugin's code into an error that names the row and the plugin.
+
+    Raises:
+        BrokenPluginError: in place of any other exception than an intended one.
+    """
+    entry = config.architectures[row]
+    label = entry.label or entry.name
+    with (
+        file.pointing_at(("architectures", row)),
+        registry.blaming("architecture", entry.name, f"planning row `{label}`"),
+    ):
+        yield
 
 
 def _build_space(
@@ -228,8 +265,7 @@ def _build_space(
     registry: Registry,
     task: Task,
 ) -> SearchSpace:
-    with file.pointing_at(key):
-        architecture = registry.architecture(entry.name)
+    architecture = registry.architecture(entry.name)
     bidirectional = (
         entry.bidirectional if entry.bidirectional is not None else (config.model.bidirectional)
     )
@@ -274,13 +310,31 @@ def _build_space(
             if getattr(entry, name) is not None:
                 problem = f"architecture `{entry.name}` is no step cell: `{name}` does not apply"
                 raise file.error((*key, name), problem)
+        for name in (*_SURROUNDINGS, "wrappers"):
+            if getattr(config.model, name) != ModelSettings.model_fields[name].default:
+                problem = (
+                    f"`{entry.name}` ({dotted(key)}) is no step cell, so `{name}` would have no "
+                    f"effect on it. Give `{name}` to each step cell in `architectures` instead"
+                )
+                raise file.error(("model", name), problem)
     else:
         for name in _SURROUNDINGS:
             own = getattr(entry, name)
             settings[name] = getattr(config.model, name) if own is None else own
-    for name in _TRAINING:
+    solved = architecture.capabilities.trained_by[0] == "closed_form"
+    for name in (*_TRAINING, "epochs"):
         own = getattr(entry.training, name)
-        settings[name] = getattr(config.training, name) if own is None else own
+        if solved and own is not None:
+            problem = (
+                f"architecture `{entry.name}` is solved in closed form, so `{name}` would have no "
+                "effect; remove it"
+            )
+            raise file.error((*key, "training", name), problem)
+        if name != "epochs":
+            settings[name] = getattr(config.training, name) if own is None else own
+            if solved and isinstance(settings[name], Parameter):
+                # Nothing to search: every value gives the same model.
+                settings[name] = _middle(settings[name])
     space = SearchSpace(
         label=entry.label or entry.name,
         name=entry.name,
@@ -296,6 +350,7 @@ def _build_space(
         matched=entry.matched,
         epochs=entry.training.epochs or config.training.epochs,
     )
+    _check_width(space, key, file)
     if space.free and config.search.trials == 0:
         name = next(iter(space.free))
         problem = (
@@ -307,23 +362,189 @@ def _build_space(
         try:
             _check_fits(space, values, key, file, registry)
         except BudgetError as error:
+            advice = what_would_fit(space, error)
+            if len(config.architectures) > 1:
+                advice = f"{advice}, or remove `{entry.name}` from `architectures`"
+            changing = _shown({n: v for n, v in values.items() if n in space.changing})
             where = file.error(key, "")
-            structure = {
-                n.removeprefix(_OPTION): v for n, v in values.items() if n not in _TRAINING
-            }
-            at = (
-                f" (with {', '.join(f'{n}={v}' for n, v in structure.items())})"
-                if structure
-                else ""
-            )
+            at = f" with {changing}" if changing else ""
             raise BudgetError(
                 f"{where.path}:{where.line}: {dotted(key)}: {error.problem}{at}",
                 architecture=error.architecture,
                 budget=error.budget,
                 tolerance=error.tolerance,
                 nearest=error.nearest,
+                advice=advice.removeprefix(", or "),
             ) from None
     return space
+
+
+def what_would_fit(space: SearchSpace, error: BudgetError) -> str:
+    """What would let a row meet the budget; each remedy was tried.
+
+    Args:
+        space: the row.
+        error: why one of its structures cannot.
+    """
+    if not space.changing or space.hidden_size is not None:
+        return error.advice
+    remedies = []
+    if narrowed := narrower(space):
+        remedies.append(f"`{_as_yaml(narrowed)}` for this row")
+    loose = replace(space, budget=replace(space.budget, tolerance=math.inf))
+    found = [loose.solve(values) for values in space.structures()]
+    largest = max(s.parameters for s in found)
+    for factor in (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0):
+        budget = round(factor * largest)
+        if _all_fit(replace(space, budget=replace(space.budget, parameters=budget))):
+            remedies.append(f"a budget of {budget}")
+            break
+    needed = max(abs(s.residual) for s in found)
+    if needed < _LARGEST_TOLERANCE:
+        remedies.append(f"a tolerance of {percent_of(needed)}")
+    return ", or ".join(remedies)
+
+
+def narrower(space: SearchSpace) -> dict[str, Value | Parameter] | None:
+    """Narrower settings of what changes the count, all of which meet the budget, or None.
+
+    A box in the space of structures, grown as long as it fits from one that fits.
+    """
+    axes = {name: _few(_samples(space.free[name])) for name in space.changing}
+    known: dict[tuple[int, ...], bool] = {}
+
+    def fits(at: tuple[int, ...]) -> bool:
+        if at not in known:
+            if len(known) >= _MOST_TRIED:
+                return False
+            values = {n: axis[i] for (n, axis), i in zip(axes.items(), at, strict=True)}
+            known[at] = _all_fit(space, [{**space.default_values(), **values}])
+        return known[at]
+
+    every = list(itertools.product(*(range(len(axis)) for axis in axes.values())))
+    tried = every[:: math.ceil(len(every) / 50)]
+    seeds = [at for at in tried if fits(at)]
+    lengths = [len(axis) for axis in axes.values()]
+    spans = [not isinstance(space.free[name], Choice) for name in axes]
+    boxes = [_grown(at, lengths, spans, fits) for at in seeds[:: math.ceil(len(seeds) / 3) or 1]]
+    for box in sorted(boxes, key=lambda b: math.prod(map(len, b)), reverse=True):
+        # What fits at some values of a range need not fit between them: then less of it.
+        lines = [[s if i == k else s[:1] for i, s in enumerate(box)] for k in range(len(box))]
+        for chosen in (box, *lines, [side[:1] for side in box]):
+            narrowed = {
+                name: setting
+                for (name, axis), side in zip(axes.items(), chosen, strict=True)
+                if len(side) < len(axis)
+                for setting in [_setting_of(space.free[name], [axis[i] for i in sorted(side)])]
+            }
+            if _all_fit(_with_settings(space, narrowed)):
+                return narrowed
+    return None
+
+
+def _grown(
+    seed: tuple[int, ...],
+    lengths: list[int],
+    spans: list[bool],
+    fits: Callable[[tuple[int, ...]], bool],
+) -> list[list[int]]:
+    """The indices along each axis, the seed's first, of a box all of which fits.
+
+    Args:
+        seed: where it begins.
+        lengths: of the axes.
+        spans: whether the indices of an axis have to follow each other.
+        fits: whether a point fits.
+    """
+    box = [[i] for i in seed]
+    grows = True
+    while grows:
+        grows = False
+        for axis, side in enumerate(box):
+            near = (min(side) - 1, max(side) + 1) if spans[axis] else range(lengths[axis])
+            for i in set(near) - set(side):
+                layer = [*box[:axis], [i], *box[axis + 1 :]]
+                if 0 <= i < lengths[axis] and all(map(fits, itertools.product(*layer))):
+                    side.append(i)
+                    grows = True
+    return box
+
+
+def _all_fit(space: SearchSpace, structures: Iterable[Mapping[str, Value]] | None = None) -> bool:
+    try:
+        for values in space.structures() if structures is None else structures:
+            space.solve(values)
+    except (BudgetError, CapabilityError):
+        return False
+    return True
+
+
+def _with_settings(space: SearchSpace, settings: Mapping[str, Value | Parameter]) -> SearchSpace:
+    free = {n: p for n, p in space.free.items() if n not in settings}
+    free |= {n: s for n, s in settings.items() if isinstance(s, Parameter)}
+    fixed = {n: s for n, s in settings.items() if not isinstance(s, Parameter)}
+    return replace(space, free=free, fixed={**space.fixed, **fixed})
+
+
+def _setting_of(parameter: Parameter, values: list[Value]) -> Value | Parameter:
+    """A setting for some of the values of another."""
+    if isinstance(parameter, Choice):
+        return values[0] if len(values) == 1 else Choice(tuple(values), default=values[0])
+    ends = (parameter.low, parameter.high)
+    low, high = (
+        float(f"{v:.3g}") if isinstance(v, float) and v not in ends else v
+        for v in (values[0], values[-1])
+    )
+    if low == high:
+        return low
+    return replace(parameter, low=low, high=high, default=low)  # type: ignore[arg-type]
+
+
+def _as_yaml(settings: Mapping[str, Value | Parameter]) -> str:
+    def shown(setting: Value | Parameter) -> str:
+        if isinstance(setting, Choice):
+            return f"[{', '.join(map(shown, setting.options))}]"
+        if isinstance(setting, IntRange | FloatRange):
+            log = ", log: true" if setting.log else ""
+            return f"{{low: {setting.low:g}, high: {setting.high:g}{log}}}"
+        return str(setting).lower() if isinstance(setting, bool) else str(setting)
+
+    options = [
+        f"{n.removeprefix(_OPTION)}: {shown(s)}"
+        for n, s in settings.items()
+        if n.startswith(_OPTION)
+    ]
+    others = [f"{n}: {shown(s)}" for n, s in settings.items() if not n.startswith(_OPTION)]
+    return ", ".join([*others, *([f"options: {{{', '.join(options)}}}"] if options else [])])
+
+
+def _few(samples: list[Value]) -> list[Value]:
+    """Some of the values of a range, both ends among them."""
+    step = math.ceil((len(samples) - 1) / (_FEW - 1)) or 1
+    return [*samples[:-1:step], samples[-1]]
+
+
+def _check_width(space: SearchSpace, key: KeyPath, file: StudyFile) -> None:
+    """Refuse a fixed width of which the architecture has no multiple."""
+    if space.hidden_size is None:
+        return
+    for values in space.structures():
+        settings = {**space.fixed, **values}
+        structure = {n: settings[_OPTION + n] for n in space.architecture.structure}
+        multiple = space.architecture.width_multiple(**structure)
+        if space.hidden_size % multiple:
+            below = space.hidden_size // multiple * multiple
+            near = " or ".join(str(w) for w in (below, below + multiple) if w)
+            at = _shown(structure)
+            problem = (
+                f"the widths of `{space.name}`{f' with {at}' if at else ''} are multiples of "
+                f"{multiple}: expected {near}, found {space.hidden_size}"
+            )
+            raise file.error((*key, "hidden_size"), problem)
+
+
+def _shown(values: Mapping[str, Value]) -> str:
+    return ", ".join(f"{name.removeprefix(_OPTION)}={value}" for name, value in values.items())
 
 
 def _reads_backwards(
@@ -368,12 +589,49 @@ def _check_fits(
         for features in layer_inputs(space.architecture, spec)[1:-1]:
             if reason := space.architecture.refusal(features, **structure):
                 problem = f"architecture `{space.name}` cannot be stacked so: {reason}"
+        if idle := idle_wrapper(space.architecture, spec):
+            _refuse_idle(space, idle, values, key, file)
         features = head_features(space.architecture, spec)
         if reason := registry.head(spec.head).refusal(features, spec.shape.output_size):
             problem = f"head `{spec.head}` cannot stand on `{space.name}`: {reason}"
     if problem:
         where = file.error(key, problem)
         raise CapabilityError(problem, path=file.path, line=where.line, key=where.key)
+
+
+def _refuse_idle(
+    space: SearchSpace,
+    idle: tuple[int, str],
+    values: Mapping[str, Value],
+    key: KeyPath,
+    file: StudyFile,
+) -> None:
+    """Refuse a wrapper that changes nothing in any layer.
+
+    Raises:
+        StudyFileError: at the wrapper.
+    """
+    i, reason = idle
+    settings = {**space.fixed, **values}
+    at = _shown({name: settings[name] for name in _SURROUNDINGS[:2]})
+    where: KeyPath = (*key, "wrappers", i)
+    if (*key, "wrappers") not in file.lines:
+        where = ("model", "wrappers", i)
+    remedy = ""
+    for change in ({"num_layers": 2}, {"bidirectional": False}, _STACKED):
+        try:
+            spec = space.solve({**settings, **change}).spec
+        except BudgetError:
+            continue
+        if not idle_wrapper(space.architecture, spec):  # type: ignore[arg-type]
+            asked = ", ".join(f"`{n}: {str(v).lower()}`" for n, v in change.items())
+            remedy = f"With {asked} it would change something; or r"
+            break
+    problem = (
+        f"wrapper `{space.wrappers[i][0]}` would change nothing around `{space.label}` with {at}: "
+        f"{reason}. {remedy or 'R'}emove the wrapper"
+    )
+    raise file.error(where, problem)
 
 
 def _checked_wrappers(

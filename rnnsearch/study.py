@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -43,12 +43,14 @@ class StudyResult:
         folder: the study's folder.
         files: the files written for reading: table and plot.
         tracking_uri: the MLflow store that holds the runs, without a password.
+        left_out: why each row that could not run was left out, by label.
     """
 
     comparison: Comparison
     folder: Path
     files: tuple[Path, ...]
     tracking_uri: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class StudyListener(Listener, Protocol):
@@ -194,6 +196,9 @@ def _run(
     plan = study.plan()
     if is_resumed:
         plan = _as_begun(plan, store)
+    left_out = {row.label: str(row.error) for row in plan.failed}
+    for label, reason in left_out.items():
+        _announce(listeners, f"WARNING {label} is left out: {reason}")
     for planned in plan.rows:
         if planned.engine.failed:
             _announce(listeners, f"WARNING {planned.space.label}: {planned.engine.reason}")
@@ -212,6 +217,7 @@ def _run(
                 store.make(study.file.text)
             (store.folder / STOP_FILE).unlink(missing_ok=True)
             with _recorded(store, tracker, study, plan, is_resumed=is_resumed):
+                store.write_info(left_out=left_out)
                 hearing = [*listeners, EventLog(store.folder)]
                 phases = _phases(store, plan, splits, [tracker, *hearing], hearing)
                 with closing(phases):  # while Ray is there, and not when it is collected
@@ -229,7 +235,8 @@ def _run(
             }
             tracker.summarise(row.label, row.rank or 0, summary)
         tracker.finish_study("FINISHED", files)
-    return StudyResult(comparison, store.folder, tuple(files), hide_password(tracker.uri))
+    uri = hide_password(tracker.uri)
+    return StudyResult(comparison, store.folder, tuple(files), uri, left_out)
 
 
 def _as_begun(plan: StudyPlan, store: StudyStore) -> StudyPlan:
@@ -384,6 +391,7 @@ def compare_study(study: StudyStore | str) -> Comparison:
         budget_tolerance=config.budget.tolerance,
         study=store.name,
         phases={phase: spent.model_dump() for phase, spent in info.phases.items()},
+        left_out=info.left_out,
     )
 
 

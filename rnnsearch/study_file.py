@@ -71,13 +71,15 @@ class StudyFile:
 
     @contextmanager
     def pointing_at(self, key: KeyPath) -> Iterator[None]:
-        """Let an error about a plugin say where in the file it is named."""
+        """Let an error about a plugin say where in the file it is named, if it does not yet."""
         try:
             yield
         except PluginError as error:
+            if str(error).startswith(f"{self.path}:"):
+                raise
             where = self.error(key, "")
             said = on_one_line(f"{where.path}:{where.line}: {where.key}: {error}")
-            raise PluginError(said) from error
+            raise type(error)(said) from error
 
 
 def dotted(key: KeyPath) -> str:

@@ -101,6 +101,7 @@ class StudyInfo(_Part):
         tracking_uri, experiment_id, run_id: the study's own run in MLflow; the URI has no password.
         pid, host, job: its last driver, for readers; `rnnsearch.lease` knows whether that is alive.
         phases: what search and confirmation took.
+        left_out: why a row could not run and was left out, by label.
         extended: what it was extended to.
         imported: where it is from, if it is not from here.
     """
@@ -121,6 +122,7 @@ class StudyInfo(_Part):
     host: _Word | None = None
     job: _Word | None = None
     phases: dict[Phase, PhaseSpent] = {}
+    left_out: dict[str, str] = {}
     extended: Extension = Extension()
     imported: Origin | None = None
 

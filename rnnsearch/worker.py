@@ -154,7 +154,7 @@ class Worker:
             # A trial that fails leaves without touching those behind it.
             self._waiting.pop(key, None)
             self._run = None
-            reason = f"{type(error).__name__}: {error}"
+            reason = load_registry().explain(error)
             return [News(key, [], error=reason, traceback=traceback.format_exc())]
 
     def _epoch_alone(self, key: str, spec: TrialSpec) -> News:

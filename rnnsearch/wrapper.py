@@ -54,6 +54,17 @@ class CellWrapper(RecurrentCell):
         """Width of the output, from that of the cell inside."""
         return hidden_size
 
+    @classmethod
+    def idle(
+        cls, input_size: int, hidden_size: int, layer: Value = 0, **options: Value
+    ) -> str | None:
+        """Say why the wrapper changes nothing in a layer, or return None.
+
+        A study in which it changes nothing in any layer of a model is refused with these words: a
+        row that is called wrapped and is not would mislead.
+        """
+        return None
+
     def initial_state(self, batch_size: int) -> State:
         """The state of the cell inside; a wrapper with state of its own puts it first."""
         return self.cell.initial_state(batch_size)

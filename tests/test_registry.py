@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from rnnsearch import PluginError, load_registry
-from rnnsearch.registry import Plugin, Registry, build_registry
+from rnnsearch import PluginError, StudyFileError, load_registry
+from rnnsearch.errors import BrokenPluginError
+from rnnsearch.registry import Plugin, Registry, _readable_entry_points, build_registry
 
 HOOKS = """
 from rnnsearch import hookimpl
@@ -245,11 +249,20 @@ def test_an_unknown_name_may_be_that_of_a_faulty_plugin_so_it_is_told(
 # Classes that fail
 
 
+INSTALL = "Install what it needs, or uninstall the plugin."
+MEND = "Mend it, or uninstall the plugin."
 FAULTY_CLASSES = {
-    "a module that is missing": (None, "No module named 'acme_cell'"),
-    "an import that fails": ("import not_there\n", "No module named 'not_there'"),
-    "a class that is missing": ("", "module 'acme_cell' has no attribute 'Cell'"),
-    "an exception on import": ("raise OSError('libfast.so')\n", "libfast.so"),
+    "a module that is missing": (None, f"No module named 'acme_cell'. {INSTALL}"),
+    "an import that fails": ("import not_there\n", f"No module named 'not_there'. {INSTALL}"),
+    "a class that is missing": (
+        "class Cel: pass\n",
+        f"module `acme_cell` has no class `Cell`; did you mean `Cel`?. {MEND}",
+    ),
+    "an exception on import": ("raise OSError('libfast.so')\n", f"OSError: libfast.so. {MEND}"),
+    "an exit on import": (
+        "raise SystemExit(0)\n",
+        f"it ends the program (SystemExit: 0). {MEND}",
+    ),
 }
 
 
@@ -265,7 +278,7 @@ def test_a_class_that_does_not_import_is_refused_with_its_distribution(
         site.registry().architecture("acme_net")
     assert str(caught.value) == (
         "architecture `acme_net` of plugin `acme` 1.2 (entry point `acme`) failed to load from "
-        f"`acme_cell:Cell`: {reason}. Install what it needs, or uninstall the plugin."
+        f"`acme_cell:Cell`: {reason}"
     )
 
 
@@ -332,7 +345,7 @@ def test_a_name_of_two_plugins_is_refused_with_both_of_them(clashing: Registry) 
     assert str(caught.value) == (
         "architecture `acme_net` is registered by `acme` 1.2 (entry point `acme`) "
         "(acme_cell:Cell) and `other-nets` 0.3 (entry point `other`) (other_cell:Cell). "
-        "Uninstall one, or rename it there."
+        "Uninstall one, rename it there, or turn one off: RNNSEARCH_PLUGINS_OFF=other"
     )
     with pytest.raises(PluginError, match="is registered by"):
         clashing.plugin_of("architecture", "acme_net")
@@ -383,3 +396,150 @@ def test_listing_what_is_installed_imports_no_large_library() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+# Plugins that print, exit, interrupt or hang while they are loaded
+
+
+def _only_plugin(site: Site, text: str) -> Plugin:
+    site.module("odd_hooks", text)
+    site.install("odd", odd="odd_hooks")
+    (plugin,) = site.registry().plugins
+    return plugin
+
+
+EXITS = {
+    "SystemExit": ("raise SystemExit(0)\n", "it ends the program (SystemExit: 0)"),
+    "sys.exit": ("import sys; sys.exit('bye')\n", "it ends the program (SystemExit: bye)"),
+    "os._exit": ("import os; os._exit(0)\n", "it ends the program (os._exit(0))"),
+    "an exit held by the plugin": (
+        "import os\ntry:\n    os._exit(3)\nexcept Exception:\n    pass\n",
+        "it ends the program (os._exit(3))",
+    ),
+    "KeyboardInterrupt": ("raise KeyboardInterrupt\n", "it raises KeyboardInterrupt"),
+    "BaseException": ("raise BaseException('odd')\n", "it raises BaseException: odd"),
+    "a hook that exits": (
+        HOOKS.format(hook="rnnsearch_tasks", names={}).replace("return {}", "raise SystemExit"),
+        "it ends the program (SystemExit: None)",
+    ),
+    "a mapping that fails": (
+        HOOKS.format(hook="rnnsearch_tasks", names={}).replace(
+            "return {}", "return type('M', (dict,), {'__iter__': lambda self: 1 / 0})(a='x:y')"
+        ),
+        "ZeroDivisionError: division by zero",
+    ),
+    "a syntax error": ("x = (\n", "odd_hooks.py:1: SyntaxError: '(' was never closed"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), EXITS.values(), ids=EXITS)
+def test_a_plugin_that_ends_the_program_is_one_that_failed(
+    site: Site, text: str, reason: str
+) -> None:
+    exits = os._exit
+    assert _only_plugin(site, text).error.endswith(reason)
+    assert os._exit is exits
+
+
+def test_an_interrupt_by_the_user_is_none_of_the_plugins(site: Site) -> None:
+    text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)\n"
+    with pytest.raises(KeyboardInterrupt):
+        _only_plugin(site, text)
+
+
+def test_a_plugin_that_hangs_is_given_up_and_what_goes_without_it_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RNNSEARCH_PLUGIN_SECONDS", "0.2")
+    held = "import time\ntry:\n    time.sleep(60)\nexcept Exception:\n    time.sleep(60)\n"
+    error = _only_plugin(site, held).error
+    assert error.startswith("it was not loaded after 0.2 s. RNNSEARCH_PLUGINS_OFF=odd")
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_who_keeps_everybody_waiting_is_named_before_it_is_given_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rnnsearch.plugin_loading._TELL_AFTER", 0.1)
+    plugin = _only_plugin(site, "import time\ntime.sleep(0.3)\n")
+    assert plugin.error == ""
+    said = capfd.readouterr().err
+    assert "plugin `odd` 1.0 (entry point `odd`) has been loading for 0.1 s" in said
+    assert "RNNSEARCH_PLUGINS_OFF=odd" in said
+
+
+def test_what_a_plugin_prints_while_it_is_loaded_is_caught_and_kept(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        "import os, sys\n"
+        "print('by Python')\nprint('on stderr', file=sys.stderr)\nos.write(1, b'below it\\n')\n"
+    )
+    plugin = _only_plugin(site, text + HOOKS.format(hook="rnnsearch_tasks", names={}))
+    assert plugin.error == ""
+    assert plugin.output == "by Python\non stderr\nbelow it\n"
+    assert capfd.readouterr() == ("", "")
+    print("afterwards", flush=True)
+    os.write(2, b"below\n")
+    assert capfd.readouterr() == ("afterwards\n", "below\n")
+
+
+def test_a_log_handler_that_a_plugin_made_goes_on_writing(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _only_plugin(site, "import logging\nhandler = logging.StreamHandler()\n")
+    handler = sys.modules["odd_hooks"].handler
+    handler.emit(logging.LogRecord("odd", logging.ERROR, "", 1, "later", (), None))
+    assert "later" in capfd.readouterr().err
+
+
+def test_what_a_class_prints_when_it_is_imported_is_kept_with_its_plugin(
+    good: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good.module("acme_cell", "print('importing')\n" + CELL)
+    (plugin,) = good.registry().check()
+    assert (plugin.output, plugin.error) == ("importing\n", "")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["broken", "broken-nets"])
+def test_a_plugin_that_is_turned_off_is_not_loaded(
+    good: Site, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good.module("broken_hooks", "raise AssertionError('loaded')\n")
+    good.install("broken-nets", broken="broken_hooks")
+    monkeypatch.setenv("RNNSEARCH_PLUGINS_OFF", f"another, {name}")
+    acme, broken = good.registry().plugins
+    assert (acme.error, broken.error) == ("", "turned off by RNNSEARCH_PLUGINS_OFF")
+
+
+def test_metadata_that_cannot_be_read_hides_one_distribution_alone(
+    good: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good.install("damaged", damaged="damaged_hooks")
+    damaged = good.folder / "damaged-1.0.dist-info" / "entry_points.txt"
+    damaged.write_bytes(b"[rnnsearch]\n\xff\xfe = x\n")
+    found = [(p.name, p.value) for p in _readable_entry_points()]
+    assert ("acme", "acme_hooks") in found
+    assert not any("damaged" in value for _, value in found)
+
+
+# Who raised it
+
+
+def test_an_exception_is_held_against_the_plugin_whose_code_called_for_it(good: Site) -> None:
+    good.module("acme_cell", CELL + "def fail():\n    import json\n    json.loads('{')\n")
+    registry = good.registry()
+    registry.architecture("acme_net")
+    with pytest.raises(BrokenPluginError) as caught, registry.blaming("architecture", "acme_net"):
+        sys.modules["acme_cell"].fail()
+    assert str(caught.value) == (
+        "architecture `acme_net` failed: JSONDecodeError: Expecting property name enclosed in "
+        "double quotes: line 1 column 2 (char 1) (raised by plugin `acme` 1.2 (entry point `acme`))"
+    )
+    blaming = registry.blaming
+    with pytest.raises(BrokenPluginError) as caught, blaming("architecture", "acme_net"):
+        int("ours")
+    assert "(architecture `acme_net` is brought by plugin `acme` 1.2" in str(caught.value)
+    with pytest.raises(StudyFileError), blaming("architecture", "acme_net"):
+        raise StudyFileError("on purpose")

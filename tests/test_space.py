@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -167,8 +170,8 @@ def _drawn(space: SearchSpace, source: random.Random) -> dict[str, Value]:
 )
 def test_every_model_that_may_be_sampled_meets_the_budget(name: str, task: str) -> None:
     settings = {"num_layers": [1, 2, 3], "bidirectional": [True, False]}
-    text = _text(name, task=task, model={**settings, "learned_initial_state": [True, False]})
-    (space,) = _spaces(text)
+    model = {**settings, "learned_initial_state": [True, False]} if name != "ff_nn" else {}
+    (space,) = _spaces(_text(name, task=task, model=model))
     source = random.Random(0)
     drawn = [*space.structures(), *(_drawn(space, source) for _ in range(20))]
     for values in drawn:
@@ -209,7 +212,7 @@ def test_a_budget_that_cannot_be_met_is_refused_with_its_line_and_what_would_fit
     assert _refused(_text("gru", "lstm", budget=160), BudgetError) == (
         "my.yaml:6: architectures[1]: architecture `lstm` cannot meet 160 parameters within 2%: "
         "the nearest models have 126 (hidden_size 2), 196 (hidden_size 3). What would fit: a "
-        "budget of 126 or 196, or a tolerance of 21.3%, or remove `lstm` from `architectures`."
+        "budget of 126 or 196, or a tolerance of 21.3%, or remove `lstm` from `architectures`"
     )
 
 
@@ -221,15 +224,79 @@ def test_what_is_said_to_fit_does_fit() -> None:
 
 
 def test_a_budget_that_is_too_small_for_one_unit_is_refused_with_the_least() -> None:
-    assert "Raise `budget.parameters` to at least 64, or" in _refused(
-        _text("lstm", budget=9), BudgetError
-    )
+    assert _refused(_text("lstm", budget=9), BudgetError).endswith(
+        "the smallest model has 64 (hidden_size 1). What would fit: a budget of 64"
+    ), "and nothing of removing the only row"
+    _spaces(_text("lstm", budget=64))
 
 
 def test_a_budget_that_one_structure_cannot_meet_is_refused_with_that_structure() -> None:
     text = _text("gru", budget=102, model="{num_layers: [1, 2]}")
-    assert _refused(text, BudgetError).endswith(" (with num_layers=2)")
+    message = _refused(text, BudgetError)
+    assert "(hidden_size 2) with num_layers=2. What would fit: `num_layers: 1` for this row" in (
+        message
+    )
     _spaces(_text("gru", budget=102))
+
+
+class BackboneCell(ProbeCell):
+    """A cell whose backbone takes many parameters before there is one unit."""
+
+    structure = {
+        "units": IntRange(4, 64, default=16),
+        "layers": IntRange(1, 3, default=1),
+        "mode": Choice(("plain", "gated", "wide"), default="plain"),
+        "scale": FloatRange(0.5, 2.0, default=1.0),
+    }
+    hyperparameters = {}
+
+    @classmethod
+    def parameter_count(  # type: ignore[override]
+        cls,
+        input_size: int,
+        hidden_size: int,
+        units: int = 16,
+        layers: int = 1,
+        mode: str = "plain",
+        scale: float = 1.0,
+    ) -> int:
+        within = (input_size + hidden_size + 1) * units + (layers - 1) * (units + 1) * units
+        gates = {"plain": 1, "gated": 2, "wide": 40}[mode]
+        return within + gates * (units + 1) * hidden_size + int(scale * 40) * hidden_size
+
+
+@pytest.mark.parametrize(
+    ("budget", "settings"),
+    [
+        ("700, tolerance: 3%", "{}"),
+        ("700, tolerance: 3%", "{mode: gated}"),
+        ("900, tolerance: 2%", "{scale: 1.0, layers: [1, 3]}"),
+        ("1200, tolerance: 1%", "{units: {low: 16, high: 64, log: true}}"),
+    ],
+)
+def test_every_remedy_for_a_budget_of_many_structures_works(
+    budget: str, settings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ProbeCell", BackboneCell)
+    row = f"{{name: probe, options: {settings}}}"
+    message = _refused(_text(row, "elman", budget=budget), BudgetError)
+    _, _, advice = message.partition("What would fit: ")
+    offered = re.fullmatch(
+        r"`options: (?P<options>\{.*\})` for this row(, or a budget of (?P<budget>\d+))?"
+        r"(, or a tolerance of (?P<tolerance>[\d.]+%))?, or remove `probe` from `architectures`",
+        advice,
+    )
+    assert offered is not None, advice
+    narrowed = {**yaml.safe_load(settings), **yaml.safe_load(offered["options"])}
+    (space, _) = _spaces(
+        _text(json.dumps({"name": "probe", "options": narrowed}), "elman", budget=budget)
+    )
+    assert set(space.changing), "it leaves something to search"
+    if offered["budget"]:
+        tolerance = budget.partition(", ")[2]
+        _spaces(_text(row, budget=f"{offered['budget']}, {tolerance}"))
+    if offered["tolerance"]:
+        _spaces(_text(row, budget=f"{budget.partition(',')[0]}, tolerance: {offered['tolerance']}"))
 
 
 # A width that the study fixes
@@ -245,8 +312,8 @@ def test_a_fixed_width_within_the_tolerance_is_kept() -> None:
 def test_a_fixed_width_outside_the_tolerance_is_refused_with_the_choices_there_are() -> None:
     assert _refused(_text("{name: lstm, hidden_size: 10}"), BudgetError) == (
         "my.yaml:5: architectures[0]: architecture `lstm` has 910 parameters at hidden_size 10, "
-        "-71.6% off the budget of 3200 (tolerance 2%). Remove `hidden_size` to have it solved, set "
-        "`matched: false` to show it unmatched, or widen `budget.tolerance`"
+        "-71.6% off the budget of 3200 (tolerance 2%). What would fit: no `hidden_size`, so that "
+        "it is solved, `matched: false` to show it unmatched, or a tolerance of 71.6%"
     )
 
 
@@ -423,11 +490,160 @@ def test_what_surrounds_a_cell_is_refused_where_there_is_none(setting: str, name
     )
 
 
-def test_what_surrounds_the_cells_of_a_study_leaves_its_other_models_alone() -> None:
-    ff_nn, gru = _spaces(_text("ff_nn", "gru", model="{num_layers: 2, head: mlp}"))
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("num_layers: 2", "num_layers"),
+        ("num_layers: [1, 2]", "num_layers"),
+        ("bidirectional: true", "bidirectional"),
+        ("learned_initial_state: true", "learned_initial_state"),
+        ("wrappers: [slow_layers]", "wrappers"),
+    ],
+)
+def test_what_surrounds_every_cell_is_refused_where_a_row_has_none(setting: str, name: str) -> None:
+    text = _text("ff_nn", "gru", model=f"{{{setting}}}")
+    assert _refused(text, StudyFileError) == (
+        f"my.yaml:9: model.{name}: `ff_nn` (architectures[0]) is no step cell, so `{name}` would "
+        f"have no effect on it. Give `{name}` to each step cell in `architectures` instead"
+    )
+
+
+def test_defaults_and_the_head_of_a_study_leave_its_models_without_cells_alone() -> None:
+    ff_nn, gru = _spaces(_text("ff_nn", "{name: gru, num_layers: 2}", model="{head: mlp}"))
     assert ff_nn.solve({}).spec.num_layers == 1
     assert (ff_nn.solve({}).spec.head, gru.solve({}).spec.head) == ("", "mlp")
     assert gru.solve({}).spec.num_layers == 2
+    _spaces(_text("ff_nn", model="{num_layers: 1, bidirectional: false, wrappers: []}"))
+
+
+def test_what_is_solved_in_closed_form_has_no_rate_to_search() -> None:
+    esn, lstm = _spaces(
+        _text("esn", "lstm", budget=1000, training="{epochs: 3, batch_size: [8, 16]}")
+    )
+    assert not {"learning_rate", "batch_size"} & set(esn.free)
+    assert {"learning_rate", "batch_size"} <= set(lstm.free)
+    assert "options.ridge" in esn.free
+
+
+@pytest.mark.parametrize(
+    "setting", ["learning_rate: 0.1", "optimizer: sgd", "batch_size: 8", "epochs: 9"]
+)
+def test_training_of_its_own_is_refused_for_what_is_solved_in_closed_form(setting: str) -> None:
+    name = setting.partition(":")[0]
+    text = _text(f"{{name: esn, training: {{{setting}}}}}", budget=1000)
+    assert _refused(text, StudyFileError) == (
+        f"my.yaml:5: architectures[0].training.{name}: architecture `esn` is solved in closed "
+        f"form, so `{name}` would have no effect; remove it"
+    )
+
+
+# Wrappers that would change nothing
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "remedy"),
+    [
+        ("residual], num_layers: 1", "are not equally wide", "num_layers: 2"),
+        ("residual], bidirectional: true, num_layers: 2", "equally wide", "bidirectional: false"),
+        ("residual], bidirectional: true", "wide", "num_layers: 2`, `bidirectional: false"),
+        ("slow_layers]", "the first layer of a stack steps always", "num_layers: 2"),
+        ("{name: slow_layers, options: {period: 4}}]", "the first layer of", "num_layers: 2"),
+    ],
+)
+def test_a_wrapper_that_would_change_nothing_is_refused_with_what_helps(
+    row: str, reason: str, remedy: str
+) -> None:
+    text = _text(f"{{name: lstm, label: w, wrappers: [{row}}}")
+    message = _refused(text, StudyFileError)
+    assert message.startswith("my.yaml:5: architectures[0].wrappers[0]: wrapper `")
+    assert "would change nothing around `w` with num_layers=" in message
+    assert reason in message
+    ending = f" With `{remedy}` it would change something; or remove the wrapper"
+    assert message.endswith(ending)
+    settings = {"num_layers": 2, **yaml.safe_load(f"{{{remedy.replace('`', '')}}}")}
+    settings = ", ".join(f"{n}: {str(v).lower()}" for n, v in settings.items())
+    _spaces(_text(f"{{name: lstm, wrappers: [{row.partition(']')[0]}], {settings}}}"))
+
+
+def test_a_wrapper_of_the_whole_study_is_refused_where_it_stands() -> None:
+    text = _text("gru", model="{num_layers: [1, 2], wrappers: [residual]}")
+    message = _refused(text, StudyFileError)
+    assert message.startswith("my.yaml:8: model.wrappers[0]: wrapper `residual`")
+    assert "with num_layers=1" in message
+
+
+def test_a_wrapper_that_changes_something_in_one_layer_is_taken() -> None:
+    two, narrow = _spaces(
+        _text(
+            "{name: lstm, num_layers: 2, wrappers: [residual, slow_layers]}",
+            # As wide as the task's inputs, so that one layer is enough.
+            "{name: lstm, label: as-wide, hidden_size: 8, matched: false, wrappers: [residual]}",
+        )
+    )
+    assert [name for name, _ in two.wrappers] == ["residual", "slow_layers"]
+    assert narrow.hidden_size == 8
+
+
+def test_the_last_layer_gets_no_width_of_its_own_at_which_a_residual_connection_is_lost() -> None:
+    """Two layers of unequal width would leave nothing to add."""
+    at = {"budget": "2450, tolerance: 0.5%", "model": "{num_layers: 2}"}
+    bare = _space("lstm", **at).solve({})
+    assert bare.closed_by == "last_hidden_size"
+    wrapped = _space("{name: lstm, wrappers: [residual]}", **at).solve({})
+    assert wrapped.closed_by == "head_hidden_size"
+    assert len(set(wrapped.spec.widths)) == 1
+
+
+# Widths in multiples
+
+
+class HeadsCell(ProbeCell):
+    """A probe whose heads share its units."""
+
+    structure = {"heads": Choice((4, 6), default=4)}
+    hyperparameters = {}
+
+    def __init__(self, input_size: int, hidden_size: int, heads: int = 4) -> None:
+        if hidden_size % heads:
+            raise ValueError(f"{hidden_size} units for {heads} heads")
+        super().__init__(input_size, hidden_size)
+
+    @classmethod
+    def width_multiple(cls, heads: Value = 4, **structure: Value) -> int:
+        return int(heads)
+
+
+@pytest.fixture
+def heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ProbeCell", HeadsCell)
+
+
+@pytest.mark.usefixtures("heads")
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_every_solved_width_is_a_multiple_of_what_a_cell_declares(layers: int) -> None:
+    (space,) = _spaces(
+        _text("probe", budget="3000, tolerance: 2%", model=f"{{num_layers: {layers}}}")
+    )
+    found = {}
+    for values in space.structures():
+        solution = space.solve(values)
+        found[values["options.heads"]] = solution
+        assert not [w for w in solution.spec.widths if w % int(values["options.heads"])]
+        assert abs(solution.residual) <= 0.02
+        with torch.device("meta"):
+            built = trained_scalars(build_model(HeadsCell, solution.spec))
+        assert solution.parameters == built
+    assert set(found) == {4, 6}
+
+
+@pytest.mark.usefixtures("heads")
+def test_a_fixed_width_that_is_no_multiple_is_refused_with_the_nearest() -> None:
+    row = "{name: probe, hidden_size: 30, matched: false}"
+    assert _refused(_text(row), StudyFileError) == (
+        "my.yaml:5: architectures[0].hidden_size: the widths of `probe` with heads=4 are multiples "
+        "of 4: expected 28 or 32, found 30"
+    )
+    _spaces(_text("{name: probe, hidden_size: 30, matched: false, options: {heads: 6}}"))
 
 
 def test_something_free_without_a_search_is_refused() -> None:

@@ -37,20 +37,28 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
     Of each row it is the configuration that was best in the search, trained with its first seed.
     Only samples of the validation split are looked at, never of the test split.
     """
-    from rnnsearch.errors import RnnsearchError
+    from rnnsearch.errors import BrokenPluginError, RnnsearchError
     from rnnsearch.registry import load_registry
     from rnnsearch.store import StudyStore
     from rnnsearch.trained import load_trained
 
     registry = load_registry()
-    chosen = {a: registry.analysis(a)() for a in analyses or registry.names("analysis")}
-    if not chosen:
+    failed: list[str] = []
+    chosen: dict[str, Analysis] = {}
+    for key in analyses or registry.names("analysis"):
+        try:
+            with registry.blaming("analysis", key):
+                chosen[key] = registry.analysis(key)()
+        except BrokenPluginError as error:
+            if analyses:
+                raise
+            failed.append(str(error))
+    if not chosen and not failed:
         msg = "no plugin brings an analysis. Install one, such as `rnnsearch-analyses`"
         raise RnnsearchError(msg)
     store = StudyStore.open(name)
     table: dict[tuple[str, str, str], dict[str, str]] = {}
     labels: list[str] = []
-    failed: list[str] = []
     left_out: list[str] = []
     for trained in load_trained(store, rows, samples):
         click.echo(_which(trained))
@@ -68,7 +76,7 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
                 raise
             except Exception as error:
                 # One plugin's mistake does not cost the others' results.
-                failed.append(f"{key} of {trained.label} ({type(error).__name__}: {error})")
+                failed.append(f"{key} of {trained.label} ({registry.explain(error)})")
                 continue
             for finding in findings:
                 for number, value in finding.numbers.items():

@@ -53,7 +53,7 @@ def list_architectures(markdown: bool, as_json: bool) -> None:
     from rnnsearch.registry import load_registry
 
     registry = load_registry()
-    described = describe_each(_describe, registry.architectures)
+    described = describe_each(_describe, "architecture", registry.architectures)
     if as_json:
         print_json(described)
         return
@@ -162,7 +162,7 @@ def size_architecture(
     """Solve the widths of an architecture for a parameter budget."""
     from rnnsearch.budget import Budget, solve
     from rnnsearch.errors import CapabilityError
-    from rnnsearch.model import ModelSpec, measure_complexity, refusal
+    from rnnsearch.model import ModelSpec, advising, measure_complexity, refusal
     from rnnsearch.parameters import defaults
     from rnnsearch.registry import load_registry
     from rnnsearch.sequence_model import SequenceModel, SequenceShape
@@ -179,22 +179,22 @@ def size_architecture(
     declared = {**found.structure, **found.hyperparameters}
     chosen = {**defaults(declared, output_size), **_read_options(options, declared)}
     recurrent = not issubclass(found, SequenceModel)
-    solution = solve(
-        found,
-        ModelSpec(
-            name,
-            shape,
-            1,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            learned_initial_state=learned_initial_state,
-            head=(head or found.head) if not issubclass(found, SequenceModel) else "",
-            options=chosen,
-        ),
-        Budget(parameters, _fraction(tolerance), counting),  # type: ignore[arg-type]
-        may_add_head=head is None,
+    wanted = ModelSpec(
+        name,
+        shape,
+        1,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        learned_initial_state=learned_initial_state,
+        head=(head or found.head) if not issubclass(found, SequenceModel) else "",
+        options=chosen,
     )
-    spec, cost = solution.spec, measure_complexity(found, solution.spec)
+    budget = Budget(parameters, _fraction(tolerance), counting)  # type: ignore[arg-type]
+    with load_registry().blaming("architecture", name, "its widths were solved"):
+        solution = solve(found, wanted, budget, may_add_head=head is None)
+        spec = solution.spec
+        with advising(found, spec):
+            cost = measure_complexity(found, spec)
     result = {
         "architecture": name,
         "hidden_size": spec.hidden_size,

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+results: ContextVar[TextIO | None] = ContextVar("results", default=None)
+"""Where JSON goes while everything else that is printed goes to stderr; stdout if None."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def print_json(content: Any) -> None:
     """Print plain values as JSON."""
-    click.echo(json.dumps(content, indent=2, allow_nan=False))
+    click.echo(json.dumps(content, indent=2, allow_nan=False), file=results.get())
 
 
 def stdout() -> Console:
@@ -55,15 +59,17 @@ def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = 
 
 
 def describe_each(
-    describe: Callable[[str], dict[str, Any]], names: Iterable[str]
+    describe: Callable[[str], dict[str, Any]], kind: str, names: Iterable[str]
 ) -> list[dict[str, Any]]:
     """Describe each name; what a broken plugin brings is named on stderr and left out."""
     from rnnsearch.errors import PluginError
+    from rnnsearch.registry import load_registry
 
     described = []
     for name in names:
         try:
-            described.append(describe(name))
+            with load_registry().blaming(kind, name):
+                described.append(describe(name))
         except PluginError as error:
             click.echo(f"left out: {error}", err=True)
     return described

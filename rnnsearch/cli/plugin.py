@@ -48,6 +48,9 @@ def list_plugins(as_json: bool) -> None:
         rows.append([p.name, p.distribution, p.version, "; ".join(brings), p.error])
     headings = ("plugin", "distribution", "version", "brings", "error")
     print_table(dict.fromkeys(headings, "left"), rows)
+    for p in plugins:
+        for line in p.output.splitlines():
+            click.echo(f"printed by {p.name} ({p.distribution}) while it was loaded: {line}")
 
 
 @plugin.command("new")

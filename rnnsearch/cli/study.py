@@ -65,6 +65,12 @@ def print_result(result: StudyResult, name: str) -> None:
     click.echo(f"recorded  {result.tracking_uri}")
     click.echo(f"next      rnnsearch ui {name}")
     _require_confirmed(result.comparison)
+    if result.left_out:
+        from rnnsearch.errors import BrokenPluginError
+
+        raise BrokenPluginError(
+            f"left out, as it cannot run: {'; '.join(result.left_out.values())}"
+        )
 
 
 def _require_confirmed(comparison: Comparison) -> None:
@@ -89,8 +95,10 @@ def plan(file: str, as_json: bool) -> None:
     planned = load_study(file).plan()
     if as_json:
         print_json(planned.to_dict())
-        return
-    _print_plan(planned)
+    else:
+        _print_plan(planned)
+    for row in planned.failed:
+        raise row.error
 
 
 def _print_plan(planned: StudyPlan) -> None:
@@ -150,6 +158,8 @@ def _print_plan(planned: StudyPlan) -> None:
     for row in planned.rows:
         if row.engine.reason:
             click.echo(f"engine of {row.space.label}: {row.engine.reason}")
+    for failed in planned.failed:
+        click.echo(f"CANNOT RUN {failed.label}: {failed.error}")
     click.echo(
         f"\nSearch        {planned.trials} trials "
         f"({config.search.sampler}, {config.search.scheduler})\n"

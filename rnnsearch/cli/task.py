@@ -49,7 +49,7 @@ def list_tasks(as_json: bool) -> None:
     """List tasks."""
     from rnnsearch.registry import load_registry
 
-    described = describe_each(_describe, load_registry().tasks)
+    described = describe_each(_describe, "task", load_registry().tasks)
     if as_json:
         print_json(described)
         return

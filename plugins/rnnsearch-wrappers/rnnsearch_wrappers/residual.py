@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rnnsearch import CellWrapper, State
+from rnnsearch import CellWrapper, State, Value
 
 
 class Residual(CellWrapper):
@@ -25,6 +25,14 @@ class Residual(CellWrapper):
         state: that of the cell inside
         output: as wide as the output of the cell inside
     """
+
+    @classmethod
+    def idle(
+        cls, input_size: int, hidden_size: int, layer: Value = 0, **options: Value
+    ) -> str | None:
+        if input_size == hidden_size:
+            return None
+        return f"inputs ({input_size} wide) and outputs ({hidden_size} wide) are not equally wide"
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, state = self.cell(inputs, state)

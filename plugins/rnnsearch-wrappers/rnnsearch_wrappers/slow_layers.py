@@ -51,6 +51,12 @@ class SlowLayers(CellWrapper):
     ) -> int:
         return 1 + hidden_size if layer else 0
 
+    @classmethod
+    def idle(
+        cls, input_size: int, hidden_size: int, layer: Value = 0, **options: Value
+    ) -> str | None:
+        return None if layer else "the first layer of a stack steps always"
+
     def initial_state(self, batch_size: int) -> State:
         state = self.cell.initial_state(batch_size)
         if not self.layer:
