@@ -7,7 +7,6 @@ unequal configurations are never taken for seeds of one.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from rnnsearch.parameters import Value
 from rnnsearch.store import StudyStore
 from rnnsearch.study_file import parse_study
 from rnnsearch.task import Direction
-from rnnsearch.trial import TrialRecord, TrialSpec
+from rnnsearch.trial import TrialRecord, TrialSpec, configuration_of
 from rnnsearch.wording import number
 
 _NOTHING_DRAWN = "{}"
@@ -103,7 +102,7 @@ def _ranks(
     records: Sequence[TrialRecord], direction: Direction, best: int | None
 ) -> dict[str, int] | None:
     """By configuration, the rank of those that a row stands by; None where nothing was drawn."""
-    found = [_configuration(values) for values in best_first(records, direction)]
+    found = [configuration_of(values) for values in best_first(records, direction)]
     if not set(found) - {_NOTHING_DRAWN}:
         return None
     confirmations = _confirmations(records)
@@ -126,10 +125,6 @@ def _confirmations(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Tr
         for record in sorted(records, key=lambda record: record.number)
         if record.phase == "confirmation" and record.spec and not record.interrupted
     ]
-
-
-def _configuration(values: Mapping[str, Value]) -> str:
-    return json.dumps(dict(values), sort_keys=True)
 
 
 def superseded_of(records: Iterable[TrialRecord]) -> tuple[Superseded, ...]:
@@ -166,7 +161,7 @@ def unconfirmed_best(
     for label, mine in by_label.items():
         first = next(iter(best_first(mine, direction)), None)
         standing = {spec.configuration for record, spec in _confirmations(mine) if record.stands}
-        if first is not None and standing and _configuration(first) not in standing:
+        if first is not None and standing and configuration_of(first) not in standing:
             found[label] = first
     return found
 

@@ -259,7 +259,6 @@ class StudyStore:
         found = [
             Unfinished(
                 f"{name}/{trial.number}",
-                dict(trial.params),
                 dict(trial.user_attrs["values"]),
                 _spec_of(trial.user_attrs),
                 _epochs_of(trial.user_attrs),
@@ -279,7 +278,6 @@ class Unfinished:
 
     Attributes:
         key: the trial.
-        parameters: what Optuna drew, as it stores it.
         values: what was drawn, by name.
         spec: what it was asked to do.
         epochs: what it had measured.
@@ -289,7 +287,6 @@ class Unfinished:
     """
 
     key: str
-    parameters: Mapping[str, Any]
     values: Mapping[str, Value]
     spec: TrialSpec
     epochs: tuple[EpochMetrics, ...]
@@ -303,9 +300,7 @@ def _was_begun(trial: optuna.trial.FrozenTrial) -> bool:
     return "spec" in trial.user_attrs
 
 
-def _first_numbers(
-    name: str, trials: Sequence[optuna.trial.FrozenTrial]
-) -> dict[int, int]:
+def _first_numbers(name: str, trials: Sequence[optuna.trial.FrozenTrial]) -> dict[int, int]:
     """By number, the number under which a trial was first begun."""
     first: dict[int, int] = {}
     for trial in trials:  # what is begun anew comes after what it is

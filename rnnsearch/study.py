@@ -253,7 +253,7 @@ def _phases(
     search = SearchQueue(store, config, spaces, direction, hearing)
     _begin(listeners, "search", search.total - search.done)
     with _timed(store, "search", config):
-        yield Phase(search, splits, config.search)
+        yield Phase(search, splits)
     confirmation = ConfirmationQueue(store, config, spaces, direction, hearing)
     _begin(listeners, "confirmation", confirmation.total - confirmation.done)
     with _timed(store, "confirmation", config):

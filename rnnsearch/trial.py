@@ -85,8 +85,8 @@ class TrialSpec:
 
     @property
     def configuration(self) -> str:
-        """What tells a row's configurations apart: the drawn values, as one line of JSON."""
-        return json.dumps(dict(self.values), sort_keys=True)
+        """Which of its row's configurations it is of: see `configuration_of`."""
+        return configuration_of(self.values)
 
     def to_json(self) -> str:
         """Return the specification as one line of JSON."""
@@ -103,6 +103,11 @@ class TrialSpec:
         training["schedule"] = Schedule(**training.get("schedule", {}))
         training = TrainingConfig(**training)
         return cls(model=ModelSpec(**model), training=training, **fields)
+
+
+def configuration_of(values: Mapping[str, Value]) -> str:
+    """What tells a row's configurations apart: the drawn values, as one line of JSON."""
+    return json.dumps(dict(values), sort_keys=True)
 
 
 @dataclass(frozen=True)
