@@ -26,6 +26,7 @@ from rnnsearch.registry import load_registry
 from rnnsearch.store import STOP_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
 from rnnsearch.task import DataSource, Examples, Task
+from rnnsearch.trial import configuration_of
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
 
 if TYPE_CHECKING:
@@ -210,7 +211,9 @@ def _run(
                 "test/seeds": row.n,
                 "time/step_ms": row.step_ms,
             }
-            tracker.summarise(row.label, row.rank or 0, summary)
+            tracker.summarise(row.label, row.configuration, row.rank or 0, summary)
+        for old in comparison.superseded:
+            tracker.supersede(old.label, configuration_of(old.values))
         tracker.finish_study("FINISHED", files)
     return StudyResult(comparison, store.folder, tuple(files), hide_password(tracker.uri))
 
@@ -382,6 +385,7 @@ def compare_study(study: StudyStore | str) -> Comparison:
         budget_tolerance=config.budget.tolerance,
         study=store.name,
         phases=store.info.get("phases"),
+        best=config.confirmation.best,
     )
 
 
