@@ -15,8 +15,16 @@ from rnnsearch.comparison_text import (
     to_markdown,
     to_plain_values,
 )
+from rnnsearch.configurations import (
+    Superseded,
+    describe_values,
+    settle,
+    superseded_of,
+    unconfirmed_best,
+)
 from rnnsearch.home import write_whole
 from rnnsearch.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
+from rnnsearch.parameters import Value
 from rnnsearch.ranking import Row, rank_rows, rows_of
 from rnnsearch.statistics import FEWEST_SEEDS
 from rnnsearch.task import DataSource, Direction
@@ -48,6 +56,8 @@ class Comparison:
         unequal_effort: where labels were given unequal effort, one sentence each; empty if equal.
         caveats: what a reader of the ranking must not overlook, one sentence or two each.
         time: where the wall time of each phase went.
+        superseded: configurations that were confirmed before their rows had better ones; they count
+            in nothing else here.
     """
 
     study: str
@@ -63,6 +73,7 @@ class Comparison:
     unequal_effort: tuple[str, ...]
     caveats: tuple[str, ...]
     time: tuple[PhaseTime, ...] = ()
+    superseded: tuple[Superseded, ...] = ()
 
     @property
     def ranked(self) -> tuple[Row, ...]:
@@ -137,11 +148,13 @@ def compare(
     budget_tolerance: float = 0.02,
     phases: Mapping[str, Mapping[str, float]] | None = None,
     left_out: Mapping[str, str] | None = None,
+    best: int | None = None,
 ) -> Comparison:
     """Rank the confirmed configurations of a study by their test metric.
 
-    Only complete confirmations with a finite test metric count. Of several for one seed, such as
-    after a retry, the last counts. Nothing of the search enters but the ledger.
+    Only complete confirmations with a finite test metric count, and of each row only those of the
+    configurations that its search puts first. Of several for one seed, such as after a retry, the
+    last counts. Nothing else of the search enters but the ledger.
 
     Args:
         records: all trials of the study, in any order.
@@ -154,7 +167,9 @@ def compare(
         budget_tolerance: largest relative residual that meets the budget.
         phases: wall `seconds` and `workers` of the phases that have ended.
         left_out: why rows of the study could not run, by label.
+        best: configurations of each row that are confirmed; as many as have been if None.
     """
+    records = settle(records, direction, best)
     by_label: dict[str, list[TrialRecord]] = {}
     for record in records:
         by_label.setdefault(record.label, []).append(record)
@@ -176,12 +191,16 @@ def compare(
         unequal_effort=describe_inequality(ledger),
         caveats=(),
         time=use_of_time(records, phases or {}),
+        superseded=superseded_of(records),
     )
+    unconfirmed = unconfirmed_best(records, direction)
     missing = [f"Left out, as it cannot run: {why}" for why in (left_out or {}).values()]
-    return replace(comparison, caveats=(*missing, *_caveats(comparison)))
+    return replace(comparison, caveats=(*missing, *_caveats(comparison, unconfirmed)))
 
 
-def _caveats(comparison: Comparison) -> Iterator[str]:
+def _caveats(
+    comparison: Comparison, unconfirmed: Mapping[str, Mapping[str, Value]]
+) -> Iterator[str]:
     ranked, winner = comparison.ranked, comparison.winner
     if comparison.source.caveat:
         yield f"Data: {comparison.source.caveat}"
@@ -210,6 +229,18 @@ def _caveats(comparison: Comparison) -> Iterator[str]:
             yield f"{row.name}: failed and left out: {seeds} {failed}."
     if running := [effort.label for effort in comparison.ledger if effort.confirmation.running]:
         yield f"Confirmations are still running: {enumerate_names(running)}."
+    for label, values in unconfirmed.items():
+        yield (
+            f"{label}: its search has found a better configuration ({describe_values(values)}), "
+            f"which is not confirmed; its row shows the best that is. `rnnsearch study resume "
+            f"{comparison.study}` confirms it."
+        )
+    for old in comparison.superseded:
+        mean = f", mean {comparison.metric} {number(old.mean)}" if old.mean is not None else ""
+        yield (
+            f"{old.label}: superseded by a better configuration, and counted in nothing: "
+            f"{old.text} ({count(len(old.seeds), 'seed')}{mean})."
+        )
     yield from comparison.unequal_effort
 
 

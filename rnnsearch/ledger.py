@@ -17,6 +17,8 @@ EFFORT_TOLERANCE = 0.1
 class Spent:
     """What the trials of one label took in one phase, whatever became of them.
 
+    Confirmations that count in nothing any more are left out, so that rows compare like with like.
+
     Attributes:
         complete: trials that finished.
         pruned: trials that were stopped early.
@@ -99,12 +101,12 @@ def use_of_time(
 
 
 def add_up(label: str, records: Sequence[TrialRecord]) -> Effort:
-    """The line of a label, from all of its trials."""
+    """The line of a label, from all of its trials but the superseded ones."""
     return Effort(label, _spent(records, "search"), _spent(records, "confirmation"))
 
 
 def _spent(records: Sequence[TrialRecord], phase: Phase) -> Spent:
-    trials = [record for record in records if record.phase == phase]
+    trials = [record for record in records if record.phase == phase and not record.is_superseded]
     states = [record.state for record in trials]
     last = [record.epochs[-1] for record in trials if record.epochs]
     return Spent(

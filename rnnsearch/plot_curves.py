@@ -46,13 +46,19 @@ class Curve:
 
 
 def curves_of(records: Sequence[TrialRecord], comparison: Comparison) -> tuple[Curve, ...]:
-    """The curves of the ranked rows, in their order; of several runs of a seed, the last."""
+    """The curves of the ranked rows, in their order; of several runs of a seed, the last.
+
+    Args:
+        records: the settled trials of the study.
+        comparison: its comparison.
+    """
     found = []
     for row in comparison.ranked:
         runs = {
             record.spec.seed: record.epochs
             for record in sorted(records, key=lambda record: record.number)
             if record.phase == "confirmation"
+            and record.stands
             and record.label == row.label
             and record.spec is not None
             and (record.spec.rank, record.state) == (row.rank, "COMPLETE")

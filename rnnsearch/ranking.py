@@ -37,6 +37,7 @@ class Row:
         architecture: registered name; empty if no trial of it got as far as a specification.
         rank: which of its label's best configurations of the search this is, from 0; None if it
             has no confirmation.
+        configuration: what was drawn for it, as one line of JSON; empty if it has no confirmation.
         place: in the ranking, from 1, equal means sharing one; None if it is not ranked.
         reason: why it is not ranked, or an empty string.
         seeds: seeds of its complete confirmations, ascending.
@@ -94,6 +95,7 @@ class Row:
     head: str = ""
     learning_rate: float | None = None
     options: str = ""
+    configuration: str = ""
 
     @property
     def n(self) -> int:
@@ -143,12 +145,13 @@ def rows_of(label: str, records: Sequence[TrialRecord]) -> list[Row]:
 
     Args:
         label: what the study calls it.
-        records: its trials of both phases, in any order.
+        records: its trials of both phases, in any order; confirmations that do not stand are left
+            out.
 
     Returns:
         one row per confirmed configuration, or one that says why there is none.
     """
-    ordered = sorted(records, key=lambda record: record.number)
+    ordered = sorted((r for r in records if r.stands), key=lambda record: record.number)
     confirmed: dict[int, list[tuple[TrialRecord, TrialSpec]]] = {}
     for record in ordered:
         if record.phase == "confirmation" and record.spec is not None:
@@ -188,6 +191,7 @@ def _row(name: str, label: str, confirmations: Sequence[tuple[TrialRecord, Trial
         head=f"{spec.model.head} {spec.model.head_hidden_size or ''}".strip(),
         learning_rate=spec.training.learning_rate,
         options=_options(spec),
+        configuration=spec.configuration,
     )
     if not by_seed:
         return replace(row, reason=_why_not_ranked(records))

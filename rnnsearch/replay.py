@@ -12,6 +12,7 @@ import torch
 
 from rnnsearch.batches import Batches
 from rnnsearch.config import StudyConfig
+from rnnsearch.configurations import settled_records
 from rnnsearch.data_contract import join
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.environment import describe_environment
@@ -154,8 +155,11 @@ def _choose(
     """A complete confirmation of a row."""
     complete = [
         (record, record.spec)
-        for record in store.records()
-        if record.phase == "confirmation" and record.state == "COMPLETE" and record.spec
+        for record in settled_records(store)
+        if record.stands
+        and record.phase == "confirmation"
+        and record.state == "COMPLETE"
+        and record.spec
     ]
     labels = list(dict.fromkeys(record.label for record, _ in complete))
     if not labels:

@@ -13,12 +13,14 @@ from typing import Any
 from rnnsearch.comparison import Comparison
 from rnnsearch.comparison_text import describe_time, markdown_text
 from rnnsearch.config import StudyConfig
+from rnnsearch.configurations import settled_records
 from rnnsearch.errors import StoreError
 from rnnsearch.home import write_whole
 from rnnsearch.plot_curves import Curve, curves_of, draw_curves
 from rnnsearch.plots import draw_comparison, picture_of
 from rnnsearch.report_tables import Table, latex_document, make_tables
 from rnnsearch.store import StudyStore
+from rnnsearch.trial import configuration_of
 from rnnsearch.wording import count, enumerate_names
 
 # Fewer seeds than these give intervals that are mostly chance; papers have five to ten.
@@ -83,14 +85,14 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         config: its configuration.
         comparison: its comparison, as `compare_study` makes it.
     """
-    findings, unread = _findings(store.folder / "analyses")
+    findings, unread = _findings(store.folder / "analyses", comparison)
     caveats = [*comparison.caveats, *_caveats(config, comparison, store.info.content()), *unread]
     return Report(
         config=config,
         comparison=comparison,
         tables=make_tables(comparison, config.published_figures),
         caveats=tuple(dict.fromkeys(caveats)),
-        curves=curves_of(list(store.records()), comparison),
+        curves=curves_of(settled_records(store), comparison),
         findings=tuple(findings),
         info=store.info.content(),
         study_text=store.study_text,
@@ -123,18 +125,34 @@ def _caveats(config: StudyConfig, comparison: Comparison, info: Mapping[str, Any
         yield "The code beside the study file had uncommitted changes when the study started."
 
 
-def _findings(folder: Path) -> tuple[list[ReportedFinding], list[str]]:
-    """What analyses left in `LABEL/ANALYSIS/findings.json`, and sentences on what is unreadable."""
+def _findings(folder: Path, comparison: Comparison) -> tuple[list[ReportedFinding], list[str]]:
+    """What analyses left in `LABEL/ANALYSIS/findings.json`, and sentences on what is left out."""
     found: list[ReportedFinding] = []
     unread: list[str] = []
     for path in sorted(folder.glob("*/*/findings.json")):
         row, analysis = path.parent.parent.name, path.parent.name
         try:
+            if _is_of_superseded(path.parent.parent / "model.json", row, comparison):
+                unread.append(
+                    f"The findings of {analysis} on {row} are of a superseded configuration and "
+                    f"left out; `rnnsearch study analyse {comparison.study}` looks at its best."
+                )
+                continue
             items = json.loads(path.read_text(encoding="utf-8"))
             found += [_finding(item, row, analysis, path.parent) for item in items]
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             unread.append(f"The findings of {analysis} on {row} cannot be read: {error}.")
     return found, unread
+
+
+def _is_of_superseded(path: Path, row: str, comparison: Comparison) -> bool:
+    """Whether the model that was looked at is of a configuration that its row is no more."""
+    old = [configuration_of(one.values) for one in comparison.superseded if one.label == row]
+    if not old or not path.is_file():
+        return False
+    # An earlier version did not write it; what it looked at was the row's best at the time.
+    looked_at = json.loads(path.read_text(encoding="utf-8")).get("configuration", old[0])
+    return looked_at in old
 
 
 def _finding(item: Mapping[str, Any], row: str, analysis: str, folder: Path) -> ReportedFinding:

@@ -179,6 +179,7 @@ class SearchSpace:
             metric=self.metric,
             engine=self.engine,
             engine_speedup=self.engine_speedup,
+            values=dict(values),
         )
 
     def default_values(self) -> dict[str, Value]:

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -295,14 +295,26 @@ class StudyStore:
         direction: Direction,
         sampler: optuna.samplers.BaseSampler | None = None,
     ) -> optuna.Study:
-        """The Optuna study of one row and phase, made at the first call."""
+        """The Optuna study of one row and phase, made at the first call.
+
+        It keeps the trials; what they train with is drawn by `Drawing`.
+        """
         return optuna.create_study(
             storage=self._storage,
             study_name=f"{phase}/{label}",
             direction=direction,
-            sampler=sampler,
+            sampler=sampler or optuna.samplers.RandomSampler(),
             load_if_exists=True,
         )
+
+    @property
+    def direction(self) -> Direction | None:
+        """Whether a larger metric is better; None before the first trial."""
+        if not (self.folder / "trials.db").exists():
+            return None
+        for summary in optuna.get_all_study_summaries(self._storage, include_best_trial=False):
+            return _direction_of(summary.direction)
+        return None
 
     def records(self, *, interrupted: bool = False) -> Iterator[TrialRecord]:
         """Every trial of the study, in the order of phases, rows and numbers.
@@ -317,9 +329,11 @@ class StudyStore:
         for name in optuna.get_all_study_names(self._storage):
             phase, _, label = name.partition("/")
             study = optuna.load_study(study_name=name, storage=self._storage)
-            for trial in study.get_trials(deepcopy=False):
+            trials = study.get_trials(deepcopy=False)
+            first = _first_numbers(name, trials)
+            for trial in trials:
                 if not trial.user_attrs.get("interrupted") or (interrupted and _was_begun(trial)):
-                    yield _record(phase, label, trial)  # type: ignore[arg-type]
+                    yield _record(phase, label, trial, first)  # type: ignore[arg-type]
 
     def end_zombies(self, reason: str) -> list[str]:
         """Record that trials which a dead driver left running were interrupted; gives their keys.
@@ -341,24 +355,28 @@ class StudyStore:
         return found
 
     def unfinished(self, study: optuna.Study) -> list[Unfinished]:
-        """Trials of one row and phase that were interrupted and have not been begun anew."""
-        phase, _, label = study.study_name.partition("/")
+        """Trials of one row and phase that were interrupted and have not been begun anew.
+
+        In the order in which they were first begun.
+        """
+        name = study.study_name
         trials = [trial for trial in study.get_trials(deepcopy=False) if _was_begun(trial)]
         begun_anew = {trial.user_attrs.get("anew") for trial in trials}
-        return [
+        first = _first_numbers(name, trials)
+        found = [
             Unfinished(
-                f"{study.study_name}/{trial.number}",
-                dict(trial.params),
+                f"{name}/{trial.number}",
                 dict(trial.user_attrs["values"]),
-                TrialSpec.from_json(trial.user_attrs["spec"]),
-                _record(phase, label, trial).epochs,  # type: ignore[arg-type]
+                _spec_of(trial.user_attrs),
+                _epochs_of(trial.user_attrs),
                 trial.user_attrs.get("checkpoint", 0),
                 trial.user_attrs.get("workers_lost", 0),
+                first[trial.number],
             )
             for trial in trials
-            if trial.user_attrs.get("interrupted")
-            and f"{study.study_name}/{trial.number}" not in begun_anew
+            if trial.user_attrs.get("interrupted") and f"{name}/{trial.number}" not in begun_anew
         ]
+        return sorted(found, key=lambda one: one.first_number)
 
 
 @dataclass(frozen=True)
@@ -367,21 +385,21 @@ class Unfinished:
 
     Attributes:
         key: the trial.
-        parameters: what Optuna drew, as it stores it.
         values: what was drawn, by name.
         spec: what it was asked to do.
         epochs: what it had measured.
         checkpoint: the epoch after which it was kept, or 0.
         workers_lost: how many workers died over it.
+        first_number: the number under which it was first begun.
     """
 
     key: str
-    parameters: Mapping[str, Any]
     values: Mapping[str, Value]
     spec: TrialSpec
     epochs: tuple[EpochMetrics, ...]
     checkpoint: int
     workers_lost: int
+    first_number: int
 
 
 def _was_begun(trial: optuna.trial.FrozenTrial) -> bool:
@@ -389,23 +407,50 @@ def _was_begun(trial: optuna.trial.FrozenTrial) -> bool:
     return "spec" in trial.user_attrs
 
 
-def _record(phase: Phase, label: str, trial: optuna.trial.FrozenTrial) -> TrialRecord:
+def _first_numbers(name: str, trials: Sequence[optuna.trial.FrozenTrial]) -> dict[int, int]:
+    """By number, the number under which a trial was first begun."""
+    first: dict[int, int] = {}
+    for trial in trials:  # what is begun anew comes after what it is
+        before = str(trial.user_attrs.get("anew", "")).removeprefix(f"{name}/")
+        known = first.get(int(before)) if before.isdecimal() else None
+        first[trial.number] = trial.number if known is None else known
+    return first
+
+
+def _spec_of(attributes: Mapping[str, Any]) -> TrialSpec:
+    spec = TrialSpec.from_json(attributes["spec"])
+    # In a study of an earlier version they are beside it.
+    return spec if spec.values else replace(spec, values=dict(attributes.get("values", {})))
+
+
+def _epochs_of(attributes: Mapping[str, Any]) -> tuple[EpochMetrics, ...]:
+    return tuple(EpochMetrics(**epoch) for epoch in json.loads(attributes.get("epochs", "[]")))
+
+
+def _direction_of(direction: optuna.study.StudyDirection) -> Direction:
+    return "maximize" if direction == optuna.study.StudyDirection.MAXIMIZE else "minimize"
+
+
+def _record(
+    phase: Phase, label: str, trial: optuna.trial.FrozenTrial, first: Mapping[int, int]
+) -> TrialRecord:
     attributes: Mapping[str, Any] = trial.user_attrs
-    spec, complexity = attributes.get("spec"), attributes.get("complexity")
+    complexity = attributes.get("complexity")
     return TrialRecord(
         phase=phase,
         label=label,
         number=trial.number,
-        spec=TrialSpec.from_json(spec) if spec else None,
+        spec=_spec_of(attributes) if attributes.get("spec") else None,
         state=_STATES[trial.state],
         reason=attributes.get("reason", ""),
-        epochs=tuple(EpochMetrics(**epoch) for epoch in json.loads(attributes.get("epochs", "[]"))),
+        epochs=_epochs_of(attributes),
         test_loss=attributes.get("test_loss"),
         test_metric=attributes.get("test_metric"),
         complexity=Complexity(**complexity) if complexity else None,
         engine=attributes.get("engine", ""),
         engine_reason=attributes.get("engine_reason", ""),
         interrupted=bool(attributes.get("interrupted")),
+        begun_as=None if first[trial.number] == trial.number else first[trial.number],
     )
 
 
@@ -424,18 +469,8 @@ class OpenTrial:
         self.number = trial.number
 
     def suggest(self, parameters: Mapping[str, Parameter]) -> dict[str, Value]:
-        """Let Optuna draw a value for each parameter."""
-        return {name: self._suggest(name, parameter) for name, parameter in parameters.items()}
-
-    def _suggest(self, name: str, parameter: Parameter) -> Value:
-        if isinstance(parameter, Choice):
-            value = self._trial.suggest_categorical(name, parameter.options)
-            assert value is not None, "a Choice holds no None"
-            return value
-        low, high, log = parameter.low, parameter.high, parameter.log
-        if isinstance(parameter, FloatRange):
-            return self._trial.suggest_float(name, low, high, log=log)
-        return self._trial.suggest_int(name, parameter.low, parameter.high, log=log)
+        """Let Optuna draw a value for each parameter, or take what was drawn."""
+        return _suggest(self._trial, parameters)
 
     def note(self, **attributes: Any) -> None:
         """Keep facts about the trial."""
@@ -462,15 +497,29 @@ class OpenTrial:
         self._write_epochs_at = began + max(_BETWEEN_WRITES_S, took / _WRITING_SHARE)
 
     @classmethod
+    def begin(
+        cls, study: optuna.Study, values: Mapping[str, Value], free: Mapping[str, Parameter]
+    ) -> OpenTrial:
+        """Begin a trial with values that were drawn for it.
+
+        Args:
+            study: the Optuna study that it is to belong to.
+            values: by name.
+            free: what Optuna is to keep them as.
+        """
+        study.enqueue_trial({name: values[name] for name in free if name in values})
+        trial = cls(study, study.ask())
+        trial.suggest(free)
+        trial.note(values=dict(values))
+        return trial
+
+    @classmethod
     def anew(
         cls, study: optuna.Study, unfinished: Unfinished, free: Mapping[str, Parameter]
     ) -> OpenTrial:
         """Begin an interrupted trial again, with what was drawn for it."""
-        study.enqueue_trial(dict(unfinished.parameters))
-        trial = cls(study, study.ask())
-        trial.suggest(free)
-        rank = unfinished.spec.rank
-        trial.note(values=dict(unfinished.values), rank=rank, anew=unfinished.key)
+        trial = cls.begin(study, unfinished.values, free)
+        trial.note(rank=unfinished.spec.rank, anew=unfinished.key)
         return trial
 
     def go_on(self, epochs: Sequence[EpochMetrics]) -> None:
@@ -541,15 +590,80 @@ def list_stores() -> list[StudyStore]:
     ]
 
 
-def make_sampler(name: str, seed: int, trials: int) -> optuna.samplers.BaseSampler:
-    """Optuna's sampler; TPE begins to model after half of a small number of trials."""
-    if name == "random":
+class Drawing:
+    """What Optuna draws for one trial: in memory, from its row's other trials.
+
+    The sampler sees them in the order in which they were first begun, each once: neither what was
+    interrupted nor a number that a trial got when it was begun anew reaches it. So a study that was
+    interrupted, or extended, draws what it would have drawn.
+
+    Args:
+        study: the Optuna study that holds the row's trials.
+        sampler: `random` or `tpe`.
+        seed: of this trial.
+        number: of this trial in its row, from 0.
+    """
+
+    def __init__(self, study: optuna.Study, sampler: str, seed: int, number: int) -> None:
+        self._study = optuna.create_study(
+            direction=study.direction, sampler=make_sampler(sampler, seed, number)
+        )
+        if not is_drawn_blindly(sampler, number):
+            self._study.add_trials(_as_first_begun(study))
+
+    def draw(self, parameters: Mapping[str, Parameter]) -> dict[str, Value]:
+        """Draw a value for each parameter; again, if the last ones would not do."""
+        trial = self._study.ask()
+        values = _suggest(trial, parameters)
+        self._study.tell(trial, state=TrialState.FAIL)  # nothing to learn from
+        return values
+
+
+def _as_first_begun(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """What a sampler may learn from, in the order in which it was first begun."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    trials = study.get_trials(deepcopy=False)
+    first = _first_numbers(study.study_name, trials)
+    return [
+        optuna.create_trial(
+            state=trial.state,
+            values=trial.values,
+            params=trial.params,
+            distributions=trial.distributions,
+            intermediate_values=trial.intermediate_values,
+        )
+        for trial in sorted(trials, key=lambda trial: first[trial.number])
+        if trial.state in states
+    ]
+
+
+def _suggest(trial: optuna.Trial, parameters: Mapping[str, Parameter]) -> dict[str, Value]:
+    return {name: _suggest_one(trial, name, rule) for name, rule in parameters.items()}
+
+
+def _suggest_one(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:
+    if isinstance(parameter, Choice):
+        value = trial.suggest_categorical(name, parameter.options)
+        assert value is not None, "a Choice holds no None"
+        return value
+    if isinstance(parameter, FloatRange):
+        return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
+    return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log)
+
+
+# Of every four trials TPE draws the first two blindly, until it has drawn ten so: half of a small
+# search. It depends on a trial's number alone, and not on how many there are to be: a search that
+# is extended is the search that was asked for at once.
+_EVERY, _BLIND, _UNTIL = 4, 2, 20
+
+
+def is_drawn_blindly(sampler: str, number: int) -> bool:
+    """Whether what a sampler draws for a row's trial does not depend on any result."""
+    return sampler == "random" or (number < _UNTIL and number % _EVERY < _BLIND)
+
+
+def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler for a row's trial of a number, from 0."""
+    if is_drawn_blindly(name, number):
         return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=draws_before_results(name, trials)
-    )
-
-
-def draws_before_results(name: str, trials: int) -> int:
-    """How many of a sampler's first draws do not depend on any result."""
-    return trials if name == "random" else max(2, min(10, trials // 2))
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_BLIND)

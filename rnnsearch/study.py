@@ -27,6 +27,7 @@ from rnnsearch.study_file import StudyFile, parse_study
 from rnnsearch.study_info import Extension, PhaseSpent
 from rnnsearch.task import Examples, Task
 from rnnsearch.trial import Phase as PhaseName
+from rnnsearch.trial import configuration_of
 from rnnsearch.trial_queue import ConfirmationQueue, Listener, SearchQueue
 
 if TYPE_CHECKING:
@@ -233,7 +234,9 @@ def _run(
                 "test/seeds": row.n,
                 "time/step_ms": row.step_ms,
             }
-            tracker.summarise(row.label, row.rank or 0, summary)
+            tracker.summarise(row.label, row.configuration, row.rank or 0, summary)
+        for old in comparison.superseded:
+            tracker.supersede(old.label, configuration_of(old.values))
         tracker.finish_study("FINISHED", files)
     uri = hide_password(tracker.uri)
     return StudyResult(comparison, store.folder, tuple(files), uri, left_out)
@@ -277,7 +280,7 @@ def _phases(
     search = SearchQueue(store, config, spaces, direction, hearing)
     _begin(listeners, "search", search.total - search.done)
     with _timed(store, "search", config):
-        yield Phase(search, splits, config.search)
+        yield Phase(search, splits)
     confirmation = ConfirmationQueue(store, config, spaces, direction, hearing)
     _begin(listeners, "confirmation", confirmation.total - confirmation.done)
     with _timed(store, "confirmation", config):
@@ -392,6 +395,7 @@ def compare_study(study: StudyStore | str) -> Comparison:
         study=store.name,
         phases={phase: spent.model_dump() for phase, spent in info.phases.items()},
         left_out=info.left_out,
+        best=config.confirmation.best,
     )
 
 

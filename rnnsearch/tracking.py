@@ -249,7 +249,7 @@ class Tracker:
         self._runs["study"] = run_id
         try:
             self._client.update_run(run_id, status="RUNNING")
-            known = self._find_runs()
+            known = self._find_runs(records)
             for record in records:
                 key = f"{record.phase}/{record.label}/{record.number}"
                 found = known.get(key)
@@ -257,14 +257,29 @@ class Tracker:
                     continue
                 if found is not None and found.info.status == _STATUS[record.state]:
                     self._runs[key] = found.info.run_id
-                    continue
-                self._write_anew(key, record, found)
+                else:
+                    self._write_anew(key, record, found)
+                if record.phase == "confirmation":
+                    self._adopt(self._runs[key], record.spec, record.complexity, found)
+                    if record.state == "COMPLETE":  # it has the model already
+                        self._runs.setdefault(_group("model", record.spec), self._runs[key])
         except Exception as error:
             shown = hide_password(self.uri)
             msg = f"the MLflow tracking store {shown} lost the study: {_reason(error, self.uri)}"
             raise TrackingError(msg) from error
 
-    def _find_runs(self) -> dict[str, Run]:
+    def _adopt(self, run_id: str, spec: TrialSpec, complexity: Complexity, run: Run | None) -> None:
+        """Put a seed below the run of its own configuration.
+
+        Earlier versions put all seeds of a row below one run, whatever they were trained with.
+        """
+        if run is None:
+            return
+        parent = self._configuration_run(spec, complexity)
+        if run.data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:
+            self._client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
+
+    def _find_runs(self, records: Sequence[TrialRecord]) -> dict[str, Run]:
         """The runs of the study's trials by key; those of configurations are remembered."""
         runs: list[Run] = []
         token = None
@@ -280,22 +295,40 @@ class Tracker:
             if not token:
                 break
         # An earlier study of the same name may have left runs in the same experiment.
-        parents = {self._runs["study"]}
-        for run in runs:
-            tags = run.data.tags
-            if tags.get("rnnsearch.phase") == "configuration" and (
-                tags.get(MLFLOW_PARENT_RUN_ID) in parents
-            ):
-                group = f"configuration/{tags['rnnsearch.label']}/{tags['rnnsearch.rank']}"
-                self._runs[group] = run.info.run_id
-                self._client.update_run(run.info.run_id, status="RUNNING")
-        parents |= set(self._runs.values())
-        return {
+        study = self._runs["study"]
+        configurations = {
+            run.info.run_id: run.data.tags
+            for run in runs
+            if run.data.tags.get("rnnsearch.phase") == "configuration"
+            and run.data.tags.get(MLFLOW_PARENT_RUN_ID) == study
+        }
+        parents = {study, *configurations}
+        known = {
             run.data.tags["rnnsearch.trial"]: run
             for run in runs
             if "rnnsearch.trial" in run.data.tags
             and run.data.tags.get(MLFLOW_PARENT_RUN_ID) in parents
         }
+        for run_id, tags in configurations.items():
+            if "rnnsearch.configuration" in tags:
+                label, configuration = tags["rnnsearch.label"], tags["rnnsearch.configuration"]
+                self._runs[f"configuration/{label}/{configuration}"] = run_id
+        # Those of earlier versions do not say which they are: they are what their first seed is.
+        for record in sorted(records, key=lambda record: record.number):
+            run = known.get(f"{record.phase}/{record.label}/{record.number}")
+            if record.phase != "confirmation" or record.spec is None or run is None:
+                continue
+            parent, group = (
+                run.data.tags[MLFLOW_PARENT_RUN_ID],
+                _group("configuration", record.spec),
+            )
+            if group not in self._runs and parent not in self._runs.values():
+                self._runs[group] = parent
+                tag = record.spec.configuration[:_TAG_LIMIT]
+                self._client.set_tag(parent, "rnnsearch.configuration", tag)
+        for run_id in configurations:
+            self._client.update_run(run_id, status="RUNNING")
+        return known
 
     def _write_anew(self, key: str, record: TrialRecord, found: Run | None) -> None:
         assert record.spec is not None
@@ -361,12 +394,28 @@ class Tracker:
         self._later(close)
         self.flush()
 
-    def summarise(self, label: str, rank: int, summary: Mapping[str, float | None]) -> None:
-        """Log the mean and interval of a confirmed configuration to its run."""
+    def summarise(
+        self, label: str, configuration: str, rank: int, summary: Mapping[str, float | None]
+    ) -> None:
+        """Log the mean and interval of a confirmed configuration, and its rank now, to its run."""
         now = _milliseconds()
         metrics = [Metric(k, float(v), now, 0) for k, v in summary.items() if v is not None]
-        group = f"configuration/{label}/{rank}"
-        self._later(lambda: self._client.log_batch(self._runs[group], metrics=metrics))
+        group = f"configuration/{label}/{configuration[:_TAG_LIMIT]}"
+        tags = [
+            RunTag(MLFLOW_RUN_NAME, _title(label, rank)),
+            RunTag("rnnsearch.rank", str(rank)),
+            RunTag("rnnsearch.superseded", "false"),
+        ]
+        self._later(lambda: self._client.log_batch(self._runs[group], metrics=metrics, tags=tags))
+
+    def supersede(self, label: str, configuration: str) -> None:
+        """Mark the run of a configuration that its row does not stand by any more."""
+        group = f"configuration/{label}/{configuration[:_TAG_LIMIT]}"
+        tags = [
+            RunTag(MLFLOW_RUN_NAME, f"{label} superseded"),
+            RunTag("rnnsearch.superseded", "true"),
+        ]
+        self._later(lambda: self._client.log_batch(self._runs[group], tags=tags))
 
     def flush(self) -> None:
         """Wait until everything is written.
@@ -415,26 +464,27 @@ class Tracker:
         if not passes or too_long or self._hurry.wait(_BETWEEN_TRIES_S):
             self._failed = error
 
+    def _configuration_run(self, spec: TrialSpec, complexity: Complexity) -> str:
+        """The run above the seeds of a confirmed configuration, opened for the first of them."""
+        group = _group("configuration", spec)
+        if group not in self._runs:
+            title, parent = _title(spec.label, spec.rank), self._runs["study"]
+            tags = {
+                "rnnsearch.phase": "configuration",
+                "rnnsearch.rank": str(spec.rank),
+                "rnnsearch.configuration": spec.configuration[:_TAG_LIMIT],
+            }
+            # MLflow's comparison page opens on the first metric by name: leave it the test metric,
+            # and let the counts be parameters.
+            counts = _counts_of(spec, complexity)
+            self._runs[group] = self._create_run(group, title, parent, spec, tags, counts)
+        return self._runs[group]
+
     def _open_trial(self, key: str, spec: TrialSpec, complexity: Complexity) -> None:
-        parent = self._runs["study"]
-        counts = {
-            "parameters/total": complexity.trainable,
-            "parameters/one_bias": complexity.one_bias,
-            "parameters/frozen": complexity.frozen,
-            "parameters/residual": spec.residual,
-            "state_size": complexity.state_size,
-            "flops_per_step": complexity.flops_per_step,
-        }
+        parent, counts = self._runs["study"], _counts_of(spec, complexity)
         name = f"{spec.label} trial {key.rpartition('/')[2]}"
         if spec.phase == "confirmation":
-            group = f"configuration/{spec.label}/{spec.rank}"
-            if group not in self._runs:
-                title = f"{spec.label} confirmed" + (f" (no. {spec.rank + 1})" if spec.rank else "")
-                # MLflow's comparison page opens on the first metric by name: leave it the test
-                # metric, and let the counts be parameters.
-                tags = {"rnnsearch.phase": "configuration", "rnnsearch.rank": str(spec.rank)}
-                self._runs[group] = self._create_run(group, title, parent, spec, tags, counts)
-            parent = self._runs[group]
+            parent = self._configuration_run(spec, complexity)
             name = f"{spec.label} seed {spec.seed}"
         tags = {
             "rnnsearch.phase": spec.phase,
@@ -504,7 +554,7 @@ class Tracker:
 
     def _log_model(self, key: str, run_id: str, spec: TrialSpec, weights: Path) -> None:
         """Keep the model of the first seed of a configuration: the first, not the best on test."""
-        group = f"model/{spec.label}/{spec.rank}"
+        group = _group("model", spec)
         if group in self._runs:
             return
         self._runs[group] = run_id
@@ -547,6 +597,26 @@ class Tracker:
         self._client.log_inputs(
             run_id, [DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])]
         )
+
+
+def _group(kind: str, spec: TrialSpec) -> str:
+    """The key of what the seeds of one configuration share."""
+    return f"{kind}/{spec.label}/{spec.configuration[:_TAG_LIMIT]}"
+
+
+def _title(label: str, rank: int) -> str:
+    return f"{label} confirmed" + (f" (no. {rank + 1})" if rank else "")
+
+
+def _counts_of(spec: TrialSpec, complexity: Complexity) -> dict[str, float]:
+    return {
+        "parameters/total": complexity.trainable,
+        "parameters/one_bias": complexity.one_bias,
+        "parameters/frozen": complexity.frozen,
+        "parameters/residual": spec.residual,
+        "state_size": complexity.state_size,
+        "flops_per_step": complexity.flops_per_step,
+    }
 
 
 def _metrics_of(epoch: EpochMetrics, metric: str, now: int) -> list[Metric]:
@@ -607,6 +677,7 @@ def find_configurations(uri: str, experiment: str, run_id: str) -> tuple[str, li
             f"AND tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'",
             max_results=200,
         )
+        runs = [run for run in runs if run.data.tags.get("rnnsearch.superseded") != "true"]
     except Exception as error:
         msg = (
             f"the MLflow tracking store {hide_password(uri)} does not answer: {_reason(error, uri)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from rnnsearch.analysis import TrainedModel
+from rnnsearch.configurations import settled_records
 from rnnsearch.errors import StoreError, did_you_mean
 from rnnsearch.model import build_model
 from rnnsearch.registry import load_registry
@@ -51,10 +52,12 @@ def _choose(store: StudyStore, labels: Collection[str]) -> dict[str, tuple[Trial
     """One complete confirmation of each row."""
     found: dict[str, tuple[TrialRecord, TrialSpec]] = {}
     known: dict[str, None] = {}
-    for record in store.records():
+    for record in settled_records(store):
         known[record.label] = None
         spec = record.spec
         if record.phase != "confirmation" or record.state != "COMPLETE" or spec is None:
+            continue
+        if not record.stands:
             continue
         best = found.get(record.label)
         if best is None or (spec.rank, record.number) < (best[1].rank, best[0].number):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
 from rnnsearch.model import Complexity, ModelSpec
@@ -62,6 +62,8 @@ class TrialSpec:
         engine: what is to run it, one of `engines.ENGINES`.
         engine_speedup: how many times faster that was than torch when the study started, on a
             typical model; 0 where it was not measured.
+        values: what was drawn for it, by name. Trials of a row with equal ones are of one
+            configuration; they differ in their seeds.
     """
 
     phase: Phase
@@ -79,6 +81,12 @@ class TrialSpec:
     metric: str = ""
     engine: str = "torch"
     engine_speedup: float = 0.0
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def configuration(self) -> str:
+        """Which of its row's configurations it is of: see `configuration_of`."""
+        return configuration_of(self.values)
 
     def to_json(self) -> str:
         """Return the specification as one line of JSON."""
@@ -95,6 +103,11 @@ class TrialSpec:
         training["schedule"] = Schedule(**training.get("schedule", {}))
         training = TrainingConfig(**training)
         return cls(model=ModelSpec(**model), training=training, **fields)
+
+
+def configuration_of(values: Mapping[str, Value]) -> str:
+    """What tells a row's configurations apart: the drawn values, as one line of JSON."""
+    return json.dumps(dict(values), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -142,6 +155,9 @@ class TrialRecord:
         phase: `search` or `confirmation`.
         label: name of the row in the comparison.
         interrupted: whether a stop or a crash ended it; it is then run anew, as another trial.
+        begun_as: the number under which it was first begun, if it is run anew.
+        stands: false for a confirmation that counts in nothing, because its row is ranked by other
+            configurations now (see `rnnsearch.configurations`).
     """
 
     phase: Phase
@@ -157,3 +173,15 @@ class TrialRecord:
     engine: str = ""
     engine_reason: str = ""
     interrupted: bool = False
+    begun_as: int | None = None
+    stands: bool = True
+
+    @property
+    def first_number(self) -> int:
+        """The number under which it was first begun: the same however often it is interrupted."""
+        return self.number if self.begun_as is None else self.begun_as
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether it ended and counts in nothing any more."""
+        return not self.stands and self.state != "RUNNING"

@@ -10,24 +10,28 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import ClassVar, Protocol
 
 from rnnsearch.config import StudyConfig
+from rnnsearch.configurations import best_first
 from rnnsearch.engines import POPULATION_ENGINES
 from rnnsearch.errors import BudgetError, RnnsearchError
+from rnnsearch.halving import Halving
 from rnnsearch.model import Complexity, measure_complexity
 from rnnsearch.parameters import Value
 from rnnsearch.space import SearchSpace, derive_seed
-from rnnsearch.store import (
-    OpenTrial,
-    StudyStore,
-    Unfinished,
-    draws_before_results,
-    make_sampler,
-)
+from rnnsearch.store import Drawing, OpenTrial, StudyStore, Unfinished, is_drawn_blindly
 from rnnsearch.task import Direction
-from rnnsearch.trial import EpochMetrics, Phase, TrialRecord, TrialSpec, TrialState
+from rnnsearch.trial import (
+    EpochMetrics,
+    Phase,
+    TrialRecord,
+    TrialSpec,
+    TrialState,
+    configuration_of,
+)
 from rnnsearch.worker import Outcome
 
 _MOST_DRAWS = 100
@@ -120,16 +124,16 @@ class TrialQueue:
         if self._handed_back:
             key = self._handed_back.pop(0)
             return [(key, self._live[key].spec)]
-        alone = bool(self._unfinished)
+        again = bool(self._unfinished)
         if self._live and self._needs_room(self._unfinished[:1]):
             return []
         first = self.ask()
         if first is None:
             return []
-        if alone:  # it may go on from a checkpoint, which a population cannot
-            return [first]
         if first[1].engine in POPULATION_ENGINES:
-            return [first, *self._ask_like(first[1], workers)]
+            return [first, *self._ask_like(first[0], first[1], workers)]
+        if again:  # it may go on from a checkpoint, or be the one that its worker died of
+            return [first]
         together, seconds = [first], self._seconds_of(first[1])
         share = math.ceil((1 + self._known_beforehand()) / workers)
         most = min(share, _most_together(seconds))
@@ -142,9 +146,17 @@ class TrialQueue:
         """Whether one of them is at its last worker."""
         return any(one.workers_lost == _WORKERS_PER_TRIAL - 1 for one in trials)
 
-    def _ask_like(self, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
+    def _ask_like(self, key: str, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
         """Take a worker's share of the trials that can train as one population with another."""
         return []
+
+    def pauses(self, spec: TrialSpec) -> tuple[int, ...]:
+        """The epochs after which a trial may be stopped."""
+        return ()
+
+    def stops(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
+        """Whether a trial is to stop early, after epochs that it has not reported yet."""
+        return False
 
     def _known_beforehand(self) -> int:
         """Trials that could be handed out now without a result being missed."""
@@ -235,15 +247,6 @@ class TrialQueue:
             study = self._studies[live.spec.label]
             self._unfinished += [one for one in self._store.unfinished(study) if one.key == key]
 
-    def history(self, label: str) -> list[TrialRecord]:
-        """The trials of a row that have ended and measured something."""
-        return [
-            record
-            for record in self._store.records()
-            if (record.phase, record.label) == (self.phase, label)
-            and record.state in ("COMPLETE", "PRUNED")
-        ]
-
     def interrupt_all(self, reason: str) -> None:
         """Record that every trial still running was interrupted, and may be begun anew."""
         for key in list(self._live):
@@ -259,21 +262,25 @@ class TrialQueue:
         label = unfinished.spec.label
         free = self._spaces[label].free if self.phase == "search" else {}
         trial = OpenTrial.anew(self._studies[label], unfinished, free)
-        key, spec = self._start(trial, unfinished.spec)
-        self._anew[key] = unfinished
-        return key, spec
+        self._anew[f"{self.phase}/{label}/{trial.number}"] = unfinished
+        return self._start(trial, unfinished.spec)
 
     def unfinished(self, key: str) -> Unfinished | None:
         """The interrupted trial that this one is, begun anew."""
         return self._anew.get(key)
 
-    def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> None:
-        """Record what a trial had measured up to the checkpoint from which it goes on."""
+    def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
+        """Record what a trial had measured up to the checkpoint from which it goes on.
+
+        Returns:
+            whether it is to stop there, which was decided and not recorded any more.
+        """
         live = self._live[key]
         live.trial.go_on(epochs)
         live.last = epochs[-1]
         for listener in self._listeners:
             listener.epochs_finished(key, live.spec, epochs)
+        return False
 
     def checkpoint(self, key: str, epoch: int) -> None:
         """Record that what a trial had learned after an epoch is kept."""
@@ -304,10 +311,23 @@ class SearchQueue(TrialQueue):
         listeners: Sequence[Listener],
     ) -> None:
         super().__init__(store, config, spaces, direction, listeners)
-        done = Counter(r.label for r in store.records() if r.phase == "search" and r.spec)
+        records = [
+            r for r in store.records(interrupted=True) if r.phase == "search" and r.spec is not None
+        ]
+        done = Counter(r.label for r in records if not r.interrupted)
         again = Counter(one.spec.label for one in self._unfinished)
         self._asked = {label: done[label] + again[label] for label in self._spaces}
-        self._drawn_blindly = draws_before_results(config.search.sampler, config.search.trials)
+        self._halvings: dict[str, Halving] = {}
+        if config.search.scheduler == "asha":
+            # Among the trials of one row at a time: an architecture that learns slowly at first
+            # competes with itself, and does not lose its effort to those that start fast.
+            self._halvings = {
+                space.label: Halving(config.search, config.search.epochs or space.epochs, direction)
+                for space in spaces
+            }
+        for record in records:
+            if record.label in self._halvings:
+                self._halvings[record.label].remember(record.first_number, record.epochs)
         self.done = done.total()
         self.total = config.search.trials * len(spaces)
         spent = store.info.seconds_of("search")
@@ -317,7 +337,45 @@ class SearchQueue(TrialQueue):
     def _known_beforehand(self) -> int:
         if self._config.search.scheduler != "none":  # it stops trials one by one
             return 0
-        return sum(max(0, self._drawn_blindly - asked) for asked in self._asked.values())
+        sampler, trials = self._config.search.sampler, self._config.search.trials
+        following = (range(asked, trials) for asked in self._asked.values())
+        return sum(
+            len(list(takewhile(lambda number: is_drawn_blindly(sampler, number), numbers)))
+            for numbers in following
+        )
+
+    def pauses(self, spec: TrialSpec) -> tuple[int, ...]:
+        halving = self._halvings.get(spec.label)
+        return halving.rungs if halving else ()
+
+    def stops(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
+        live = self._live[key]
+        halving = self._halvings.get(live.spec.label)
+        if halving is None:
+            return False
+        number = self._first_number(key, live)
+        return any([halving.stops(number, epoch) for epoch in epochs])
+
+    def _first_number(self, key: str, live: _Live) -> int:
+        """The number under which a trial was first begun: by it, the rungs know it."""
+        return self._anew[key].first_number if key in self._anew else live.trial.number
+
+    def _begin_anew(self, unfinished: Unfinished) -> tuple[str, TrialSpec]:
+        if halving := self._halvings.get(unfinished.spec.label):
+            halving.forget(unfinished.first_number)
+        return super()._begin_anew(unfinished)
+
+    def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
+        super().go_on(key, epochs)
+        unfinished, live = self._anew[key], self._live[key]
+        halving = self._halvings.get(live.spec.label)
+        if halving is None:
+            return False
+        # It was let go on after each of them, as far as it got further.
+        *before, last = epochs
+        went_on = unfinished.epochs[-1].epoch > last.epoch
+        halving.remember(unfinished.first_number, epochs if went_on else before)
+        return not went_on and halving.stops(unfinished.first_number, last)
 
     def _ask_new(self) -> tuple[str, TrialSpec] | None:
         label = min(self._asked, key=self._asked.__getitem__)
@@ -328,15 +386,11 @@ class SearchQueue(TrialQueue):
         space, study = self._spaces[label], self._studies[label]
         # Of its own seed for every trial: what is drawn depends on the trials before it, and not on
         # whether the study was resumed between them.
-        study.sampler = make_sampler(
-            self._config.search.sampler,
-            derive_seed(self._config.seed, f"sampler/{label}", number),
-            self._config.search.trials,
-        )
+        seed = derive_seed(self._config.seed, f"sampler/{label}", number)
+        drawing = Drawing(study, self._config.search.sampler, seed, number)
         for _ in range(_MOST_DRAWS):
-            trial = OpenTrial(study, study.ask())
-            values = trial.suggest(space.free)
-            trial.note(values=values)
+            values = drawing.draw(space.free)
+            trial = OpenTrial.begin(study, values, space.free)
             try:
                 spec = space.trial(self._config, values, phase="search", number=number)
             except BudgetError as error:
@@ -363,12 +417,27 @@ class ConfirmationQueue(TrialQueue):
         listeners: Sequence[Listener],
     ) -> None:
         super().__init__(store, config, spaces, direction, listeners)
-        best = {space.label: best_values(store, config, space, direction) for space in spaces}
+        records = list(store.records())
+        best = {space.label: self._best_of(space, records, direction) for space in spaces}
+        # A seed that a configuration was confirmed on is not trained again, whatever its rank was;
+        # one of a configuration that is no longer among the best stays as it is.
+        ranks = {
+            (label, configuration_of(values)): rank
+            for label, configurations in best.items()
+            for rank, values in enumerate(configurations)
+        }
+        self._unfinished = [
+            replace(one, spec=replace(one.spec, rank=ranks[one.spec.label, one.spec.configuration]))
+            for one in self._unfinished
+            if (one.spec.label, one.spec.configuration) in ranks
+        ]
         begun = {
-            (r.label, r.spec.rank, r.spec.seed)
-            for r in store.records()
-            if r.phase == "confirmation" and r.spec
-        } | {(one.spec.label, one.spec.rank, one.spec.seed) for one in self._unfinished}
+            (spec.label, spec.configuration, spec.seed)
+            for spec in (
+                *(r.spec for r in records if r.phase == "confirmation" and r.spec),
+                *(one.spec for one in self._unfinished),
+            )
+        }
         # Seeds in the outer loop: if time runs out, all rows have as many as each other.
         wanted = [
             (space, rank, values, number)
@@ -379,23 +448,48 @@ class ConfirmationQueue(TrialQueue):
         self._waiting = [
             (space, rank, values, number)
             for space, rank, values, number in wanted
-            if (space.label, rank, derive_seed(config.seed, "confirmation", number)) not in begun
+            if (
+                space.label,
+                configuration_of(values),
+                derive_seed(config.seed, "confirmation", number),
+            )
+            not in begun
         ]
         self.total = len(wanted)
         self.done = self.total - len(self._waiting) - len(self._unfinished)
         self._waiting.reverse()
 
+    def _best_of(
+        self, space: SearchSpace, records: Iterable[TrialRecord], direction: Direction
+    ) -> list[dict[str, Value]]:
+        """A row's configurations to confirm; without a search there is one, the fixed one."""
+        if self._config.search.trials == 0:
+            return [{}]
+        found = best_first((r for r in records if r.label == space.label), direction)
+        return found[: self._config.confirmation.best]
+
     def _known_beforehand(self) -> int:
         return len(self._waiting)
 
-    def _ask_like(self, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
-        alike = [w for w in self._waiting if (w[0].label, w[1]) == (spec.label, spec.rank)]
-        found = []
+    def _ask_like(self, key: str, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
         # The same share for every worker, so that none is left with a seed to run alone.
-        share = math.ceil(self._config.confirmation.seeds / workers)
-        for waiting in alike[::-1][: share - 1]:
-            self._waiting.remove(waiting)
-            found.append(self._begin(waiting))
+        others = math.ceil(self._config.confirmation.seeds / workers) - 1
+        if key in self._anew:  # those that were interrupted together train together again
+            if self._anew[key].workers_lost:
+                return []
+            alike = [
+                one
+                for one in self._unfinished
+                if (one.spec.label, one.spec.rank) == (spec.label, spec.rank)
+                and not (one.workers_lost or one.checkpoint)
+            ][:others]
+            self._unfinished = [one for one in self._unfinished if one not in alike]
+            return [self._begin_anew(one) for one in alike]
+        waiting = [w for w in self._waiting if (w[0].label, w[1]) == (spec.label, spec.rank)]
+        found = []
+        for one in waiting[::-1][:others]:
+            self._waiting.remove(one)
+            found.append(self._begin(one))
         return found
 
     def _ask_new(self) -> tuple[str, TrialSpec] | None:
@@ -406,29 +500,7 @@ class ConfirmationQueue(TrialQueue):
     ) -> tuple[str, TrialSpec]:
         space, rank, values, number = waiting
         study = self._studies[space.label]
-        trial = OpenTrial(study, study.ask())
-        trial.note(values=values, rank=rank)
+        trial = OpenTrial.begin(study, values, {})
+        trial.note(rank=rank)
         spec = space.trial(self._config, values, phase="confirmation", number=number, rank=rank)
         return self._start(trial, spec)
-
-
-def best_values(
-    store: StudyStore, config: StudyConfig, space: SearchSpace, direction: Direction
-) -> list[dict[str, Value]]:
-    """The sampled values of a row's best complete search trials, best first.
-
-    A pruned trial's score is from fewer epochs and does not compete. Without a search there is one
-    configuration, the fixed one.
-    """
-    if config.search.trials == 0:
-        return [{}]
-    study = store.optuna_study("search", space.label, direction)
-    trials = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
-    sign = -1.0 if direction == "maximize" else 1.0
-    trials.sort(key=lambda t: (sign * float(t.value or 0.0), t.number))
-    distinct: list[dict[str, Value]] = []
-    for trial in trials:
-        values = dict(trial.user_attrs["values"])
-        if values not in distinct:
-            distinct.append(values)
-    return distinct[: config.confirmation.best]

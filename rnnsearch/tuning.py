@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from rnnsearch import machine, ray_environment
@@ -24,12 +23,12 @@ _ADDRESS = ray_environment.prepare()
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from rnnsearch import interrupts  # noqa: E402
 from rnnsearch.compiled_model import Compiled  # noqa: E402
-from rnnsearch.config import ResourcesConfig, SearchConfig  # noqa: E402
+from rnnsearch.config import ResourcesConfig  # noqa: E402
 from rnnsearch.errors import RnnsearchError, StoppedError  # noqa: E402
 from rnnsearch.home import write_whole  # noqa: E402
 from rnnsearch.packing import (  # noqa: E402
@@ -58,12 +57,10 @@ class Phase:
     Attributes:
         queue: the trials.
         splits: the data, by name; put once into Ray's object store.
-        search: for early stopping; None lets every trial finish.
     """
 
     queue: TrialQueue
     splits: Mapping[str, Examples]
-    search: SearchConfig | None = None
 
 
 @contextmanager
@@ -178,7 +175,7 @@ def _fit(stage: _Stage, resources: ResourcesConfig, mode: str, folder: Path) -> 
         worker,
         tune_config=tune.TuneConfig(
             search_alg=_QueueSearcher(stage, resources, mode, folder),
-            scheduler=_AshaPerRow(stage, mode),
+            scheduler=_EarlyStopping(stage),
             num_samples=-1,  # until the searcher says that it has finished
             reuse_actors=True,
         ),
@@ -239,12 +236,6 @@ class _Stage:
             known, splits = self._refs, following.splits
             self._refs = {n: known[n] if n in known else ray.put(s) for n, s in splits.items()}
 
-    @property
-    def stops_early(self) -> bool:
-        """Whether trials of the phase may be stopped before their last epoch."""
-        search = self.phase.search if self.phase else None
-        return search is not None and search.scheduler == "asha"
-
     def release(self) -> None:
         """Let go of the data in Ray's object store."""
         self._refs = {}
@@ -252,6 +243,12 @@ class _Stage:
     def is_running(self, key: str) -> bool:
         """Whether a trial has been handed out and has not ended."""
         return self.phase is not None and self.phase.queue.is_running(key)
+
+    def stops(self, news: News) -> bool:
+        """Whether the trial that a worker tells of is to stop early."""
+        if self.phase is None or not self.is_running(news.key):
+            return False
+        return self.phase.queue.stops(news.key, news.epochs)
 
     def interrupt_all(self, reason: str) -> None:
         """Record that every trial still running was interrupted."""
@@ -337,7 +334,7 @@ class _QueueSearcher(Searcher):
             return None
         try:
             with interrupts.wait():
-                together = stage.ask_together(self._at_a_time)
+                together, checkpoint = self._take()
         except Exception as error:
             # Tune would wrap it beyond recognition.
             stage.error = error
@@ -350,16 +347,30 @@ class _QueueSearcher(Searcher):
         self._given.append([key for key, _ in together])
         self._workers = max(self._workers, len(self._given))
         assert stage.phase is not None
-        search = stage.phase.search
-        first = together[0][1]
         return {
             "phase": stage.number,
             "splits": stage.splits,
-            "row": first.label,
             "trials": [(key, spec.to_json()) for key, spec in together],
-            "pauses": _rungs(search, first) if search and stage.stops_early else (),
-            "checkpoint": self._checkpoint(*together[0]),
+            "pauses": stage.phase.queue.pauses(together[0][1]),
+            "checkpoint": checkpoint,
         }
+
+    def _take(self) -> tuple[list[tuple[str, TrialSpec]] | None, bytes]:
+        """Trials for one worker, as the stage gives them, and what the first of them goes on from.
+
+        One that was interrupted after it had been decided that it stops is stopped here.
+        """
+        while True:
+            together = self._stage.ask_together(self._at_a_time)
+            if not together:
+                return together, b""
+            assert self._stage.phase is not None
+            key, queue = together[0][0], self._stage.phase.queue
+            checkpoint, stops = self._checkpoint(key, queue)
+            if not stops:
+                return together, checkpoint
+            queue.finish(key, None)
+            _drop_checkpoints(self._folder, key)
 
     def _wait(self, trial_id: str) -> dict[str, Any] | None:
         """Something for a worker to do that has nothing to do: Tune would end all such but one."""
@@ -367,30 +378,28 @@ class _QueueSearcher(Searcher):
             return None
         self._waiting.add(trial_id)
         stage = self._stage
-        here: dict[str, Any] = {"phase": stage.number, "splits": stage.splits, "row": ""}
+        here: dict[str, Any] = {"phase": stage.number, "splits": stage.splits}
         return {**here, "trials": [], "pauses": (), "checkpoint": b""}
 
-    def _checkpoint(self, key: str, spec: TrialSpec) -> bytes:
-        """What an interrupted trial had learned, if it was kept."""
-        assert self._stage.phase is not None
-        queue = self._stage.phase.queue
+    def _checkpoint(self, key: str, queue: TrialQueue) -> tuple[bytes, bool]:
+        """What an interrupted trial had learned, if it was kept, and whether it stops there."""
         before = queue.unfinished(key)
         if before is None or not before.checkpoint:
-            return b""
+            return b"", False
         path = self._folder / "checkpoints" / _checkpoint_file(before.key, before.checkpoint)
         epochs = [epoch for epoch in before.epochs if epoch.epoch <= before.checkpoint]
         if not path.is_file() or len(epochs) < before.checkpoint:
-            return b""
+            return b"", False
         content = _unsealed(path.read_bytes())
         if (
             content is None
         ):  # a disk that lies, or an update, costs the trial what it had trained, no more
             path.unlink()
-            return b""
+            return b"", False
         path.replace(path.with_name(_checkpoint_file(key, before.checkpoint)))
-        queue.go_on(key, epochs)
+        stops = queue.go_on(key, epochs)
         queue.checkpoint(key, before.checkpoint)
-        return content
+        return content, stops
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -424,6 +433,7 @@ class _QueueCallback(tune.Callback):
         with interrupts.wait():
             for key in self._keys(trial):
                 self._queue.finish(key, None)
+                _drop_checkpoints(self._folder, key)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         # What goes wrong in training comes as news: this is the worker itself, or its machine.
@@ -443,9 +453,9 @@ class _QueueCallback(tune.Callback):
             epoch, content = news.checkpoint
             self._write("checkpoints", _checkpoint_file(news.key, epoch), _sealed(content))
             self._queue.checkpoint(news.key, epoch)
-            self._drop_checkpoints(news.key, but=epoch)
+            _drop_checkpoints(self._folder, news.key, but=epoch)
         if news.is_last:
-            self._drop_checkpoints(news.key)
+            _drop_checkpoints(self._folder, news.key)
         if news.error:
             self._write("errors", f"{news.key}.txt", news.traceback.encode())
             self._queue.fail(news.key, news.error)
@@ -462,19 +472,20 @@ class _QueueCallback(tune.Callback):
         write_whole(path, content)
         return path
 
-    def _drop_checkpoints(self, key: str, but: int = 0) -> None:
-        """Remove what a trial no longer needs to go on."""
-        kept = _checkpoint_file(key, but)
-        for path in (self._folder / "checkpoints").glob(_checkpoint_file(key, "*")):
-            if path.name != kept:
-                path.unlink(missing_ok=True)
-
     def _keys(self, trial: Any) -> list[str]:
         """A worker's trials that have not ended."""
         return [key for key, _ in trial.config["trials"] if self._stage.is_running(key)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _drop_checkpoints(folder: Path, key: str, but: int = 0) -> None:
+    """Remove what a trial no longer needs to go on."""
+    kept = _checkpoint_file(key, but)
+    for path in (folder / "checkpoints").glob(_checkpoint_file(key, "*")):
+        if path.name != kept:
+            path.unlink(missing_ok=True)
 
 
 def _checkpoint_file(key: str, epoch: int | str) -> str:
@@ -511,79 +522,20 @@ def _reason(error_file: str | None) -> str:
     return error.rpartition(".")[2] + colon + message
 
 
-def _rungs(search: SearchConfig, spec: TrialSpec) -> tuple[int, ...]:
-    """The epochs after which a trial may be stopped."""
-    found, rung = [], search.grace_epochs
-    while rung < spec.training.epochs:
-        found.append(rung)
-        rung *= search.reduction_factor
-    return tuple(found)
+class _EarlyStopping(FIFOScheduler):
+    """Stops a trial where its queue says so; what is stopped, and by what, the queue remembers."""
 
-
-class _AshaPerRow(FIFOScheduler):
-    """ASHA among the trials of one row at a time, where the phase stops trials early.
-
-    An architecture that learns slowly at first competes with itself, not with the others: a common
-    bracket would take its effort away and hand it to the fast starters.
-    """
-
-    def __init__(self, stage: _Stage, mode: str) -> None:
+    def __init__(self, stage: _Stage) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._stage, self._mode = stage, mode
-        self._rows: dict[str, ASHAScheduler] = {}
-
-    def _row(self, trial: Any) -> ASHAScheduler | None:
-        phase = self._stage.phase
-        if phase is None or phase.search is None or not self._stage.stops_early:
-            return None
-        if not trial.config["trials"]:
-            return None
-        row = trial.config["row"]
-        if row not in self._rows:
-            epochs = TrialSpec.from_json(trial.config["trials"][0][1]).training.epochs
-            self._rows[row] = ASHAScheduler(
-                time_attr="epoch",
-                metric=_METRIC,
-                mode=self._mode,
-                max_t=epochs,
-                grace_period=min(phase.search.grace_epochs, epochs),
-                reduction_factor=phase.search.reduction_factor,
-            )
-            self._remember(row)
-        return self._rows[row]
-
-    def _remember(self, row: str) -> None:
-        """Let trials from before the study was resumed count at their rungs."""
-        assert self._stage.phase is not None
-        for record in self._stage.phase.queue.history(row):
-            past: Any = SimpleNamespace(trial_id=f"{row}/{record.number}")
-            self._rows[row].on_trial_add(None, past)  # type: ignore[arg-type]
-            for epoch in record.epochs:
-                result = {"epoch": epoch.epoch, _METRIC: epoch.validation_metric}
-                self._rows[row].on_trial_result(None, past, result)  # type: ignore[arg-type]
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        if row := self._row(trial):
-            row.on_trial_add(tune_controller, trial)
+        self._stage = stage
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if not trial.config["trials"]:
             # Whoever waits gives way.
             wanted = any(other.status == "PENDING" for other in tune_controller.get_trials())
             return FIFOScheduler.STOP if wanted or self._stage.finished else FIFOScheduler.CONTINUE
-        row = self._row(trial)
-        if row is None or not result["epoch"]:
-            return FIFOScheduler.CONTINUE
-        decision: str = row.on_trial_result(tune_controller, trial, result)
-        return decision
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        if (row := self._row(trial)) and result.get("epoch"):
-            row.on_trial_complete(tune_controller, trial, result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        if row := self._row(trial):
-            row.on_trial_remove(tune_controller, trial)
+        stops = any([self._stage.stops(news) for news in result["news"]])
+        return FIFOScheduler.STOP if stops else FIFOScheduler.CONTINUE
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

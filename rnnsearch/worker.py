@@ -119,7 +119,11 @@ class Worker:
         self._run: TrainingRun | None = None
         self._population: PopulationRun | None = None
         specs = list(self._waiting.values())
-        self._members = list(self._waiting) if len(specs) > 1 and share_a_program(specs) else []
+        # Fresh seeds train by one program however few of them are left, so that the last of a study
+        # that was interrupted or extended is the same as among the others.
+        several = len(specs) > 1 or all(spec.phase == "confirmation" for spec in specs)
+        together = bool(specs) and several and not checkpoint and share_a_program(specs)
+        self._members = list(self._waiting) if together else []
 
     def train(self) -> list[News]:
         """Train for some seconds (at first for an epoch: a sign of life), or to the next pause."""

@@ -325,7 +325,7 @@ def test_a_trial_whose_second_beginning_was_cut_short_is_begun_again(
     if drawn:
         OpenTrial.anew(study, before, FREE)
     else:
-        study.enqueue_trial(before.parameters)
+        study.enqueue_trial(dict(before.values))
     assert store.end_zombies("its driver died") == [f"search/{ROW}/1"]
     assert store.unfinished(study) == [before]
     new = study.ask()

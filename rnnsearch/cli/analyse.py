@@ -137,6 +137,7 @@ def _write_model(folder: Path, trained: TrainedModel) -> None:
         "label": spec.label,
         "architecture": spec.model.architecture,
         "rank": spec.rank,
+        "configuration": spec.configuration,
         "seed": spec.seed,
         "split": "validation",
         "trained_on": spec.training.train_on,

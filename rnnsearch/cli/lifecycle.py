@@ -149,10 +149,13 @@ def status(name: str, watch: bool, as_json: bool) -> None:
 def _status(store: StudyStore) -> dict[str, Any]:
     import shutil
 
+    from rnnsearch.configurations import settled_records
     from rnnsearch.study import stored_config
 
     config, _ = stored_config(store)
-    records = list(store.records(interrupted=True))
+    records = settled_records(store, interrupted=True)
+    superseded = sum(record.is_superseded for record in records)
+    records = [record for record in records if not record.is_superseded]
     rows = len(config.architectures)
     best = config.confirmation.best if config.search.trials else 1
     wanted = {
@@ -177,6 +180,7 @@ def _status(store: StudyStore) -> dict[str, Any]:
         "trials_left": max(0, left),
         "seconds": seconds,
         "trials_per_minute": round(60 * len(ended) / seconds, 2) if seconds else None,
+        "superseded": superseded,
         "failures": dict(reasons),
         "bytes": sum(p.stat().st_size for p in store.folder.rglob("*") if p.is_file()),
         "bytes_free": shutil.disk_usage(store.folder).free,
@@ -198,6 +202,8 @@ def _print_status(found: dict[str, Any]) -> None:
         + (f", {pace:g} a minute so far" if pace else "")
         + f"; {found['bytes'] / 1e6:.1f} MB here, {found['bytes_free'] / 1e9:.1f} GB free"
     )
+    if found["superseded"]:
+        click.echo(f"superseded by a better configuration: {found['superseded']} confirmations")
     for reason, count in found["failures"].items():
         click.echo(f"failed {count} times: {reason}")
 

@@ -214,10 +214,13 @@ def list_studies(as_json: bool) -> None:
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Show a study: its state, its data, and what became of its trials."""
+    from rnnsearch.configurations import settled_records
     from rnnsearch.store import StudyStore
 
     store = StudyStore.open(name)
-    info, records = store.info, list(store.records())
+    info, records = store.info, settled_records(store)
+    superseded = [f"{r.phase}/{r.label}/{r.number}" for r in records if r.is_superseded]
+    records = [record for record in records if not record.is_superseded]
     counts: dict[tuple[str, str], Counter[str]] = {}
     for record in records:
         counts.setdefault((record.phase, record.label), Counter())[record.state] += 1
@@ -230,9 +233,8 @@ def show(name: str, as_json: bool) -> None:
         trials: list[dict[str, Any]] = [
             {"phase": phase, "label": label, **states} for (phase, label), states in counts.items()
         ]
-        print_json(
-            {**info.content(), "folder": str(store.folder), "trials": trials, "failures": failures}
-        )
+        found = {"trials": trials, "failures": failures, "superseded": superseded}
+        print_json({**info.content(), "folder": str(store.folder), **found})
         return
     click.echo(f"Study {name}: {info.state or 'never started'}")
     click.echo(f"Folder {store.folder}")
@@ -248,6 +250,8 @@ def show(name: str, as_json: bool) -> None:
     )
     for failure in failures:
         click.echo(f"failed  {failure['trial']}: {failure['reason']}")
+    for key in superseded:
+        click.echo(f"superseded by a better configuration  {key}")
 
 
 @study.command()

@@ -36,10 +36,11 @@ def list_trials(
     study: str, phase: str | None, row: str | None, state: str | None, as_json: bool
 ) -> None:
     """List the trials of STUDY."""
+    from rnnsearch.configurations import settled_records
     from rnnsearch.errors import StoreError, did_you_mean
     from rnnsearch.store import StudyStore
 
-    records = list(StudyStore.open(study).records(interrupted=True))
+    records = settled_records(StudyStore.open(study), interrupted=True)
     labels = list(dict.fromkeys(record.label for record in records))
     if row is not None and row not in labels:
         known = ", ".join(labels) or "none"
@@ -74,7 +75,7 @@ def _line(record: TrialRecord) -> list[str]:
         number(told["validation_metric"]),
         number(told["test_metric"]),
         record.engine,
-        _printable(record.reason.partition("\n")[0]),
+        _printable(told["reason"].partition("\n")[0]),
     ]
 
 
@@ -87,14 +88,15 @@ def _summary(record: TrialRecord) -> dict[str, Any]:
         "number": record.number,
         "state": record.state,
         "seed": spec.seed if spec else None,
-        "configuration": spec.rank if spec else None,
+        "configuration": spec.rank if spec and record.stands else None,
+        "superseded": record.is_superseded,
         "parameters": spec.parameters if spec else None,
         "epochs": len(epochs),
         "validation_metric": _finite(epochs[-1].validation_metric) if epochs else None,
         "test_loss": _finite(record.test_loss),
         "test_metric": _finite(record.test_metric),
         "engine": record.engine,
-        "reason": record.reason,
+        "reason": record.reason or ("superseded" if record.is_superseded else ""),
     }
 
 
@@ -125,7 +127,7 @@ def show(study: str, key: str, as_json: bool) -> None:
         return
     click.echo(f"Trial  {_key(record)} of study {study}: {record.state}")
     for title, text in (
-        ("Reason", record.reason),
+        ("Reason", _summary(record)["reason"]),
         ("Engine", ": ".join(filter(None, [record.engine, record.engine_reason]))),
     ):
         if text:
@@ -187,9 +189,10 @@ def _find(store: StudyStore, key: str) -> TrialRecord:
     Raises:
         StoreError: there is none, or there are several.
     """
+    from rnnsearch.configurations import settled_records
     from rnnsearch.errors import StoreError, did_you_mean
 
-    records = {_key(record): record for record in store.records(interrupted=True)}
+    records = {_key(record): record for record in settled_records(store, interrupted=True)}
     if key in records:
         return records[key]
     begun = [known for known in records if known.startswith(key)]
