@@ -432,6 +432,7 @@ class Tracker:
                 # MLflow's comparison page opens on the first metric by name: leave it the test
                 # metric, and let the counts be parameters.
                 tags = {"rnnsearch.phase": "configuration", "rnnsearch.rank": str(spec.rank)}
+                tags["rnnsearch.flops_counted"] = complexity.flops_counted
                 self._runs[group] = self._create_run(group, title, parent, spec, tags, counts)
             parent = self._runs[group]
             name = f"{spec.label} seed {spec.seed}"
@@ -439,6 +440,7 @@ class Tracker:
             "rnnsearch.phase": spec.phase,
             "rnnsearch.trial": key,
             "rnnsearch.seed": str(spec.seed),
+            "rnnsearch.flops_counted": complexity.flops_counted,
         }
         run_id = self._create_run(key, name, parent, spec, tags, {"seed": spec.seed})
         self._runs[key] = run_id
