@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor, nn
@@ -31,9 +31,15 @@ class RecurrentCell(nn.Module, ABC):
     * `parameter_count` equals what the constructor builds and grows strictly with `hidden_size`.
 
     A cell that needs chance (zoneout, recurrent dropout, noise) asks for it: with `noise_size` set
-    to k, the last k columns of its inputs are drawn outside, uniform in [0, 1) at every step while
-    the module is training; otherwise they are one half, and `self.training` tells which. All
-    engines then see the same draws.
+    to k, the last k columns of its inputs are drawn outside, uniform between 0 and 1 (both left
+    out) while the module is training: anew at every step, or, for the columns in `held_noise`, once
+    for each sequence. In evaluation nothing is drawn: the columns are one half, and the cell uses
+    its expectation where `self.training` is false. The draws follow from the trial's seed, the
+    epoch and the sample (see `rnnsearch.noise`), so all engines see the same ones.
+
+    The state may be complex; parameters, buffers and outputs are real. A complex weight is kept as
+    a pair of reals, `(..., 2)`, and read by `torch.view_as_complex`. Counts are of reals: a complex
+    number is two. Only a step of real numbers becomes machine code; others run in torch.
 
     Shapes:
         inputs: `(batch, input_size)`, or `(batch, input_size + noise_size)`
@@ -55,6 +61,7 @@ class RecurrentCell(nn.Module, ABC):
         readout: `None` to read as the task says (last step, masked step, every step), or
             `all_steps` to give the head the outputs of all steps at once (fixed lengths only).
         noise_size: random numbers that a step wants for each sample.
+        held_noise: which of them, from 0, are drawn once for each sequence.
         known_failures: checks of the conformance suite that this cell is known to fail, by name,
             each with its reason. They are shown, and must fail: one that passes is an error.
     """
@@ -65,6 +72,7 @@ class RecurrentCell(nn.Module, ABC):
     head: ClassVar[str] = "linear"
     readout: ClassVar[str | None] = None
     noise_size: int = 0
+    held_noise: Collection[int] = ()
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -91,8 +99,12 @@ class RecurrentCell(nn.Module, ABC):
         return 0
 
     @classmethod
-    def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
-        """Scalars of state per sample."""
+    def state_size(cls, input_size: int, hidden_size: int, **options: Value) -> int:
+        """Scalars of state per sample, a complex number being two.
+
+        Unlike the other counts it is told all options: also those that change no parameter may
+        change the state, as the length of a buffer does.
+        """
         return hidden_size
 
     @classmethod
@@ -128,9 +140,11 @@ class RecurrentCell(nn.Module, ABC):
     def memory_state(self, state: State) -> Tensor:
         """What a picture of this cell's memory shows: `(batch, units)` of its state.
 
-        The last part of the state, unless a cell says otherwise.
+        The last part of the state (of complex numbers their absolute values), unless a cell says
+        otherwise.
         """
-        return state[-1].flatten(1)
+        last = state[-1].flatten(1)
+        return last.abs() if last.is_complex() else last
 
     def as_torch(self) -> nn.RNNBase | None:
         """The `torch.nn` layer that computes the same function with the same parameters, if any.

@@ -33,7 +33,9 @@ class ClosedFormUpdates:
         self._evaluation = AutogradUpdates(self.name, model, config, objective)
         self._solved = False
 
-    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
+    def train(
+        self, data: Batches, order: Tensor, noise: tuple[int, int] = (0, 0)
+    ) -> tuple[float, float, float]:
         """Fit, and measure on what was fitted; see `engines.Updates`."""
         if not self._solved:
             data.meet(contract_of(self._model, self._objective))

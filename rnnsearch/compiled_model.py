@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnnsearch.cell import RecurrentCell
 from rnnsearch.engine import build
-from rnnsearch.engine.capture import Unsupported, capture
+from rnnsearch.engine.capture import Unsupported, capture, state_shapes
 from rnnsearch.engine.program import LOSSES, SCORES, Buffer, Plan, Stage
 from rnnsearch.engine.source import write_source
 from rnnsearch.engine.step import CompiledStep, compile_step, lanes_for
@@ -26,7 +26,7 @@ def cell_source(cell: RecurrentCell) -> str:
     Raises:
         Unsupported: it cannot be compiled; says why.
     """
-    shapes = tuple(tuple(part.shape[1:]) for part in cell.initial_state(1))
+    shapes = state_shapes(cell.initial_state(1))
     captured = capture(cell, cell.input_size + cell.noise_size, shapes)
     return write_source(captured, type(cell).__name__)[0]
 
@@ -200,7 +200,7 @@ class _Planner:
     def _cell(self, layer: Unrolled, features: int, depth: int) -> CompiledStep:
         if layer.cell.noise_size:
             raise Unsupported("the cell asks for noise, which whole programs do not draw")
-        shapes = tuple(tuple(part.shape[1:]) for part in layer.initial_state(1))
+        shapes = state_shapes(layer.initial_state(1))
         return self._compile(layer.cell, features, shapes, input_gradient=depth > 0)
 
     def _run(self, layer: Unrolled, step: CompiledStep, source: int, target: int) -> None:

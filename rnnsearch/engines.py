@@ -27,13 +27,14 @@ from rnnsearch.batches import Batches, in_streams, weight
 from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.compiled_model import plan_program
 from rnnsearch.data_contract import Contract, targets_of
-from rnnsearch.engine.capture import Unsupported, capture
+from rnnsearch.engine.capture import Unsupported, capture, state_shapes
 from rnnsearch.engine.layer import CompiledLayer, Place
 from rnnsearch.engine.program import Data, Member, Program, chunks
 from rnnsearch.engine.step import compile_step, lanes_for
 from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch, run_eagerly
 from rnnsearch.losses import Objective
 from rnnsearch.model import RecurrentModel
+from rnnsearch.noise import sample_keys
 from rnnsearch.optimizers import ModelOptimizer
 from rnnsearch.sequence_model import SequenceModel
 from rnnsearch.trial import TrainingConfig
@@ -55,8 +56,15 @@ class Updates(Protocol):
 
     name: str
 
-    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
+    def train(
+        self, data: Batches, order: Tensor, noise: tuple[int, int] = (0, 0)
+    ) -> tuple[float, float, float]:
         """Update on consecutive batches of `order`.
+
+        Args:
+            data: a split.
+            order: numbers of its samples.
+            noise: the trial's seed and the epoch, which fix the noise that cells ask for.
 
         Returns:
             Sums over the samples of loss and metric, each weighed as `Batches.weights` says, and
@@ -158,12 +166,14 @@ class _Carrying:
         self._model, self._stride = model, stride
         self._states: Sequence[State] = ()
 
-    def __call__(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
+    ) -> Tensor:
         rows = inputs.shape[1]
         # The last batch may have fewer rows, and those are the first (see `in_streams`).
         states: Sequence[State] = [tuple(part[:rows] for part in s) for s in self._states]
         states = states or self._model.initial_states(rows)
-        outputs, self._states = self._model.continued(inputs, states, self._stride)
+        outputs, self._states = self._model.continued(inputs, states, self._stride, keys)
         return outputs
 
 
@@ -173,10 +183,24 @@ def carried_stride(model: nn.Module) -> int:
     return spec.shape.stride if spec else 0
 
 
-def _runner(model: nn.Module) -> Callable[[Tensor, Tensor | None], Tensor]:
+def _runner(model: nn.Module) -> Callable[..., Tensor]:
     """The model, or what carries its state: from no state, at the start of a pass over a split."""
     stride = carried_stride(model)
     return _Carrying(model, stride) if stride and isinstance(model, RecurrentModel) else model
+
+
+def noise_keys(
+    model: nn.Module, noise: tuple[int, int], samples: Tensor
+) -> tuple[Tensor] | tuple[()]:
+    """What a model is given beside its inputs while it is trained: keys, if it asks for noise.
+
+    Args:
+        model: the model.
+        noise: the trial's seed and the epoch.
+        samples: numbers of the samples in their split.
+    """
+    asks = isinstance(model, RecurrentModel) and model.asks_for_noise
+    return (sample_keys(*noise, samples),) if asks else ()
 
 
 class AutogradUpdates:
@@ -190,7 +214,9 @@ class AutogradUpdates:
         self._optimizer = ModelOptimizer(model, config)
         join_layers(model, self._optimizer)
 
-    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
+    def train(
+        self, data: Batches, order: Tensor, noise: tuple[int, int] = (0, 0)
+    ) -> tuple[float, float, float]:
         """Update on consecutive batches; see `Updates`."""
         data.meet(self._contract)
         of_loss, of_score = map(data.weights, (self._objective.loss, self._objective.score))
@@ -199,9 +225,10 @@ class AutogradUpdates:
         totals = torch.zeros(3, dtype=torch.float64)
         run = _runner(self._model)
         for index in order.split(self._config.batch_size):
-            inputs, targets, lengths = data.take(index.to(data.device))
+            where = index.to(data.device)
+            inputs, targets, lengths = data.take(where)
             self._optimizer.zero_grad()
-            outputs = run(inputs, lengths)
+            outputs = run(inputs, lengths, *noise_keys(self._model, noise, where))
             loss = self._objective.loss(outputs, targets)
             loss.backward()
             norm = self._optimizer.clip(limit)
@@ -293,8 +320,10 @@ class ProgramUpdates:
             self._program = Program(self._plan, self._member.names)
         return data.compiled(self._outputs, self._loss)
 
-    def train(self, data: Batches, order: Tensor) -> tuple[float, float, float]:
-        """Update on consecutive batches; see `Updates`."""
+    def train(
+        self, data: Batches, order: Tensor, noise: tuple[int, int] = (0, 0)
+    ) -> tuple[float, float, float]:
+        """Update on consecutive batches; see `Updates`. Programs take no model with noise."""
         loss = score = norm = 0.0
         read = self._of(data)
         for some in chunks(order, self._batch_size, self._seconds_per_update):
@@ -372,7 +401,7 @@ def _compiled(layer: Unrolled, batch_size: int, *, input_gradient: bool) -> Comp
     step = compile_step(
         layer.cell,
         layer.cell.input_size + layer.cell.noise_size,
-        _state_shapes(layer),
+        state_shapes(layer.initial_state(1)),
         lanes=lanes_for(batch_size),
         input_gradient=input_gradient,
     )
@@ -385,19 +414,15 @@ def _on_gpu(layer: Unrolled) -> CompiledRun:
 
     cell = copy.deepcopy(layer.cell).cpu()
     features = cell.input_size + cell.noise_size
-    captured = capture(cell, features, _state_shapes(layer), input_gradient=True)
+    captured = capture(cell, features, state_shapes(layer.initial_state(1)), input_gradient=True)
     names = [name for name in captured.names if name not in captured.folded]
     return CompiledRun(TritonLayer(captured), names, layer.cell)
-
-
-def _state_shapes(layer: Unrolled) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(part.shape[1:]) for part in layer.initial_state(1))
 
 
 def _checked(run: CompiledRun, layer: Unrolled, device: torch.device) -> CompiledRun:
     """Compare a kernel with the eager loop where it will run; the study's start had no GPU."""
     cell = layer.cell
-    inputs = torch.randn(5, 19, cell.input_size + cell.noise_size, device=device)
+    inputs = layer.with_noise(torch.randn(5, 19, cell.input_size, device=device))
     with torch.no_grad():
         found = run(cell, inputs, layer.initial_state(19))[0].double()
         exact = copy.deepcopy(cell).double()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch.cell import RecurrentCell, State
+from rnnsearch.noise import fresh_keys, layer_keys, uniform
 
 
 def run_eagerly(cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -45,11 +46,14 @@ class Unrolled(nn.Module):
 
     Shapes:
         inputs: `(time, batch, input_size)`
+        keys: `(batch, 2)`, what a cell's noise follows from (see `rnnsearch.noise`); from torch's
+            global generator, where none are given
         output: `(time, batch, output_size)`
 
     Args:
         cell: the cell.
-        learned_initial_state: add a trained offset, zero at first, to the cell's initial state.
+        learned_initial_state: add a trained offset, zero at first, to each part of the cell's
+            initial state that can be trained: integers stay as the cell has them.
     """
 
     def __init__(self, cell: RecurrentCell, *, learned_initial_state: bool = False) -> None:
@@ -57,26 +61,61 @@ class Unrolled(nn.Module):
         self.cell = cell
         self.run: Run | None = None
         parts = cell.initial_state(1) if learned_initial_state else ()
-        self.initial_offsets = nn.ParameterList(torch.zeros_like(part) for part in parts)
+        self.initial_offsets = nn.ParameterList(
+            torch.zeros_like(in_reals(part)) for part in parts if can_be_trained(part)
+        )
 
     def initial_state(self, batch_size: int) -> State:
         """State before the first step."""
         state = self.cell.initial_state(batch_size)
         if not len(self.initial_offsets):
             return state
-        return tuple(part + off for part, off in zip(state, self.initial_offsets, strict=True))
+        offsets = iter(self.initial_offsets)
+        return tuple(
+            _moved(part, next(offsets)) if can_be_trained(part) else part for part in state
+        )
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        return self.continued(inputs, self.initial_state(inputs.shape[1]))[0]
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
+    ) -> Tensor:
+        state = self.initial_state(inputs.shape[1])
+        return self.continued(self.with_noise(inputs, keys), state)[0]
+
+    def with_noise(self, inputs: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Inputs of a whole sequence and, behind them, the noise that the cell asks for."""
+        size = self.cell.noise_size
+        if not size:
+            return inputs
+        steps, batch, _ = inputs.shape
+        if self.training:
+            keys = fresh_keys(batch, inputs.device) if keys is None else keys
+            drawn = uniform(keys, steps, size, self.cell.held_noise).to(inputs.dtype)
+        else:
+            drawn = inputs.new_full((steps, batch, size), 0.5)
+        return torch.cat((inputs, drawn), dim=-1)
 
     def continued(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run on from a state, and hand back where it ends: truncated backpropagation."""
-        if self.cell.noise_size:
-            shape = (*inputs.shape[:2], self.cell.noise_size)
-            drawn = torch.rand(shape, device=inputs.device, dtype=inputs.dtype)
-            noise = drawn if self.training else torch.full_like(drawn, 0.5)
-            inputs = torch.cat((inputs, noise), dim=-1)
+        """Run on from a state, and hand back where it ends: truncated backpropagation.
+
+        Args:
+            inputs: with the noise behind them (see `with_noise`).
+            state: where to begin.
+        """
         return (self.run or run_eagerly)(self.cell, inputs, state)
+
+
+def can_be_trained(part: Tensor) -> bool:
+    """Whether a part of a state is made of numbers that have gradients."""
+    return part.is_floating_point() or part.is_complex()
+
+
+def in_reals(part: Tensor) -> Tensor:
+    """A part of a state in reals: of complex numbers both parts, side by side in a last axis."""
+    return torch.view_as_real(part) if part.is_complex() else part
+
+
+def _moved(part: Tensor, offset: Tensor) -> Tensor:
+    return part + (torch.view_as_complex(offset) if part.is_complex() else offset)
 
 
 class Bidirectional(nn.Module):
@@ -87,6 +126,7 @@ class Bidirectional(nn.Module):
     Shapes:
         inputs: `(time, batch, input_size)`
         lengths: `(batch,)`, or None where every sequence fills the time axis
+        keys: as for `Unrolled`; each direction draws its own noise
         output: `(time, batch, 2 * output_size)`
     """
 
@@ -95,10 +135,13 @@ class Bidirectional(nn.Module):
         self.forwards = make_layer()
         self.backwards = make_layer()
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
+    ) -> Tensor:
+        ahead, back = (None, None) if keys is None else (layer_keys(keys, i) for i in range(2))
         reverse = reversed_steps(len(inputs), inputs.shape[1], lengths, inputs.device)
-        backward = _take_steps(self.backwards(_take_steps(inputs, reverse)), reverse)
-        return torch.cat((self.forwards(inputs), backward), dim=-1)
+        backward = _take_steps(self.backwards(_take_steps(inputs, reverse), keys=back), reverse)
+        return torch.cat((self.forwards(inputs, keys=ahead), backward), dim=-1)
 
 
 def reversed_steps(
@@ -125,7 +168,9 @@ class Stacked(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        for layer in self.layers:
-            inputs = layer(inputs, lengths)
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
+    ) -> Tensor:
+        for number, layer in enumerate(self.layers):
+            inputs = layer(inputs, lengths, None if keys is None else layer_keys(keys, number))
         return inputs

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.errors import CapabilityError
-from rnnsearch.layers import Bidirectional, Stacked, Unrolled, run_eagerly
+from rnnsearch.flops import FlopCounter
+from rnnsearch.layers import Bidirectional, Stacked, Unrolled, in_reals, run_eagerly
+from rnnsearch.noise import layer_keys
 from rnnsearch.parameters import Value
 from rnnsearch.registry import load_registry
 from rnnsearch.sequence_model import SequenceModel, SequenceShape
@@ -92,10 +93,13 @@ class Complexity:
         trainable: scalars that training changes, each counted once; `torch` counts these.
         one_bias: the same with one bias per affine map, as papers count.
         frozen: scalars kept but not trained.
-        state_size: scalars of recurrent state per sample.
-        flops_per_step: floating-point operations of the matrix products of one time step of one
-            sample (two per multiply-add). A head that is read once counts a `length`-th of its
-            own, and nothing where the length varies.
+        state_size: scalars of recurrent state per sample; a complex number is two.
+        flops_per_step: floating-point operations of one time step of one sample in evaluation,
+            counted as `rnnsearch.flops` says. What depends on parameters alone is left out: it is
+            the same for all samples. A head that is read once counts a `length`-th of its own, and
+            nothing where the length varies.
+        flops_counted: `all`; or `products`, for a trial of a version that counted the products of
+            matrices alone.
     """
 
     trainable: int
@@ -103,6 +107,7 @@ class Complexity:
     frozen: int
     state_size: int
     flops_per_step: float
+    flops_counted: str = "all"
 
 
 Architecture = type[RecurrentCell] | type[SequenceModel]
@@ -117,7 +122,11 @@ def split_options(
 
 
 def count_parameters(architecture: Architecture, spec: ModelSpec) -> tuple[int, int, int]:
-    """Trainable, redundant-bias and frozen scalars of a model, by formula: nothing is built."""
+    """Trainable, redundant-bias and frozen scalars of a model, by formula.
+
+    Nothing is built, but where initial states are learned: how much of a state can be trained, a
+    cell without storage tells.
+    """
     structure, _ = split_options(architecture, spec.options)
     if issubclass(architecture, SequenceModel):
         shape, width = spec.shape, spec.hidden_size
@@ -136,14 +145,16 @@ def count_parameters(architecture: Architecture, spec: ModelSpec) -> tuple[int, 
             architecture.parameter_count(features, width, **structure),
             architecture.redundant_biases(features, width, **structure),
             architecture.frozen_count(features, width, **structure),
-            architecture.state_size(features, width, **structure),
         ]
+        if spec.learned_initial_state:
+            with torch.device("meta"):
+                start = _make_layer(architecture, spec, features, width, layer).initial_offsets
+            counts[0] += sum(offset.numel() for offset in start)
         output = architecture.output_size(features, width, **structure)
         for wrapper, options in _wrappers(spec):
             counts[0] += wrapper.parameter_count(features, output, layer=layer, **options)
-            counts[3] += wrapper.state_size(features, output, layer=layer, **options)
             output = wrapper.output_size(features, output, **options)
-        trainable += directions * (counts[0] + (counts[3] if spec.learned_initial_state else 0))
+        trainable += directions * counts[0]
         redundant += directions * counts[1]
         frozen += directions * counts[2]
         features = directions * output
@@ -268,6 +279,7 @@ class RecurrentModel(nn.Module):
         inputs: `(time, batch, input_size)`; numbers of tokens `(time, batch, 1)` for a model with
             an embedding, in any type that holds them
         lengths: `(batch,)`, or None where every sequence fills the time axis
+        keys: `(batch, 2)`, for cells that ask for noise (see `rnnsearch.noise`)
         output: `(batch, output_size)`, or `(time, batch, output_size)` for `every_step`
     """
 
@@ -286,8 +298,10 @@ class RecurrentModel(nn.Module):
         self.bidirectional = bidirectional
         self.spec: ModelSpec | None = None
 
-    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        outputs = self.body(self.embedded(inputs), lengths)
+    def forward(
+        self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
+    ) -> Tensor:
+        outputs = self.body(self.embedded(inputs), lengths, keys)
         features = read(self.readout, outputs, lengths, bidirectional=self.bidirectional)
         output: Tensor = self.head(features)
         return output
@@ -296,8 +310,13 @@ class RecurrentModel(nn.Module):
         """State of each layer before the first step."""
         return [layer.initial_state(batch_size) for layer in self._layers()]
 
+    @property
+    def asks_for_noise(self) -> bool:
+        """Whether a cell of it asks for noise while it is trained."""
+        return any(m.cell.noise_size for m in self.modules() if isinstance(m, Unrolled))
+
     def continued(
-        self, inputs: Tensor, states: Sequence[State], stride: int
+        self, inputs: Tensor, states: Sequence[State], stride: int, keys: Tensor | None = None
     ) -> tuple[Tensor, list[State]]:
         """Run on from states, for outputs at every step: truncated backpropagation through time.
 
@@ -305,13 +324,16 @@ class RecurrentModel(nn.Module):
             inputs: as for `forward`.
             states: state of each layer before the first step.
             stride: steps after which the next inputs begin.
+            keys: as for `forward`.
 
         Returns:
             Outputs, and the state of each layer after `stride` steps (or the last, where there are
             fewer), cut off from the graph.
         """
         sequence, kept = self.embedded(inputs), list[State]()
-        for layer, state in zip(self._layers(), states, strict=True):
+        for number, (layer, state) in enumerate(zip(self._layers(), states, strict=True)):
+            own = None if keys is None else layer_keys(keys, number)
+            sequence = layer.with_noise(sequence, own)
             outputs, middle = layer.continued(sequence[:stride], state)
             if stride < len(sequence):
                 rest, _ = layer.continued(sequence[stride:], middle)
@@ -359,20 +381,10 @@ def build_model(architecture: Architecture, spec: ModelSpec) -> nn.Module:
     """Build the model that a specification describes; seed torch before the call."""
     if issubclass(architecture, SequenceModel):
         return architecture(spec.shape, spec.hidden_size, **spec.options)
-    structure, _ = split_options(architecture, spec.options)
-
-    def make_layer(features: int, width: int, layer: int) -> Unrolled:
-        cell: RecurrentCell = architecture(features, width, **spec.options)
-        output = architecture.output_size(features, width, **structure)
-        for wrapper, options in _wrappers(spec):
-            cell = wrapper(cell, output, layer, **options)
-            output = wrapper.output_size(features, output, **options)
-        return Unrolled(cell, learned_initial_state=spec.learned_initial_state)
-
     layers: list[Unrolled | Bidirectional] = []
     first = features = first_features(architecture, spec)
     for layer, width in enumerate(spec.widths):
-        make = partial(make_layer, features, width, layer)
+        make = partial(_make_layer, architecture, spec, features, width, layer)
         layers.append(Bidirectional(make) if spec.bidirectional else make())
         features = _layer_output_size(architecture, spec, features, width)
     head = load_registry().head(spec.head)(
@@ -393,6 +405,32 @@ def build_model(architecture: Architecture, spec: ModelSpec) -> nn.Module:
     return model
 
 
+def _make_layer(
+    architecture: type[RecurrentCell], spec: ModelSpec, features: int, width: int, layer: int
+) -> Unrolled:
+    """One layer in one direction: the cell in its wrappers."""
+    structure, _ = split_options(architecture, spec.options)
+    cell: RecurrentCell = architecture(features, width, **spec.options)
+    output = architecture.output_size(features, width, **structure)
+    for wrapper, options in _wrappers(spec):
+        cell = wrapper(cell, output, layer, **options)
+        output = wrapper.output_size(features, output, **options)
+    _require_reals(spec.architecture, cell)
+    return Unrolled(cell, learned_initial_state=spec.learned_initial_state)
+
+
+def _require_reals(name: str, cell: RecurrentCell) -> None:
+    """Refuse complex parameters and buffers; optimizers and counts take reals."""
+    for kind, held in (("parameter", cell.named_parameters()), ("buffer", cell.named_buffers())):
+        for path, value in held:
+            if value.is_complex():
+                msg = (
+                    f"architecture `{name}` keeps its {kind} `{path}` in complex numbers. Keep "
+                    f"pairs of reals, `(..., 2)`, and read them with `torch.view_as_complex`"
+                )
+                raise CapabilityError(msg)
+
+
 def _make_embedding(shape: SequenceShape, width: int, head: nn.Module) -> nn.Embedding | None:
     if not shape.vocabulary:
         return None
@@ -407,29 +445,36 @@ def _make_embedding(shape: SequenceShape, width: int, head: nn.Module) -> nn.Emb
 
 
 def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexity:
-    """Count parameters by formula, state and FLOPs on a model without storage (device `meta`)."""
+    """Count parameters by formula, state and FLOPs on a model without storage (device `meta`).
+
+    Raises:
+        CapabilityError: its outputs or parameters are complex.
+    """
     trainable, redundant, frozen = count_parameters(architecture, spec)
     steps = spec.shape.length or math.inf
     with torch.device("meta"):
-        model = build_model(architecture, spec)
-        inputs = torch.empty(spec.shape.length or 1, 1, spec.shape.input_size)
-    state_size = 0
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        if isinstance(model, RecurrentModel):
-            # One step of each layer, eagerly: `torch.nn` layers are opaque to the counter.
-            for layer in [m for m in model.modules() if isinstance(m, Unrolled)]:
-                state = layer.initial_state(1)
-                state_size += sum(part.numel() for part in state)
-                run_eagerly(layer.cell, inputs.new_empty(1, 1, layer.cell.input_size), state)
-            per_step = counter.get_total_flops()
-            weights = next(model.head.parameters(), None)
-            if weights is not None:
-                model.head(inputs.new_empty(1, weights.shape[-1]))
-            head = counter.get_total_flops() - per_step
-            flops = per_step + (head if spec.shape.readout == "every_step" else head / steps)
-        else:
-            model(inputs, None)
-            flops = counter.get_total_flops() / steps
+        model = build_model(architecture, spec).eval()
+    if isinstance(model, RecurrentModel):
+        layers = [m for m in model.modules() if isinstance(m, Unrolled)]
+        # One step of each layer, eagerly: `torch.nn` layers are opaque to the counter.
+        flops = sum(_flops_of_a_sample(partial(_step, spec, layer)) for layer in layers)
+        assert issubclass(architecture, RecurrentCell)
+        features = head_features(architecture, spec)
+        head = _flops_of_a_sample(
+            lambda samples: model.head(torch.empty(samples, features, device="meta"))
+        )
+        flops += head if spec.shape.readout == "every_step" else head / steps
+        state_size = sum(
+            in_reals(part).numel() for layer in layers for part in layer.initial_state(1)
+        )
+    else:
+        shape, length = spec.shape, spec.shape.length or 1
+        sequences = _flops_of_a_sample(
+            lambda samples: model(
+                torch.empty(length, samples, shape.input_size, device="meta"), None
+            )
+        )
+        flops, state_size = sequences / steps, 0
     return Complexity(trainable, trainable - redundant, frozen, state_size, flops)
 
 
@@ -475,3 +520,25 @@ def _advice(architecture: Architecture, spec: ModelSpec) -> str:
             "other, as they do in batch normalization"
         )
     return ""
+
+
+def _flops_of_a_sample(run: Callable[[int], object]) -> float:
+    """What one more sample costs: what is done once for all of them is not in it."""
+    totals = []
+    for samples in (2, 3):
+        with torch.no_grad(), FlopCounter() as counter:
+            run(samples)
+        totals.append(counter.total)
+    few, more = totals
+    return float(more - few)
+
+
+def _step(spec: ModelSpec, layer: Unrolled, samples: int) -> None:
+    inputs = torch.empty(1, samples, layer.cell.input_size, device="meta")
+    output, _ = run_eagerly(layer.cell, layer.with_noise(inputs), layer.cell.initial_state(samples))
+    if output.is_complex():
+        msg = (
+            f"the output of architecture `{spec.architecture}` is complex, and what reads it takes "
+            f"reals. Give its real part, its absolute value, or both parts side by side"
+        )
+        raise CapabilityError(msg)

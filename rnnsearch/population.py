@@ -14,7 +14,7 @@ from torch import Tensor
 from rnnsearch.batches import Batches, weight
 from rnnsearch.data_contract import Contract
 from rnnsearch.engine.vmapped import VmappedPopulation
-from rnnsearch.engines import EVALUATION_BATCH, POPULATION_ENGINES
+from rnnsearch.engines import EVALUATION_BATCH, POPULATION_ENGINES, noise_keys
 from rnnsearch.errors import DivergedError
 from rnnsearch.model import Architecture, build_model
 from rnnsearch.task import Task
@@ -67,6 +67,7 @@ class PopulationRun:
                 split.meet(self._contract)
         self.engine = f"{specs[0].engine} seeds"
         self._models, self._shuffles = [], []
+        self._seeds = [spec.seed for spec in specs]
         for spec in specs:
             torch.manual_seed(spec.seed)
             self._models.append(build_model(architecture, spec.model).to(train.device))
@@ -101,7 +102,8 @@ class PopulationRun:
         self._population.scale_rates(self._config.schedule.rate([math.nan] * self._epoch))
         for first in range(0, samples, size):
             index = torch.stack([orders[m][first : first + size] for m in members])
-            measured = self._population.step(*self._take(index), *measures)
+            keys = self._noise_keys(members, index)
+            measured = self._population.step(*self._take(index), *measures, keys)
             weighs = [[weight(some, row) for row in index] for some in weights]
             weighs.append([1.0] * len(members))
             totals += torch.stack(measured).double().cpu() * torch.tensor(
@@ -146,6 +148,16 @@ class PopulationRun:
         data, where = self._train, index.to(self._train.device)
         inputs = data.inputs[where].transpose(1, 2).to(torch.get_default_dtype())
         return inputs, data.targets[where], None if data.lengths is None else data.lengths[where]
+
+    def _noise_keys(self, members: Sequence[int], index: Tensor) -> Tensor | None:
+        """Keys `(members, batch, 2)` of the noise that the cells ask for, if they do."""
+        where = index.to(self._train.device)
+        keys = [
+            key
+            for member, samples in zip(members, where, strict=True)
+            for key in noise_keys(self._models[member], (self._seeds[member], self._epoch), samples)
+        ]
+        return torch.stack(keys) if keys else None
 
     def evaluate(self, data: Batches) -> dict[int, tuple[float, float]]:
         """Mean loss and mean metric of each member over a split.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from rnnsearch.model import Complexity
 from rnnsearch.parameters import Value
 from rnnsearch.statistics import PairedComparison, Verdict, compare_with_winner, estimate
 from rnnsearch.task import Direction
@@ -56,7 +58,8 @@ class Row:
         matched: false for a model that is shown without being held to the budget.
         closed_by: second size that met the budget, or an empty string.
         state_size: scalars of recurrent state per sample.
-        flops_per_step: floating-point operations of one time step of one sample.
+        flops_per_step: floating-point operations of one time step of one sample; None for a trial
+            of a version that counted less than all, which nothing may be compared with.
         step_ms: median wall time of one training update over the epochs of its complete
             confirmations, in milliseconds.
         engine: what ran it over time.
@@ -165,6 +168,15 @@ def rows_of(label: str, records: Sequence[TrialRecord]) -> list[Row]:
     ]
 
 
+def _counts_of(complexity: Complexity | None) -> dict[str, Any]:
+    if complexity is None:
+        return {}
+    counts = dict(vars(complexity))
+    if counts.pop("flops_counted") != "all":
+        del counts["flops_per_step"]
+    return counts
+
+
 def _row(name: str, label: str, confirmations: Sequence[tuple[TrialRecord, TrialSpec]]) -> Row:
     """One configuration from its confirmations, each with its specification."""
     by_seed = {spec.seed: record for record, spec in confirmations if _counts(record)}
@@ -185,7 +197,7 @@ def _row(name: str, label: str, confirmations: Sequence[tuple[TrialRecord, Trial
         residual=spec.residual,
         matched=spec.matched,
         closed_by=spec.closed_by,
-        **(vars(complexity) if complexity else {}),
+        **_counts_of(complexity),
         engine=next((record.engine for record in shown if record.engine), ""),
         hidden_sizes=", ".join(map(str, spec.model.widths)),
         head=f"{spec.model.head} {spec.model.head_hidden_size or ''}".strip(),

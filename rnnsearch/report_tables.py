@@ -284,8 +284,9 @@ def _complexity(comparison: Comparison, published: Mapping[str, PublishedFigures
     note = (
         "Trainable: every scalar that training changes, as torch counts; one bias: one bias per "
         f"affine map; residual: off the budget of {comparison.budget_parameters:,}; state and "
-        "FLOPs: for each sample, FLOPs of the matrix products of a time step; ms/update: median "
-        "wall time of one training update."
+        "FLOPs: for each sample, FLOPs of a time step in evaluation, an elementwise operation or "
+        "function counting one (left out for trials of versions that counted less); ms/update: "
+        "median wall time of one training update."
     )
     return Table("complexity", "What the models cost", tuple(columns), tuple(lines), note)
 

@@ -446,7 +446,10 @@ def _record(
         epochs=_epochs_of(attributes),
         test_loss=attributes.get("test_loss"),
         test_metric=attributes.get("test_metric"),
-        complexity=Complexity(**complexity) if complexity else None,
+        # Versions that did not say what they counted, counted products alone.
+        complexity=Complexity(**{"flops_counted": "products", **complexity})
+        if complexity
+        else None,
         engine=attributes.get("engine", ""),
         engine_reason=attributes.get("engine_reason", ""),
         interrupted=bool(attributes.get("interrupted")),

@@ -473,6 +473,7 @@ class Tracker:
                 "rnnsearch.phase": "configuration",
                 "rnnsearch.rank": str(spec.rank),
                 "rnnsearch.configuration": spec.configuration[:_TAG_LIMIT],
+                "rnnsearch.flops_counted": complexity.flops_counted,
             }
             # MLflow's comparison page opens on the first metric by name: leave it the test metric,
             # and let the counts be parameters.
@@ -490,6 +491,7 @@ class Tracker:
             "rnnsearch.phase": spec.phase,
             "rnnsearch.trial": key,
             "rnnsearch.seed": str(spec.seed),
+            "rnnsearch.flops_counted": complexity.flops_counted,
         }
         run_id = self._create_run(key, name, parent, spec, tags, {"seed": spec.seed})
         self._runs[key] = run_id

@@ -22,9 +22,10 @@ from rnnsearch.trial import EpochMetrics, TrialSpec
 class TrainingRun:
     """A model in training, an epoch at a time.
 
-    The seed fixes the initial weights and the order of the batches; two architectures with the
-    same seed see the same batches. Windows of one long sequence keep their order: it is divided
-    into as many parts as a batch has samples, which are read side by side from their starts.
+    The seed fixes the initial weights, the order of the batches and the noise that cells ask for;
+    two architectures with the same seed see the same batches. Windows of one long sequence keep
+    their order: it is divided into as many parts as a batch has samples, which are read side by
+    side from their starts.
 
     Args:
         architecture: class of the architecture.
@@ -62,7 +63,7 @@ class TrainingRun:
             )
         self.engine = self._updates.name
         self.config = spec.training
-        self.shuffle = torch.Generator().manual_seed(spec.seed)
+        self._seed, self.shuffle = spec.seed, torch.Generator().manual_seed(spec.seed)
         self.train, self.validation = train, validation
         self._task, self._carries = task, spec.model.shape.stride > 0
         self.epoch, self.updates, self.seconds = 0, 0, 0.0
@@ -81,7 +82,7 @@ class TrainingRun:
             order = torch.randperm(len(self.train), generator=self.shuffle)
         updates = math.ceil(len(order) / self.config.batch_size)
         self._updates.scale_rate(self.config.schedule.rate(self._validation_losses))
-        totals = self._updates.train(self.train, order)
+        totals = self._updates.train(self.train, order, (self._seed, self.epoch))
         stepped = time.perf_counter()
         self.epoch += 1
         self.updates += updates

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rnnsearch.batches import Batches
 from rnnsearch.engine.capture import Unsupported
-from rnnsearch.engines import ProgramUpdates, compile_layers, prepare
+from rnnsearch.engines import ProgramUpdates, compile_layers, noise_keys, prepare
 from rnnsearch.losses import Objective, fitting_random_targets
 from rnnsearch.model import RecurrentModel
 from rnnsearch.sequence_model import SequenceShape
@@ -34,6 +34,10 @@ _SLACK = 3.0
 
 class Mismatch(Unsupported):
     """An engine that does not compute what the eager loop does."""
+
+
+class NotFinite(Unsupported):
+    """A model that leaves the finite numbers in torch itself, so that nothing can be compared."""
 
 
 def verify(
@@ -57,6 +61,7 @@ def verify(
 
     Raises:
         Mismatch: the engine computes something else.
+        NotFinite: the eager loop itself gives no finite numbers.
         Unsupported: the engine does not take the model.
     """
     objective = fitting_random_targets(objective)
@@ -72,8 +77,12 @@ def verify(
         worst = max(worst, error)
         if error <= TOLERANCE:
             continue
+        in_float32 = _eager_gradient(model, data, objective, torch.float32)
+        for dtype, gradient in (("float64", exact), ("float32", in_float32)):
+            if not _are_finite(gradient):
+                raise _not_finite(f"gradients over {steps} steps in {dtype} are")
         allowed = _SLACK * max(
-            relative_error(exact, _eager_gradient(model, data, objective, torch.float32)),
+            relative_error(exact, in_float32),
             *(
                 relative_error(exact, _eager_gradient(_perturbed(model, i), data, objective))
                 for i in range(_PERTURBATIONS)
@@ -129,8 +138,10 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 def _autograd(
     model: nn.Module, data: Batches, objective: Objective, dtype: torch.dtype
 ) -> list[Tensor]:
-    inputs, targets, lengths = data.take(torch.arange(len(data)))
-    outputs = model(inputs.to(dtype), lengths)
+    samples = torch.arange(len(data))
+    inputs, targets, lengths = data.take(samples)
+    # Noise that all sides see alike, in whatever dtype.
+    outputs = model(inputs.to(dtype), lengths, *noise_keys(model, (0, 0), samples))
     found = torch.autograd.grad(
         objective.loss(outputs, targets), _trained(model), allow_unused=True
     )
@@ -143,6 +154,18 @@ def _eager_gradient(
 ) -> list[Tensor]:
     gradients = _autograd(copy.deepcopy(model).to(dtype), data, objective, dtype)
     return [gradient.double() for gradient in gradients]
+
+
+def _are_finite(tensors: list[Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def _not_finite(what: str) -> NotFinite:
+    return NotFinite(
+        f"the model itself is not finite: with random inputs, {what} not finite in plain torch, "
+        f"step by step, so no engine can be compared with it. Bound what the cell feeds back, or "
+        f"what it takes the exponential of"
+    )
 
 
 def _perturbed(model: nn.Module, seed: int) -> nn.Module:
@@ -186,6 +209,8 @@ def _compare_updates(
             updates.train(data, some)
         after.append([p.detach().double() for p in _trained(own)])
         measured.append(updates.measure(data)[0])
+    if not _are_finite(after[1]) or not math.isfinite(measured[1]):
+        raise _not_finite("parameters or losses after two updates are")
     before = [p.detach().double() for p in _trained(model)]
     found, exact = ([a - b for a, b in zip(ps, before, strict=True)] for ps in after)
     error = relative_error(exact, found)

@@ -19,6 +19,9 @@ class CellWrapper(RecurrentCell):
     The counting class methods say what the wrapper *adds* to the cell inside; there `hidden_size`
     is the output width of that cell.
 
+    A wrapper that needs chance adds its own numbers to `noise_size` and finds them in the last
+    columns of its inputs, behind those of the cell inside; the cell is given the other columns.
+
     Args:
         cell: the cell inside.
         output_size: width of its output.
@@ -34,6 +37,7 @@ class CellWrapper(RecurrentCell):
         self.width = output_size
         self.layer = layer
         self.noise_size = cell.noise_size
+        self.held_noise = cell.held_noise
 
     @classmethod
     def parameter_count(

@@ -257,13 +257,21 @@ def test_complexity_of_an_lstm_is_that_worked_out_by_hand() -> None:
     assert complexity.one_bias == 4 * p * (m + p + 1) + (p + 1) * k
     assert complexity.frozen == 0
     assert complexity.state_size == 2 * p
-    assert complexity.flops_per_step == 2 * 4 * p * (m + p) + 2 * p * k / steps
+    head = 2 * p * k + k
+    assert complexity.flops_per_step == pytest.approx(_lstm_step(m, p) + head / steps)
+
+
+def _lstm_step(m: int, p: int) -> int:
+    """Operations of one step of an LSTM with two biases."""
+    products, biases = 2 * 4 * p * (m + p), 3 * 4 * p  # both biases, and the sum of the two maps
+    activations = 5 * p  # three sigmoids, two tanh
+    return products + biases + activations + 4 * p  # f c + i g, o tanh
 
 
 def test_a_head_at_every_step_costs_its_flops_at_every_step() -> None:
     m, p, k = 3, 5, 2
     complexity = measure_complexity(LSTMCell, ModelSpec("lstm", EVERY_STEP, p))
-    assert complexity.flops_per_step == 2 * 4 * p * (m + p) + 2 * p * k
+    assert complexity.flops_per_step == _lstm_step(m, p) + 2 * p * k + k
 
 
 def test_complexity_adds_up_over_layers_and_directions() -> None:
@@ -271,17 +279,21 @@ def test_complexity_adds_up_over_layers_and_directions() -> None:
     spec = ModelSpec("lstm", FIXED, p, last_hidden_size=last, num_layers=2, bidirectional=True)
     complexity = measure_complexity(LSTMCell, spec)
     assert complexity.state_size == 2 * 2 * (p + last)
-    per_step = 2 * 2 * 4 * (p * (m + p) + last * (2 * p + last))
-    assert complexity.flops_per_step == per_step + 2 * (2 * last) * k / steps
+    per_step = 2 * (_lstm_step(m, p) + _lstm_step(2 * p, last))
+    head = 2 * (2 * last) * k + k
+    assert complexity.flops_per_step == pytest.approx(per_step + head / steps)
 
 
-def test_flops_of_the_nested_cells_are_those_of_their_matrices() -> None:
+def test_flops_of_the_nested_cells_are_those_of_their_matrices_biases_and_units() -> None:
     m, p = 3, 5
-    head = 2 * p * 2 / 6
-    weights = {"mcrm": 4 * p * (m + p) + 9 * p * p, "nlstm": 4 * p * (m + p) + 8 * p * p}
-    for name, count in weights.items():
+    head = (2 * p * 2 + 2) / 6
+    outer = 2 * 4 * p * (m + p) + 4 * p + 4 * p + 2 * p  # gates, and what they let in and keep
+    # Of the inner GRU: r and z of two maps, n, and the mixture; of both, o tanh(c).
+    gru = 2 * 9 * p * p + 6 * p + 2 * 2 * p + 3 * p + 4 * p
+    lstm = 2 * 8 * p * p + 4 * p + 3 * p + 3 * p + 2 * p  # its candidate has no tanh by default
+    for name, inner in {"mcrm": gru, "nlstm": lstm}.items():
         complexity = measure_complexity(CELLS[name], ModelSpec(name, FIXED, p))
-        assert complexity.flops_per_step == 2 * count + head
+        assert complexity.flops_per_step == pytest.approx(outer + inner + 2 * p + head)
 
 
 def test_flops_of_a_head_that_reads_all_steps_are_spread_over_them() -> None:
@@ -291,13 +303,14 @@ def test_flops_of_a_head_that_reads_all_steps_are_spread_over_them() -> None:
     with_head = measure_complexity(SNNCell, ModelSpec("snn", FIXED, n)).flops_per_step
     wider = replace(FIXED, output_size=k + 1)
     one_more = measure_complexity(SNNCell, ModelSpec("snn", wider, n)).flops_per_step
-    assert math.isclose(one_more - with_head, 2 * steps * n / steps)
+    assert math.isclose(one_more - with_head, (2 * steps * n + 1) / steps)
 
 
 def test_flops_of_a_feed_forward_net_are_spread_over_the_steps() -> None:
     p, k, steps = 5, 2, 6
     complexity = measure_complexity(FFNN, ModelSpec("ff_nn", FIXED, p, head=""))
-    assert complexity.flops_per_step * steps == pytest.approx(2 * (18 * p + p * p + p * k))
+    products, biases, squashed = 2 * (18 * p + p * p + p * k), 2 * p + k, 2 * p
+    assert complexity.flops_per_step * steps == pytest.approx(products + biases + squashed)
     assert complexity.state_size == 0
 
 

@@ -262,7 +262,8 @@ def test_complexity_counts_the_output_of_every_step_and_no_lookup() -> None:
         measured.trainable
         == count_parameters(load_registry().architecture("elman"), spec_of("elman"))[0]
     )
-    assert measured.flops_per_step == 2 * (5 * 5 + 5 * 5 + 5 * TOKENS)
+    units = 4 * 5  # two biases, the sum of both maps, tanh
+    assert measured.flops_per_step == 2 * (5 * 5 + 5 * 5 + 5 * TOKENS) + units + TOKENS
 
 
 # The order of windows

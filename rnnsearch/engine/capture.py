@@ -10,7 +10,7 @@ so the graph holds forward and backward together:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from rnnsearch.engine.decompositions import SAMPLES, PlainEinsum, decompositions
@@ -25,6 +26,9 @@ from rnnsearch.engine.decompositions import SAMPLES, PlainEinsum, decompositions
 
 class Unsupported(Exception):
     """A step that cannot be compiled; the message says what stands in the way."""
+
+
+_IN_REALS = "machine code takes real numbers; written with pairs of reals it can be compiled"
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,24 @@ class Step(nn.Module):
         return parts
 
 
+def state_shapes(state: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
+    """Shape of each part of a state without its sample axis.
+
+    Raises:
+        Unsupported: machine code has no numbers of its kind; says what to do.
+    """
+    for number, part in enumerate(state, 1):
+        if part.is_complex():
+            raise Unsupported(f"part {number} of the state is complex: {_IN_REALS}")
+        if not part.is_floating_point():
+            kind = str(part.dtype).removeprefix("torch.")
+            raise Unsupported(
+                f"part {number} of the state is {kind}: machine code takes float32, which holds "
+                f"whole numbers to 16,777,216"
+            )
+    return tuple(tuple(part.shape[1:]) for part in state)
+
+
 def capture(
     module: nn.Module,
     input_size: int,
@@ -133,8 +155,9 @@ def capture(
     # Fake tensors have shapes and no numbers: quicker by a third.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     given = tree_map(fake.from_tensor, (values, inputs, state, gradients))
+    seen = _Kinds()
     try:
-        with fake, PlainEinsum():
+        with fake, PlainEinsum(), seen:
             traced = make_fx(
                 torch.func.functionalize(joint, remove="mutations"),
                 decomposition_table=decompositions(),
@@ -142,8 +165,12 @@ def capture(
     except DataDependentOutputException as error:
         raise Unsupported("the step depends on the value of a tensor") from error
     except Exception as error:
+        if seen.is_complex:
+            raise Unsupported(f"the step computes with complex numbers: {_IN_REALS}") from error
         first_line = str(error).strip().split("\n")[0]
         raise Unsupported(f"torch cannot follow the step: {first_line}") from error
+    if seen.is_complex:
+        raise Unsupported(f"the step computes with complex numbers: {_IN_REALS}")
     graph = traced.graph
     _merge_equal_nodes(graph)
     ends: list[Any] = []
@@ -177,6 +204,19 @@ def capture(
         input_gradient=of_inputs,
         previous_gradients=tuple(of_state),
     )
+
+
+class _Kinds(TorchFunctionMode):
+    """Hears whether anything computed within it is complex."""
+
+    is_complex = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.is_complex |= isinstance(result, Tensor) and result.is_complex()
+        return result
 
 
 # Nodes that are one number throughout.

@@ -20,6 +20,8 @@ from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.flat_optimizers import FlatOptimizer
 
 Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+# Inputs, targets, lengths and keys of noise of a batch for each member.
+Given: TypeAlias = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 # Far above what rounding does to a model's outputs, far below what a wrong parameter does.
 _TOLERANCE = 1e-2
@@ -93,6 +95,7 @@ class VmappedPopulation:
         lengths: Tensor | None,
         loss: Measure,
         score: Measure,
+        keys: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Update every member once.
 
@@ -100,6 +103,7 @@ class VmappedPopulation:
             inputs: `(members, time, batch, input_size)`
             targets: `(members, batch, ...)`
             lengths: `(members, batch)`, or None where every sequence fills the time axis
+            keys: `(members, batch, 2)`, or None where the model asks for no noise
 
         Args:
             inputs: a batch for each member.
@@ -107,6 +111,7 @@ class VmappedPopulation:
             lengths: its lengths.
             loss: `(outputs, targets)` of one member to a scalar.
             score: likewise.
+            keys: what the noise of its cells follows from.
 
         Returns:
             Losses, scores and norms of the gradients before clipping, each `(members,)`.
@@ -116,9 +121,10 @@ class VmappedPopulation:
         """
         self._verify(inputs, lengths)
         self._shared.train()
-        given = [inputs, targets] if lengths is None else [inputs, targets, lengths]
+        given = (inputs, targets, lengths, keys)
         if self._graphed:
-            key = (loss, *((value.shape, value.dtype) for value in given))
+            shapes = (None if value is None else (value.shape, value.dtype) for value in given)
+            key = (loss, *shapes)
             if key not in self._graphs:
                 self._graphs[key] = _GraphedUpdate(self, given, loss)
             losses, norms, outputs = self._graphs[key](given)
@@ -199,10 +205,10 @@ class VmappedPopulation:
 
     # ---- one update
 
-    def _update(self, given: Sequence[Tensor], loss: Measure) -> tuple[Tensor, Tensor, Tensor]:
+    def _update(self, given: Given, loss: Measure) -> tuple[Tensor, Tensor, Tensor]:
         """Losses, norms and outputs of one update; no value leaves the device."""
-        inputs, targets, *rest = given
-        outputs = self._run(inputs, rest[0] if rest else None)
+        inputs, targets, lengths, keys = given
+        outputs = self._run(inputs, lengths, keys)
         losses = self._measured(loss, outputs, targets)
         # Members are independent: the gradient of the sum is each one's own.
         gradients = torch.autograd.grad(
@@ -215,22 +221,23 @@ class VmappedPopulation:
         self._optimizer.step(self._flat, gradient)
         return losses.detach(), norms, outputs.detach()
 
-    def _run(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    def _run(self, inputs: Tensor, lengths: Tensor | None, keys: Tensor | None = None) -> Tensor:
         """Outputs of all members, `(members, ...)`."""
 
-        def run(held: dict[str, Tensor], inputs: Tensor, lengths: Tensor | None) -> Tensor:
-            output: Tensor = torch.func.functional_call(self._shared, held, (inputs, lengths))
+        def run(held: dict[str, Tensor], *given: Tensor | None) -> Tensor:
+            output: Tensor = torch.func.functional_call(self._shared, held, given)
             return output
 
         own = 0 if inputs.dim() == 4 else None
-        axes = (0, own, None if lengths is None else own)
+        given = (inputs, lengths) if keys is None else (inputs, lengths, keys)
+        axes = (0, *(None if value is None else own for value in given))
         # A cache of converted weights would be that of another update.
         with torch.autocast(
             inputs.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
         ):
             try:
                 outputs: Tensor = torch.vmap(run, in_dims=axes)(
-                    {**self._leaves, **self._buffers}, inputs, lengths
+                    {**self._leaves, **self._buffers}, *given
                 )
             except torch.OutOfMemoryError:
                 raise
@@ -320,10 +327,8 @@ class _GraphedUpdate:
     Not yet run on a GPU: neither measured nor tested.
     """
 
-    def __init__(
-        self, population: VmappedPopulation, given: Sequence[Tensor], loss: Measure
-    ) -> None:
-        self._given = [value.clone() for value in given]
+    def __init__(self, population: VmappedPopulation, given: Given, loss: Measure) -> None:
+        self._given: Given = tuple(None if v is None else v.clone() for v in given)  # type: ignore[assignment]
         state = population._state()
         before = [value.clone() for value in state]
         # Libraries allocate and choose on first use, which a graph must not hold.
@@ -345,9 +350,10 @@ class _GraphedUpdate:
                 for value, old in zip(state, before, strict=True):
                     value.copy_(old)
 
-    def __call__(self, given: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, given: Given) -> tuple[Tensor, Tensor, Tensor]:
         for own, value in zip(self._given, given, strict=True):
-            own.copy_(value)
+            if own is not None and value is not None:
+                own.copy_(value)
         self._graph.replay()
         losses, norms, outputs = self._results
         return losses.clone(), norms.clone(), outputs.clone()

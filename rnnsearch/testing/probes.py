@@ -9,7 +9,9 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from difflib import get_close_matches
+from functools import cache, wraps
+from types import FunctionType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -218,6 +220,60 @@ def _first_difference(before: Any, after: Any, path: str, seen: set[int]) -> str
         if difference:
             return difference
     return None
+
+
+def dead_overrides(subject: type, contract: type, use: Callable[[], object]) -> dict[str, str]:
+    """Public methods that look like one of a contract, are none, and are never called.
+
+    Args:
+        subject: a class that keeps the contract.
+        contract: the class that it is derived from.
+        use: calls all that the library calls.
+
+    Returns:
+        For each of them, the method of the contract that may be meant.
+    """
+    known = [name for name, value in vars(contract).items() if is_method(value, name)]
+    return {
+        name: close[0]
+        for name in uncalled_methods(subject, contract, use)
+        if (close := get_close_matches(name, known, n=1))
+    }
+
+
+def uncalled_methods(subject: type, contract: type, use: Callable[[], object]) -> list[str]:
+    """Public methods of a class that its contract does not know and that are never called."""
+    known, found = {*dir(contract)}, dict[str, type]()
+    for owner in subject.__mro__[: subject.__mro__.index(contract)]:
+        for name, value in vars(owner).items():
+            if name not in known and is_method(value, name):
+                found.setdefault(name, owner)
+    called: set[str] = set()
+
+    def heard(name: str, value: Any) -> Any:
+        if isinstance(value, property):
+            return property(heard(name, value.fget))
+        if isinstance(value, classmethod | staticmethod):
+            return type(value)(heard(name, value.__func__))
+
+        @wraps(value)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            called.add(name)
+            return value(*args, **kwargs)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, owner in found.items():
+            patch.setattr(owner, name, heard(name, vars(owner)[name]))
+        use()
+    return [name for name in found if name not in called]
+
+
+def is_method(value: object, name: str) -> bool:
+    """Whether what a class has under a name is a public method or property."""
+    is_one = isinstance(value, FunctionType | classmethod | staticmethod | property)
+    return is_one and not name.startswith("_")
 
 
 def what_changes(module: nn.Module, act: Callable[[], object]) -> str | None:

@@ -61,7 +61,7 @@ class _Wrapped(RecurrentCell):
         super().__init__(input_size, hidden_size)
         inside = PlainCell(input_size, hidden_size)
         self.whole = self.wrapper(inside, hidden_size, self.layer, **options)
-        self.noise_size = self.whole.noise_size
+        self.noise_size, self.held_noise = self.whole.noise_size, self.whole.held_noise
 
     @classmethod
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
@@ -134,6 +134,10 @@ class WrapperConformance(CellConformance):
     ) -> type[RecurrentCell]:
         """A plain cell in the wrapper."""
         return around_a_plain_cell(wrapper_class, request.param)
+
+    def written_by_the_author(self, cell_class: type[RecurrentCell]) -> type[RecurrentCell]:
+        assert issubclass(cell_class, _Wrapped)
+        return cell_class.wrapper
 
     def test_declared_options_have_valid_defaults_that_are_the_constructors(
         self, cell_class: type[RecurrentCell]

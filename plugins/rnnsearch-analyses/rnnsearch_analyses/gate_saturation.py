@@ -37,7 +37,7 @@ class _Sigmoids(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in _SIGMOIDS:
+        if func in _SIGMOIDS and not result.is_complex():
             self.seen.append(result.detach().clone())
         return result
 

@@ -22,7 +22,8 @@ _BOUND = 1.0
 class GradientFlow(Analysis):
     """Norm of the gradient of the loss by past states, and what the state Jacobian says of it.
 
-    With the state `s_k` before step `k` (all its parts side by side), each as an input of its own:
+    With the state `s_k` before step `k` (all its parts side by side, a complex number as two reals,
+    integers left out), each as an input of its own:
 
         |dL / ds_k|  over the lag to the step that is read,
         J_k = ds_{k+1} / ds_k,   rho(J_k), sigma_max(J_k)  at states that are visited.
@@ -59,6 +60,8 @@ class GradientFlow(Analysis):
         for module in trained.model.modules():
             if isinstance(module, RecurrentCell) and not module.capabilities.differentiable:
                 return "no gradients pass through it"
+        if not all(any(map(has_gradient, layer.initial_state(1))) for layer in trained.layers):
+            return "its state is made of integers, which have no gradients"
         return None
 
     def analyse(self, trained: TrainedModel) -> list[Finding]:
@@ -71,7 +74,9 @@ class GradientFlow(Analysis):
                 # Copies, so that a gradient by one part of a state does not include the way
                 # through another part or through the output of the step before.
                 state = tuple(
-                    part.clone() if part.requires_grad else part.clone().requires_grad_()
+                    part.clone().requires_grad_()
+                    if has_gradient(part) and not part.requires_grad
+                    else part.clone()
                     for part in state
                 )
                 entered[index].append(state)
@@ -89,7 +94,12 @@ class GradientFlow(Analysis):
             targets = torch.as_tensor(trained.examples.targets[:samples])
             targets = targets.double() if targets.is_floating_point() else targets.long()
             seed = _last_read(outputs, twin.task.loss(outputs, targets))
-            every = [part for states in entered for state in states for part in state]
+            every = [
+                part
+                for states in entered
+                for state in states
+                for part in filter(has_gradient, state)
+            ]
             gradients = iter(torch.autograd.grad(outputs, every, seed, allow_unused=True))
         valid = valid_steps(inputs, lengths)
         findings = []
@@ -131,10 +141,10 @@ def _last_read(outputs: Tensor, loss: Tensor) -> Tensor:
 def _norm(state: State, gradients: Any, samples: int) -> Tensor:
     """Norm of the gradient by a state, `(batch,)`; takes one gradient for each of its parts."""
     total = torch.zeros(samples, dtype=torch.float64)
-    for _ in state:
+    for _ in filter(has_gradient, state):
         gradient = next(gradients)
         if gradient is not None:
-            total = total + gradient.flatten(1).square().sum(dim=1)
+            total = total + gradient.flatten(1).abs().square().sum(dim=1)
     return total.sqrt()
 
 
@@ -191,7 +201,7 @@ def _jacobians(
     cell: RecurrentCell, states: list[State], inputs: list[Tensor], where: list[tuple[int, int]]
 ) -> list[Tensor] | None:
     """Jacobians of the step at visited states, or None where they are too large."""
-    if sum(part[0].numel() for part in states[0]) > _LARGEST_STATE:
+    if sum(_reals(part)[0].numel() for part in filter(has_gradient, states[0])) > _LARGEST_STATE:
         return None
     return [
         state_jacobian(
@@ -207,18 +217,28 @@ def state_jacobian(cell: RecurrentCell, inputs: Tensor, state: State) -> Tensor:
     """Derivative of the next state by the state, all parts side by side, `(size, size)`.
 
     Samples of a batch do not see each other: a batch of copies gives one line each in one pass.
+    Complex parts stand for two reals each; integer ones stay as they are and have no line.
 
     Shapes:
         inputs: `(1, input_size)`
         state: a tuple of tensors `(1, ...)`
     """
-    size = sum(part.numel() for part in state)
+    followed = [part for part in state if has_gradient(part)]
+    size = sum(_reals(part).numel() for part in followed)
     with torch.enable_grad():
-        copies = tuple(
-            part.detach().expand(size, *part.shape[1:]).clone().requires_grad_() for part in state
+        copies = [
+            _reals(part.detach()).expand(size, *_reals(part).shape[1:]).clone().requires_grad_()
+            for part in followed
+        ]
+        moved = iter(copies)
+        entered = tuple(
+            _as_it_was(next(moved), part)
+            if has_gradient(part)
+            else part.detach().expand(size, *part.shape[1:])
+            for part in state
         )
-        _, after = cell(inputs.detach().expand(size, -1), copies)
-        flat = torch.cat([part.flatten(1) for part in after], dim=1)
+        _, after = cell(inputs.detach().expand(size, -1), entered)
+        flat = torch.cat([_reals(part).flatten(1) for part in filter(has_gradient, after)], dim=1)
         if not flat.requires_grad:
             return flat.new_zeros(size, size)
         gradients = torch.autograd.grad(flat.diagonal().sum(), copies, allow_unused=True)
@@ -227,6 +247,19 @@ def state_jacobian(cell: RecurrentCell, inputs: Tensor, state: State) -> Tensor:
         for copy, gradient in zip(copies, gradients, strict=True)
     ]
     return torch.cat([line.flatten(1) for line in lines], dim=1)
+
+
+def has_gradient(part: Tensor) -> bool:
+    """Whether a part of a state has gradients: a count of steps has none."""
+    return part.is_floating_point() or part.is_complex()
+
+
+def _reals(part: Tensor) -> Tensor:
+    return torch.view_as_real(part) if part.is_complex() else part
+
+
+def _as_it_was(reals: Tensor, part: Tensor) -> Tensor:
+    return torch.view_as_complex(reals) if part.is_complex() else reals
 
 
 def _describe_jacobians(jacobians: list[Tensor]) -> dict[str, float]:

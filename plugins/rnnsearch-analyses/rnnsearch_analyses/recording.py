@@ -22,7 +22,8 @@ class Recording:
 
     Attributes:
         key: which layer, as part of a file name; empty for the only one.
-        memory: what the cell says its memory is, after each step, `(time, batch, units)`.
+        memory: what the cell says its memory is, after each step, `(time, batch, units)`; absolute
+            values, where that is complex.
         valid: whether a step is part of its sequence, `(time, batch)`; padding is not.
     """
 
@@ -99,7 +100,8 @@ def record(trained: TrainedModel, samples: int) -> list[Recording]:
     def remember(index: int) -> Step:
         def step(cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
             output, state = cell(inputs, state)
-            memories[index].append(cell.memory_state(state).double())
+            memory = cell.memory_state(state)
+            memories[index].append((memory.abs() if memory.is_complex() else memory).double())
             return output, state
 
         return step

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnnsearch import Analysis
+from rnnsearch import Analysis, RecurrentCell, State, Value
+from rnnsearch.registry import load_registry
 from rnnsearch.testing import AnalysisConformance
 from rnnsearch.testing.analyses import example_model
 from rnnsearch_analyses.gradient_flow import GradientFlow, state_jacobian
+from rnnsearch_analyses.hooks import rnnsearch_analyses
 
 STEPS = 12
 
@@ -114,3 +116,51 @@ def test_a_model_without_gradients_is_refused(look_at: Any, cell_of: Any) -> Non
     cell.capabilities = Capabilities(differentiable=False)
     trained = look_at(cell, inputs=np.ones((1, 4, 1)))
     assert "no gradients" in str(GradientFlow().refusal(trained))
+
+
+class SpiralCell(RecurrentCell):
+    """A complex number that is turned and scaled, and a count of the steps."""
+
+    def __init__(self, factor: complex) -> None:
+        super().__init__(2, 2)
+        self.factor = factor
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return 1
+
+    def initial_state(self, batch_size: int) -> State:
+        zeros = self.zeros(batch_size, 1)
+        return torch.zeros(batch_size, 1, dtype=torch.int64), torch.complex(zeros, zeros)
+
+    def forward(self, inputs: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        steps, number = state
+        number = self.factor * number + torch.view_as_complex(inputs).unsqueeze(1)
+        return torch.view_as_real(number).flatten(1), (steps + 1, number)
+
+
+def test_a_complex_state_flows_as_the_two_reals_that_it_stands_for(
+    look_at: Any, cell_of: Any
+) -> None:
+    inputs = np.random.default_rng(0).standard_normal((4, STEPS, 2))
+    turn = 0.9 * torch.tensor([[0.6, -0.8], [0.8, 0.6]], dtype=torch.float64)
+    reals = cell_of(2, 2, lambda x, m: m @ turn.T + x)
+    (expected,) = GradientFlow().analyse(look_at(reals, inputs=inputs))
+    trained = look_at(SpiralCell(0.9 * (0.6 + 0.8j)), inputs=inputs)
+    assert GradientFlow().refusal(trained) is None
+    (found,) = GradientFlow().analyse(trained)
+    assert found.numbers == pytest.approx(dict(expected.numbers), rel=1e-6)
+    np.testing.assert_allclose(_line(found.figure), _line(expected.figure), rtol=1e-6)
+
+
+@pytest.mark.parametrize("analysis", sorted(rnnsearch_analyses()))
+def test_every_analysis_takes_a_state_of_complex_numbers_and_integers(
+    look_at: Any, analysis: str
+) -> None:
+    inputs = np.random.default_rng(0).standard_normal((4, STEPS, 2))
+    trained = look_at(SpiralCell(0.5j), inputs=inputs)
+    found = load_registry().find("analysis", analysis)()
+    if found.refusal(trained) is None:
+        for finding in found.analyse(trained):
+            assert np.isfinite([*finding.numbers.values()]).all()

@@ -30,6 +30,7 @@ class NestedLSTMCell(RecurrentCell):
         inputs: `(batch, input_size)`
         state: `h`, `c` and the inner `c'`, each `(batch, hidden_size)`
         output: `(batch, hidden_size)`, the new `h`
+        memory: `(batch, 2 * hidden_size)`, `c` and then `tanh(c')`, as the MCRM paper draws it
 
     Args:
         input_size: features per time step, at least 1.
@@ -80,3 +81,11 @@ class NestedLSTMCell(RecurrentCell):
         i, f, g, o = gates.chunk(4, dim=-1)
         inner_memory = f.sigmoid() * inner_memory + i.sigmoid() * self.inner_activation(g)
         return o.sigmoid() * inner_memory.tanh(), inner_memory
+
+    def memory_state(self, state: State) -> Tensor:
+        """The outer memory and, beside it, the inner one squashed, as the outer sees it.
+
+        Source: Mohamed and Claudel, arXiv:1808.02016, the memory states of figure 8.
+        """
+        _, memory, inner_memory = state
+        return torch.cat((memory, inner_memory.tanh()), dim=-1)

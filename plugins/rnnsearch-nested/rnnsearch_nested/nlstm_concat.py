@@ -30,6 +30,7 @@ class ConcatNestedLSTMCell(RecurrentCell):
         inputs: `(batch, input_size)`
         state: `h`, `c` and the inner `c'`, each `(batch, hidden_size)`
         output: `(batch, hidden_size)`, the new `h`
+        memory: `(batch, 2 * hidden_size)`, `c` and then `tanh(c')`, as the MCRM paper draws it
 
     Args:
         input_size: features per time step, at least 1.
@@ -67,3 +68,11 @@ class ConcatNestedLSTMCell(RecurrentCell):
 
         hidden = o.sigmoid() * memory.tanh()
         return hidden, (hidden, memory, inner_memory)
+
+    def memory_state(self, state: State) -> Tensor:
+        """The outer memory and, beside it, the inner one squashed, as the outer sees it.
+
+        Source: Mohamed and Claudel, arXiv:1808.02016, the memory states of figure 8.
+        """
+        _, memory, inner_memory = state
+        return torch.cat((memory, inner_memory.tanh()), dim=-1)

@@ -10,6 +10,7 @@ from rnnsearch import RecurrentCell
 from rnnsearch.layers import run_eagerly
 from rnnsearch.testing import CellConformance
 from rnnsearch_nested.nlstm import NestedLSTMCell
+from rnnsearch_nested.nlstm_concat import ConcatNestedLSTMCell
 
 
 class TestNestedLSTMCell(CellConformance):
@@ -85,3 +86,14 @@ def test_the_inner_activation_changes_the_function() -> None:
         cell = NestedLSTMCell(3, 5, inner_activation=inner_activation)
         outputs.append(run_eagerly(cell, inputs, cell.initial_state(2))[0])
     assert not torch.allclose(*outputs)
+
+
+@pytest.mark.parametrize("cell_class", [NestedLSTMCell, ConcatNestedLSTMCell])
+def test_its_memory_is_the_outer_one_beside_the_inner_one_squashed(
+    cell_class: type[RecurrentCell],
+) -> None:
+    cell = cell_class(3, 5)
+    _, state = run_eagerly(cell, 9 * torch.randn(6, 2, 3), cell.initial_state(2))
+    outer, inner = cell.memory_state(state).split(5, dim=1)
+    torch.testing.assert_close((outer, inner), (state[1], torch.tanh(state[2])))
+    assert not torch.allclose(inner, state[2])

@@ -103,8 +103,8 @@ class TorchrecurrentCell(RecurrentCell):
             output = after if isinstance(after, Tensor) else after[0]
         return output, (after,) if isinstance(after, Tensor) else after
 
-    def memory(self, state: State) -> Tensor:
-        return state[self.memory_part]
+    def memory_state(self, state: State) -> Tensor:
+        return state[self.memory_part].flatten(1)
 
 
 _TWO_STATES = ("hidden", "hidden")

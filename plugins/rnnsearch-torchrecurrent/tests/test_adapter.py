@@ -103,7 +103,7 @@ def test_gradient_reaches_no_weight_on_the_diagonal_of_an_antisymmetric_matrix(n
 def test_memory_is_the_state_and_not_what_is_kept_beside_it(name: str) -> None:
     cell = _cell(name)
     _, state = cell(_inputs()[0], cell.initial_state(BATCH))
-    assert torch.equal(cell.memory(state), state[0])
+    assert torch.equal(cell.memory_state(state), state[0])
     assert not torch.equal(state[0], state[1][:, : state[0].shape[1]])
 
 
