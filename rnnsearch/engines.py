@@ -29,7 +29,7 @@ from rnnsearch.compiled_model import plan_program
 from rnnsearch.data_contract import Contract, targets_of
 from rnnsearch.engine.capture import Unsupported, capture, state_shapes
 from rnnsearch.engine.layer import CompiledLayer, Place
-from rnnsearch.engine.program import Data, Member, Program, chunks
+from rnnsearch.engine.program import Data, Measured, Member, Program, chunks
 from rnnsearch.engine.step import compile_step, lanes_for
 from rnnsearch.layers import Bidirectional, Unrolled, run_as_torch, run_eagerly
 from rnnsearch.losses import Objective
@@ -324,19 +324,15 @@ class ProgramUpdates:
         self, data: Batches, order: Tensor, noise: tuple[int, int] = (0, 0)
     ) -> tuple[float, float, float]:
         """Update on consecutive batches; see `Updates`. Programs take no model with noise."""
-        loss = score = norm = 0.0
+        sums = Measured()
         read = self._of(data)
         for some in chunks(order, self._batch_size, self._seconds_per_update):
             began = time.perf_counter()
-            measured = self._program.run(self._member, read, some, self._batch_size, train=True)
+            size = self._batch_size
+            self._program.run(self._member, read, some, size, train=True, sums=sums)
             updates = -(-len(some) // self._batch_size)
             self._seconds_per_update = (time.perf_counter() - began) / updates
-            loss, score, norm = (
-                loss + measured.loss,
-                score + measured.score,
-                norm + measured.norm,
-            )
-        return loss, score, norm
+        return sums.loss, sums.score, sums.norm
 
     def scale_rate(self, factor: float) -> None:
         """Update at so many times the configured learning rate from now on."""

@@ -397,7 +397,14 @@ class Program:
             self._native.rnn_program_free(self._handle)
 
     def run(
-        self, member: Member, data: Data, order: Tensor, batch_size: int, *, train: bool
+        self,
+        member: Member,
+        data: Data,
+        order: Tensor,
+        batch_size: int,
+        *,
+        train: bool,
+        sums: Measured | None = None,
     ) -> Measured:
         """Train on consecutive batches of samples, or measure without training.
 
@@ -407,11 +414,13 @@ class Program:
             order: `(samples,)` indices as int64, in the order in which they are used.
             batch_size: samples per update; the last batch may be smaller.
             train: whether to update the parameters.
+            sums: what to add to, batch by batch, so that sums do not depend on where an epoch was
+                cut into calls; zeros if None.
 
         Raises:
             ValueError: the program cannot read one of them; says which and why.
         """
-        measured = Measured()
+        measured = Measured() if sums is None else sums
         order = self._checked(member, data, order)
         if batch_size < 1:
             raise ValueError(f"a batch has at least one sample, not {batch_size}")

@@ -236,6 +236,21 @@ def test_every_optimizer_with_decay_and_clipping_equals_torchs(
     _assert_trains_as_torch(_one_layer(), optimizer, 0.01, decay, clip)
 
 
+def test_what_an_epoch_measures_does_not_depend_on_where_it_is_cut_into_calls() -> None:
+    """How long an update takes, and so the load of the machine, decides where it is cut."""
+    found = []
+    for updates in (SAMPLES, 1):
+        setting = _one_layer()
+        plan = setting.plan()
+        member = Member(setting.model, plan, "adam", 0.01, 0.0, 0.0)
+        program, data, sums = Program(plan, member.names), setting.data(), Measured()
+        for order in _orders():
+            for some in order.split(updates * BATCH):
+                program.run(member, data, some, BATCH, train=True, sums=sums)
+        found.append((sums.loss, sums.score, sums.norm))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("name", ["lstm", "sm_rnn"])
 def test_other_cells_train_as_with_torch(name: str) -> None:
     _assert_trains_as_torch(replace(_one_layer(), model=_model(name)), "adam", 0.01, 0.0, 1.0)
