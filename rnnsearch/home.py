@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from rnnsearch import settings
@@ -35,6 +36,8 @@ def sqlite_url(path: Path) -> str:
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write a file so that at any time it has its old content or all of the new.
 
+    That holds when the machine loses its power, too: both are on the disk when this returns.
+
     Raises:
         StoreError: the file cannot be written; says which and why.
     """
@@ -42,9 +45,26 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     # Beside the target, for `os.replace` to stay on one file system.
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        with partial.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, target)
+        _sync_folder(target.parent)
     except OSError as error:
         partial.unlink(missing_ok=True)
         msg = f"cannot write {target}: {error.strerror or error}"
         raise StoreError(msg) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where its file system lets folders be synced."""
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        with suppress(OSError):
+            os.fsync(file)
+    finally:
+        os.close(file)

@@ -94,7 +94,7 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         caveats=tuple(dict.fromkeys(caveats)),
         curves=curves_of(settled_records(store), comparison),
         findings=tuple(findings),
-        info=store.info.content(),
+        info={**store.info.content(), "state": store.state or "unknown"},
         study_text=store.study_text,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import re
 import shutil
 import sqlite3
@@ -27,7 +28,7 @@ from rnnsearch.lease import STALE_S, Holder, Lease, TakenError, holder_of, take
 from rnnsearch.model import Complexity
 from rnnsearch.parameters import Choice, FloatRange, Parameter, Value
 from rnnsearch.ray_jobs import own_job
-from rnnsearch.study_info import StudyInfo
+from rnnsearch.study_info import StudyInfo, StudyState
 from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, Phase, TrialRecord, TrialSpec
 from rnnsearch.trial import TrialState as State
@@ -52,6 +53,7 @@ _BETWEEN_WRITES_S = 4.0
 _WRITING_SHARE = 0.02
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _SQLITE_DISK = ("disk is full", "disk I/O error", "readonly database")
+_SQLITE_HEADER = b"SQLite format 3\0"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "RUNNING",
@@ -138,12 +140,16 @@ class StudyStore:
             shutil.rmtree(unfinished.folder, ignore_errors=True)  # of one who was killed at it
             unfinished.folder.mkdir(parents=True)
             write_whole(unfinished.folder / STUDY_FILE, study_text)
-            unfinished._storage.engine.dispose()
+            unfinished.make_database()
             unfinished.folder.rename(self.folder)
         except OSError as error:
             raise _unwritable(self.folder, error) from None
         finally:
             shutil.rmtree(unfinished.folder, ignore_errors=True)
+
+    def make_database(self) -> None:
+        """Make the database of its trials, where there is none."""
+        self._storage.engine.dispose()
 
     def discard(self) -> None:
         """Remove the study's folder with everything in it."""
@@ -241,10 +247,11 @@ class StudyStore:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise StoreError(f"cannot read {path}: {reason}. {self._advice}") from error
+            raise StoreError(f"cannot read {path}: {reason}. {self.advice}") from error
 
     @property
-    def _advice(self) -> str:
+    def advice(self) -> str:
+        """What to type where one of its files is damaged."""
         return f"`rnnsearch study doctor {self.name}` says more; with `--fix` it mends what it can"
 
     def write_info(self, **fields: Any) -> None:
@@ -255,7 +262,20 @@ class StudyStore:
                 written.
         """
         with self.held("writing"):
-            write_whole(self.folder / INFO_FILE, self.info.with_fields(**fields).to_json())
+            path, text = self.folder / INFO_FILE, self.info.with_fields(**fields).to_json()
+            try:
+                write_whole(path, text)
+            except StoreError as error:
+                if disk_problem(error) is None or not _written_over(path, text):
+                    raise
+
+    @property
+    def state(self) -> StudyState | None:
+        """The state of the study: one that seems to run, and that nobody runs, was interrupted."""
+        if self.is_running:
+            return "running"
+        state = self.info.state
+        return "interrupted" if state == "running" else state
 
     @property
     def info(self) -> StudyInfo:
@@ -274,19 +294,55 @@ class StudyStore:
         try:
             return StudyInfo.parse(text, str(path))
         except StoreError as error:
-            raise StoreError(f"{error}. {self._advice}") from None
+            raise StoreError(f"{error}. {self.advice}") from None
 
     @cached_property
     def _storage(self) -> optuna.storages.RDBStorage:
-        url = sqlite_url(self.folder / TRIALS_FILE)
-        storage = optuna.storages.RDBStorage(
-            url.replace("{", "{{").replace("}", "}}"),  # Optuna fills its version in
-            engine_kwargs={"connect_args": {"timeout": 60}},
-        )
+        path = self.folder / TRIALS_FILE
+        url = sqlite_url(path)
+        with self._damage_named():
+            if path.exists() and not path.stat().st_size:
+                raise sqlite3.DatabaseError("the file is empty")
+            storage = optuna.storages.RDBStorage(
+                url.replace("{", "{{").replace("}", "}}"),  # Optuna fills its version in
+                engine_kwargs={"connect_args": {"timeout": 60}},
+            )
         if (lease := self.lease) is not None:
             # A driver that was asleep while another took over reads and writes no trial any more.
             event.listen(storage.engine, "before_cursor_execute", lambda *_: lease.require())
         return storage
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        """Say of a database that cannot be read which it is, and what to do."""
+        try:
+            yield
+        except Exception as error:
+            if (problem := _damage(error)) is None:
+                raise
+            msg = f"{self.folder / TRIALS_FILE} is damaged: {problem}. {self.advice}"
+            raise StoreError(msg) from error
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with its files, as far as that is seen without reading its trials."""
+        path = self.folder / STUDY_FILE
+        try:
+            path.open("rb").close()
+            state = self.info.state
+            path = self.folder / TRIALS_FILE
+            if not path.exists() and state is None:
+                return None  # it never started
+            with path.open("rb") as file:
+                begins = file.read(len(_SQLITE_HEADER))
+        except OSError as error:
+            return f"cannot read {path}: {error.strerror or error}. {self.advice}"
+        except StoreError as error:
+            return str(error)
+        if begins == _SQLITE_HEADER:
+            return None
+        found = "no database" if begins else "empty"
+        return f"{path} is damaged: it is {found}. {self.advice}"
 
     def optuna_study(
         self,
@@ -326,14 +382,21 @@ class StudyStore:
         """
         if not (self.folder / TRIALS_FILE).exists():
             return
-        for name in optuna.get_all_study_names(self._storage):
+        with self._damage_named():
+            names = optuna.get_all_study_names(self._storage)
+        for name in names:
             phase, _, label = name.partition("/")
-            study = optuna.load_study(study_name=name, storage=self._storage)
-            trials = study.get_trials(deepcopy=False)
-            first = _first_numbers(name, trials)
-            for trial in trials:
-                if not trial.user_attrs.get("interrupted") or (interrupted and _was_begun(trial)):
-                    yield _record(phase, label, trial, first)  # type: ignore[arg-type]
+            with self._damage_named():
+                study = optuna.load_study(study_name=name, storage=self._storage)
+                trials = study.get_trials(deepcopy=False)
+                first = _first_numbers(name, trials)
+                found = [
+                    _record(phase, label, trial, first)  # type: ignore[arg-type]
+                    for trial in trials
+                    if not trial.user_attrs.get("interrupted")
+                    or (interrupted and _was_begun(trial))
+                ]
+            yield from found
 
     def end_zombies(self, reason: str) -> list[str]:
         """Record that trials which a dead driver left running were interrupted; gives their keys.
@@ -353,6 +416,17 @@ class StudyStore:
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 found.append(f"{name}/{trial.number}")
         return found
+
+    def useless_checkpoints(self) -> Iterator[Path]:
+        """Checkpoints from which no trial will go on."""
+        unfinished = {
+            f"{r.phase}-{r.label}-{r.number}"
+            for r in self.records(interrupted=True)
+            if r.interrupted or r.state == "RUNNING"
+        }
+        for path in sorted((self.folder / "checkpoints").glob("*.pt")):
+            if path.name.rsplit(".", 2)[0] not in unfinished:
+                yield path
 
     def unfinished(self, study: optuna.Study) -> list[Unfinished]:
         """Trials of one row and phase that were interrupted and have not been begun anew.
@@ -560,6 +634,40 @@ def _unwritable(folder: Path, error: OSError) -> StoreError:
     return StoreError(f"{msg} write")
 
 
+def _damage(error: BaseException) -> str | None:
+    """What is wrong with a database, if that is what an error comes from."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        is_passing = isinstance(one, sqlite3.OperationalError) and "no such" not in str(one)
+        if isinstance(one, sqlite3.DatabaseError) and not is_passing:
+            return str(one)
+        one = one.__cause__ or one.__context__
+    if isinstance(error, ValueError | TypeError | KeyError):  # what Optuna or we made of its rows
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _written_over(path: Path, text: str) -> bool:
+    """Write a file on a full disk, where it lies; whether it had the room."""
+    try:
+        with path.open("r+b") as file:
+            room = len(file.read())
+            content = text.encode()
+            if len(content) > room:
+                content = json.dumps(json.loads(text), separators=(",", ":")).encode()
+            if len(content) > room:
+                return False
+            file.seek(0)
+            file.write(content.ljust(room))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
+
+
 def disk_problem(error: BaseException) -> str | None:
     """What is wrong with the disk, if that is what an error comes from."""
     seen: set[int] = set()
@@ -589,7 +697,8 @@ def list_stores() -> list[StudyStore]:
     return [
         StudyStore(f)
         for f in sorted(studies_folder().iterdir())
-        if _NAME.fullmatch(f.name) and (f / "study.yaml").exists()
+        if _NAME.fullmatch(f.name)
+        and any((f / file).exists() for file in (STUDY_FILE, INFO_FILE, TRIALS_FILE))
     ]
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rnnsearch.comparison import Comparison, compare
 from rnnsearch.config import StudyConfig, check_config, load_config
@@ -204,8 +204,9 @@ def _run(
         if planned.engine.failed:
             _announce(listeners, f"WARNING {planned.space.label}: {planned.engine.reason}")
     splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
+    uri = tracking_uri(store) if is_resumed else resolve_uri(config.tracking.uri)
     _announce(listeners, "starting Ray and MLflow")
-    tracker = Tracker(resolve_uri(config.tracking.uri), store.name)
+    tracker = Tracker(uri, store.name)
     with closing(tracker), ThreadPoolExecutor(1) as beside:
         connecting = beside.submit(tracker.connect)
         if is_server(tracker.uri):  # to make a database, on the other hand, takes a while
@@ -223,6 +224,8 @@ def _run(
                 phases = _phases(store, plan, splits, [tracker, *hearing], hearing)
                 with closing(phases):  # while Ray is there, and not when it is collected
                     run_trials(phases, config.resources, plan.task.direction, store.folder)
+                for checkpoint in store.useless_checkpoints():
+                    checkpoint.unlink(missing_ok=True)
         _announce(listeners, "comparing")
         comparison = compare_study(store)
         files = write_comparison(store, comparison)
@@ -310,14 +313,13 @@ def _recorded(
 
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
-    here = {"pid": os.getpid(), "host": socket.gethostname(), "job": own_job()}
+    here: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "job": own_job()}
     info = store.info
     before = info.seconds or 0.0
-    if is_resumed and info.run_id:
+    if is_resumed:
         store.end_zombies("its driver died")
-        tracker.resume_study(info.run_id, plan.source, list(store.records(interrupted=True)))
-        store.write_info(state="running", resumed=[*info.resumed, _now()], **here)
-    else:
+    records = list(store.records(interrupted=True))
+    if not (info.run_id and tracker.resume_study(info.run_id, plan.source, records)):
         try:
             parent = tracker.start_study(
                 store.folder / STUDY_FILE, study.config.question, plan.source, environment, git
@@ -326,19 +328,21 @@ def _recorded(
             if not is_resumed:
                 store.discard()  # nothing has run: the name stays free
             raise
-        store.write_info(
-            name=study.config.name,
-            state="running",
-            started=_now(),
-            data=plan.source,
-            environment=environment,
-            engines={row.space.label: row.engine for row in plan.rows},
-            git=git,
-            tracking_uri=hide_password(tracker.uri),
-            experiment_id=tracker.experiment_id,
-            run_id=parent,
-            **here,
-        )
+        if records:  # one whose run was purged, or that was imported
+            tracker.resume_study(parent, plan.source, records)
+        here |= {"tracking_uri": hide_password(tracker.uri), "run_id": parent}
+    if info.data is None:
+        here |= {
+            "name": study.config.name,
+            "started": _now(),
+            "data": plan.source,
+            "environment": environment,
+            "engines": {row.space.label: row.engine for row in plan.rows},
+            "git": git,
+        }
+    else:
+        here |= {"resumed": [*info.resumed, _now()]}
+    store.write_info(state="running", experiment_id=tracker.experiment_id, **here)
     began = time.monotonic()
     state, status = "failed", "FAILED"
     try:
@@ -404,6 +408,27 @@ def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
     file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
     config = check_config(store.info.extended.applied_to(file))
     return config, make_task(config, file, load_registry())
+
+
+def tracking_uri(store: StudyStore) -> str:
+    """The MLflow store that has a study's runs, as `study.json` names it.
+
+    It has no passwords: they are the study file's or the environment's, where one of them names
+    the same store. A study without runs is told where they would go.
+    """
+    from rnnsearch.tracking import hide_password, is_missing, local_uri, resolve_uri
+
+    recorded = store.info.tracking_uri
+    configured = stored_config(store)[0].tracking.uri
+    if recorded is None:
+        return resolve_uri(configured)
+    for uri in (resolve_uri(configured), resolve_uri(None), local_uri()):
+        if hide_password(uri) == recorded:
+            return uri
+    embedded = local_uri()
+    if is_missing(recorded) and not is_missing(embedded):
+        return embedded  # the home was moved
+    return recorded
 
 
 def write_comparison(store: StudyStore, comparison: Comparison) -> list[Path]:

@@ -13,7 +13,7 @@ from rnnsearch.study_file import StudyFile
 from rnnsearch.task import DataSource
 from rnnsearch.trial import Phase
 
-State: TypeAlias = Literal["running", "finished", "stopped", "interrupted", "failed"]
+StudyState: TypeAlias = Literal["running", "finished", "stopped", "interrupted", "failed"]
 
 _MOST_SAMPLES = 10**15
 _MOST_SHOWN = 80
@@ -107,7 +107,7 @@ class StudyInfo(_Part):
     """
 
     name: _Word | None = None
-    state: State | None = None
+    state: StudyState | None = None
     started: _Word | None = None
     resumed: tuple[_Word, ...] = ()
     seconds: _Seconds | None = None
@@ -168,7 +168,7 @@ class StudyInfo(_Part):
 
     def with_fields(self, **fields: Any) -> StudyInfo:
         """The same with other fields, checked; None takes one away."""
-        content = {**self.content(), **fields}
+        content = {k: v for k, v in {**self.content(), **fields}.items() if v is not None}
         plain = json.dumps(content, default=_plain)
         return StudyInfo.parse(plain, "study.json")
 

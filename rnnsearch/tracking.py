@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Lock
 from urllib.parse import urlsplit
@@ -36,6 +36,7 @@ from mlflow.entities import (
     Param,
     Run,
     RunTag,
+    ViewType,
 )
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -51,6 +52,7 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_RUN_NAME,
     MLFLOW_RUN_NOTE,
 )
+from sqlalchemy import make_url
 
 from rnnsearch import settings
 from rnnsearch.errors import TrackingError
@@ -78,6 +80,7 @@ _PATIENCE_S = settings.seconds("RNNSEARCH_TRACKING_PATIENCE_S", 300)
 _BETWEEN_TRIES_S = 5.0
 _DATABASE = "mlflow.db"
 _LEFT_S = 3600.0
+_DELETED = "deleted"
 _PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 
 
@@ -236,11 +239,14 @@ class Tracker:
             raise TrackingError(msg) from error
         return run_id
 
-    def resume_study(self, run_id: str, source: DataSource, records: Sequence[TrialRecord]) -> None:
+    def resume_study(self, run_id: str, source: DataSource, records: Sequence[TrialRecord]) -> bool:
         """Open a study's run again, and bring its runs to where the study's own records are.
 
-        Runs of trials that were interrupted are closed; what a dead driver could not write any
-        more is written.
+        Runs of trials that were interrupted are closed, and deleted ones restored; what a dead
+        driver could not write any more is written.
+
+        Returns:
+            Whether the store still has the study's run: one that was purged is to be begun anew.
 
         Raises:
             TrackingError: the store does not take it.
@@ -248,7 +254,8 @@ class Tracker:
         self._source = source
         self._runs["study"] = run_id
         try:
-            self._client.update_run(run_id, status="RUNNING")
+            if not self._reopen(run_id):
+                return False
             known = self._find_runs(records)
             for record in records:
                 key = f"{record.phase}/{record.label}/{record.number}"
@@ -267,6 +274,20 @@ class Tracker:
             shown = hide_password(self.uri)
             msg = f"the MLflow tracking store {shown} lost the study: {_reason(error, self.uri)}"
             raise TrackingError(msg) from error
+        return True
+
+    def _reopen(self, run_id: str) -> bool:
+        """Let the study's run and its experiment be there again; false if the run is gone."""
+        run = _run_of(self._client, run_id)
+        if run is None:
+            return False
+        self.experiment_id = run.info.experiment_id  # which may be called otherwise by now
+        if self._client.get_experiment(self.experiment_id).lifecycle_stage == _DELETED:
+            self._client.restore_experiment(self.experiment_id)
+            run = self._client.get_run(run_id)
+        self._restore(run)
+        self._client.update_run(run_id, status="RUNNING")
+        return True
 
     def _adopt(self, run_id: str, spec: TrialSpec, complexity: Complexity, run: Run | None) -> None:
         """Put a seed below the run of its own configuration.
@@ -287,6 +308,7 @@ class Tracker:
             page = self._client.search_runs(
                 [self.experiment_id],
                 f"tags.`rnnsearch.study` = '{self._experiment}'",
+                run_view_type=ViewType.ALL,
                 max_results=1_000,
                 page_token=token,
             )
@@ -309,6 +331,9 @@ class Tracker:
             if "rnnsearch.trial" in run.data.tags
             and run.data.tags.get(MLFLOW_PARENT_RUN_ID) in parents
         }
+        for run in runs:
+            if run.info.run_id in configurations or run in known.values():
+                self._restore(run)
         for run_id, tags in configurations.items():
             if "rnnsearch.configuration" in tags:
                 label, configuration = tags["rnnsearch.label"], tags["rnnsearch.configuration"]
@@ -329,6 +354,10 @@ class Tracker:
         for run_id in configurations:
             self._client.update_run(run_id, status="RUNNING")
         return known
+
+    def _restore(self, run: Run) -> None:
+        if run.info.lifecycle_stage == _DELETED:
+            self._client.restore_run(run.info.run_id)
 
     def _write_anew(self, key: str, record: TrialRecord, found: Run | None) -> None:
         assert record.spec is not None
@@ -688,33 +717,74 @@ def find_configurations(uri: str, experiment: str, run_id: str) -> tuple[str, li
     return found.experiment_id, [run.info.run_id for run in runs]
 
 
-def open_runs(uri: str, run_id: str) -> list[str]:
-    """Ids of the runs of a study, its own too, that seem to be running.
+@dataclass(frozen=True)
+class RunsLeft:
+    """What of a study's runs is not as the study left it.
+
+    Attributes:
+        running: how many seem to be running.
+        deleted: how many were deleted, and can be restored.
+        is_gone: whether the study's own run is in the store no more.
+    """
+
+    running: int = 0
+    deleted: int = 0
+    is_gone: bool = False
+
+
+def look_at_runs(uri: str, run_id: str) -> RunsLeft:
+    """Look at the runs of a study, its own too.
 
     Raises:
         TrackingError: the store does not answer.
     """
     try:
         client = _client_of(uri)
-        study = client.get_run(run_id)
-        found = [study.info.run_id] if study.info.status == "RUNNING" else []
-        level = [run_id]
+        study = _run_of(client, run_id)
+        if study is None:
+            return RunsLeft(is_gone=True)
+        found, level = [study], [study]
         while level:
-            below: list[str] = []
+            below: list[Run] = []
             for parent in level:
-                runs = client.search_runs(
+                below += client.search_runs(
                     [study.info.experiment_id],
-                    f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'",
+                    f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'",
+                    run_view_type=ViewType.ALL,
                     max_results=50_000,
                 )
-                found += [r.info.run_id for r in runs if r.info.status == "RUNNING"]
-                below += [
-                    r.info.run_id
-                    for r in runs
-                    if r.data.tags.get("rnnsearch.phase") == "configuration"
-                ]
-            level = below
-        return found
+            found += below
+            level = [r for r in below if r.data.tags.get("rnnsearch.phase") == "configuration"]
+    except Exception as error:
+        shown = hide_password(uri)
+        msg = f"the MLflow tracking store {shown} does not answer: {_reason(error, uri)}"
+        raise TrackingError(msg) from error
+    return RunsLeft(
+        running=sum(run.info.status == "RUNNING" for run in found),
+        deleted=sum(run.info.lifecycle_stage == _DELETED for run in found),
+    )
+
+
+def _run_of(client: MlflowClient, run_id: str) -> Run | None:
+    """A run, deleted or not; None if the store does not have it, or not any more."""
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def read_artifact(uri: str, run_id: str, name: str) -> str:
+    """The text of a file that was logged to a run.
+
+    Raises:
+        TrackingError: the store does not answer, or has no such file.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = _client_of(uri).download_artifacts(run_id, name, folder)
+            return Path(path).read_text(encoding="utf-8")
     except Exception as error:
         shown = hide_password(uri)
         msg = f"the MLflow tracking store {shown} does not answer: {_reason(error, uri)}"
@@ -771,6 +841,14 @@ def is_server(uri: str) -> bool:
 
 def _is_database(uri: str) -> bool:
     return urlsplit(uri).scheme.partition("+")[0] in DATABASE_ENGINES
+
+
+def is_missing(uri: str) -> bool:
+    """Whether a store is a database file that does not exist."""
+    if not uri.startswith("sqlite:"):
+        return False
+    database = make_url(uri).database
+    return database is None or not Path(database).exists()
 
 
 def _milliseconds() -> int:

@@ -80,7 +80,7 @@ def _choose(store: StudyStore, labels: Collection[str]) -> dict[str, tuple[Trial
 
 
 def _state(store: StudyStore) -> str:
-    state = store.info.state
+    state = store.state
     return f"it is {state}" if state else "it never started"
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnsearch.cli.logged import log_to_mlflow
 from rnnsearch.cli.output import print_table
 
 if TYPE_CHECKING:
     from rnnsearch.analysis import Analysis, Finding, TrainedModel
-    from rnnsearch.store import StudyStore
 
 FOLDER, FINDINGS = "analyses", "findings.json"
 _SIDE_BY_SIDE = 6
@@ -86,7 +86,7 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
     for text in left_out:
         click.echo(f"left out  {text}")
     click.echo(f"written   {store.folder / FOLDER}")
-    _log(store)
+    log_to_mlflow(store, [store.folder / FOLDER])
     if failed:
         msg = f"not every analysis came through: {'; '.join(failed)}"
         raise RnnsearchError(msg)
@@ -191,21 +191,3 @@ def write_findings(folder: Path, findings: Sequence[Finding]) -> list[Path]:
     written.append(folder / FINDINGS)
     write_whole(written[-1], json.dumps(content, indent=2, allow_nan=False) + "\n")
     return written
-
-
-def _log(store: StudyStore) -> None:
-    """Log what was found to the study's run; a store that is away is no reason to fail."""
-    from rnnsearch.errors import TrackingError
-    from rnnsearch.study import stored_config
-    from rnnsearch.tracking import log_files, resolve_uri
-
-    run_id = store.info.run_id
-    if run_id is None:
-        click.echo("WARNING   not logged: the study has no run in MLflow", err=True)
-        return
-    try:
-        # A folder: it keeps its name and everything below it.
-        uri = resolve_uri(stored_config(store)[0].tracking.uri)
-        log_files(uri, run_id, [store.folder / FOLDER])
-    except TrackingError as error:
-        click.echo(f"WARNING   not logged: {error}", err=True)

@@ -83,12 +83,10 @@ def _delete_runs(store: StudyStore) -> str:
     info = store.info
     if info.experiment_id is None or info.tracking_uri is None:
         return "the study has no experiment there"
-    from rnnsearch.study import stored_config
-    from rnnsearch.tracking import delete_experiment, hide_password, resolve_uri
+    from rnnsearch.study import tracking_uri
+    from rnnsearch.tracking import delete_experiment, hide_password
 
-    # Where the study's runs are, which may have been said by an environment that is gone.
-    resolved = resolve_uri(stored_config(store)[0].tracking.uri)
-    uri = resolved if hide_password(resolved) == info.tracking_uri else info.tracking_uri
+    uri = tracking_uri(store)
     shown = f"experiment {info.experiment_id} of {hide_password(uri)}"
     if delete_experiment(uri, info.experiment_id):
         return f"deleted {shown}; `mlflow experiments restore` brings it back"

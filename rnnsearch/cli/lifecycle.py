@@ -214,11 +214,20 @@ def _print_status(found: dict[str, Any]) -> None:
 @json_option
 def doctor(name: str | None, fix: bool, as_json: bool) -> None:
     """Find what a crash left behind: trials and runs that seem to run, files half written."""
-    from rnnsearch.doctor import examine
+    from rnnsearch.doctor import examine, examine_leftovers
+    from rnnsearch.errors import StoreError
     from rnnsearch.store import StudyStore, list_stores
 
-    stores = [StudyStore.open(name)] if name else list_stores()
-    found = [finding for store in stores for finding in examine(store, fix=fix)]
+    if name:
+        found = examine(StudyStore.open(name), fix=fix)
+    else:
+        found = []
+        for store in list_stores():
+            try:
+                found += examine(store, fix=fix)
+            except StoreError as error:  # somebody runs it, and it is well
+                click.echo(f"left alone: {error}", err=True)
+        found += examine_leftovers(fix=fix)
     if as_json:
         print_json([asdict(finding) for finding in found])
         return

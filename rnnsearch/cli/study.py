@@ -12,6 +12,7 @@ from rnnsearch.cli.analyse import analyse
 from rnnsearch.cli.archive import delete, export, import_
 from rnnsearch.cli.detach import detach_option, run_detached
 from rnnsearch.cli.lifecycle import doctor, extend, kill, resume, status, stop
+from rnnsearch.cli.logged import log_to_mlflow
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
 from rnnsearch.cli.replay import verify
 
@@ -189,14 +190,17 @@ def _duration(seconds: float) -> str:
 def list_studies(as_json: bool) -> None:
     """List studies."""
     from rnnsearch.store import list_stores
+    from rnnsearch.study_info import StudyInfo
 
     rows = []
     for store in list_stores():
-        info = store.info
+        if damage := store.damage:
+            click.echo(f"{store.name}: {damage}", err=True)
+        info = StudyInfo() if damage else store.info
         rows.append(
             {
                 "study": store.name,
-                "state": info.state or "never started",
+                "state": "damaged" if damage else store.state or "never started",
                 "started": info.started or "",
                 "data": info.data.dataset if info.data else "",
                 "folder": str(store.folder),
@@ -236,7 +240,7 @@ def show(name: str, as_json: bool) -> None:
         found = {"trials": trials, "failures": failures, "superseded": superseded}
         print_json({**info.content(), "folder": str(store.folder), **found})
         return
-    click.echo(f"Study {name}: {info.state or 'never started'}")
+    click.echo(f"Study {name}: {store.state or 'never started'}")
     click.echo(f"Folder {store.folder}")
     if info.data:
         _print_source(info.data)
@@ -260,20 +264,24 @@ def show(name: str, as_json: bool) -> None:
 def compare(name: str, as_json: bool) -> None:
     """Compare what a study has confirmed; writes the table and the plot, and logs them."""
     from rnnsearch.store import StudyStore
-    from rnnsearch.study import compare_study, stored_config, write_comparison
-    from rnnsearch.tracking import log_files, resolve_uri
+    from rnnsearch.study import compare_study, write_comparison
 
     store = StudyStore.open(name)
     comparison = compare_study(store)
-    files = write_comparison(store, comparison)
+    files = []
+    if (holder := store.holder) is None:
+        with store.held("writing") as held:
+            files = write_comparison(held, comparison)
+    else:
+        click.echo(f"note      nothing is written or logged: {holder} has the study", err=True)
     if as_json:
         print_json(comparison.to_dict())
     else:
         _print_comparison(comparison)
     for path in files:
         click.echo(f"written   {path}", err=as_json)
-    if run_id := store.info.run_id:  # an imported study has no run here
-        log_files(resolve_uri(stored_config(store)[0].tracking.uri), run_id, files)
+    if files:
+        log_to_mlflow(store, files)
 
 
 @study.command()
@@ -285,7 +293,6 @@ def compare(name: str, as_json: bool) -> None:
 )
 def report(name: str, out: Path | None) -> None:
     """Write a page with all that is known of a study, and its tables as Markdown, LaTeX and CSV."""
-    from rnnsearch.errors import TrackingError
     from rnnsearch.report import make_report, write_report
     from rnnsearch.store import StudyStore
     from rnnsearch.study import compare_study, stored_config
@@ -296,18 +303,7 @@ def report(name: str, out: Path | None) -> None:
     files = write_report(make_report(store, config, comparison), out or store.folder / "report")
     for path in files:
         click.echo(f"written   {path}")
-    info = store.info
-    if info.run_id is None:
-        return
-    from rnnsearch.tracking import hide_password, log_files, resolve_uri
-
-    # Where the study's run is, which may have been said by an environment that is gone.
-    resolved = resolve_uri(config.tracking.uri)
-    uri = resolved if hide_password(resolved) == info.tracking_uri else info.tracking_uri
-    try:
-        log_files(uri or resolved, info.run_id, files)
-    except TrackingError as error:
-        click.echo(f"warning: the report was written, but not logged: {error}", err=True)
+    log_to_mlflow(store, files)
 
 
 @study.command()
