@@ -15,6 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from rnnsearch.cli import output, rnnsearch
 
+    is_own_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     if debug:
@@ -26,7 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
                 # Whatever prints, our own code or a plugin's: what is not JSON is not the result.
                 stack.callback(output.results.reset, output.results.set(sys.stdout))
                 stack.enter_context(redirect_stdout(sys.stderr))
-            code = rnnsearch.main(arguments, prog_name="rnnsearch", standalone_mode=False)
+            code = rnnsearch.main(
+                arguments, prog_name="rnnsearch", standalone_mode=False, obj=is_own_process
+            )
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:

@@ -331,9 +331,9 @@ class Tracker:
             if "rnnsearch.trial" in run.data.tags
             and run.data.tags.get(MLFLOW_PARENT_RUN_ID) in parents
         }
-        for run in runs:
-            if run.info.run_id in configurations or run in known.values():
-                self._restore(run)
+        for one in runs:
+            if one.info.run_id in configurations or one in known.values():
+                self._restore(one)
         for run_id, tags in configurations.items():
             if "rnnsearch.configuration" in tags:
                 label, configuration = tags["rnnsearch.label"], tags["rnnsearch.configuration"]

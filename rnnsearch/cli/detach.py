@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from rnnsearch.errors import RnnsearchError, StoreError
 from rnnsearch.ray_jobs import SERVER, exit_code, job_server, output, submit
+
+if TYPE_CHECKING:
+    from rnnsearch.store import StudyStore
 
 detach_option = click.option(
     "--detach",
@@ -18,6 +24,8 @@ detach_option = click.option(
 )
 
 _LOOK_S = 0.2
+# What collects processes as number 1 of a container, and ends when the one that it began does.
+_INITS = ("docker-init", "tini", "dumb-init", "catatonit")
 
 
 def run_detached(name: str, *arguments: str, file: str | None = None) -> None:
@@ -33,6 +41,13 @@ def run_detached(name: str, *arguments: str, file: str | None = None) -> None:
     """
     if job_server():
         _run_as_job(name, list(arguments), file)
+    elif _ends_the_container():
+        msg = (
+            "in a container whose first process this is, nothing goes on in the background: it "
+            "ends with this command. Leave out --detach, and start the container itself in the "
+            "background: `docker run --detach ...`"
+        )
+        raise RnnsearchError(msg)
     else:
         _run_here(name, [file if a == "{file}" and file else a for a in arguments])
 
@@ -57,14 +72,34 @@ def _run_here(name: str, arguments: list[str]) -> None:
     click.echo(f"starting study {name} in the background ...", err=True)
     store = StudyStore(studies_folder() / name)
     while driver.poll() is None:
-        if store.info.pid == driver.pid:
-            _say_begun(name, f"process {driver.pid}; its output is in {log}")
+        if (pid := _driver_in(store, driver.pid)) is not None:
+            _say_begun(name, f"process {pid}; its output is in {log}")
             # Its own session: it is not this process's to wait for.
             driver.returncode = 0
             return
         time.sleep(_LOOK_S)
     click.echo(log.read_bytes()[before:].decode(), err=True, nl=False)
     raise click.exceptions.Exit(driver.returncode)
+
+
+def _ends_the_container() -> bool:
+    """Whether the container, if this is one, ends when this process does."""
+    if os.getpid() == 1:
+        return True
+    try:
+        first = Path("/proc/1/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return False
+    return os.getppid() == 1 and first in _INITS
+
+
+def _driver_in(store: StudyStore, session: int) -> int | None:
+    """The process that says that it runs a study, if it is one of a session."""
+    try:
+        pid = store.info.pid
+        return pid if pid and os.getsid(pid) == session else None
+    except (StoreError, ProcessLookupError, PermissionError):
+        return None
 
 
 def _run_as_job(name: str, arguments: list[str], file: str | None) -> None:

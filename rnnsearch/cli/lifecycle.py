@@ -11,6 +11,7 @@ import click
 
 from rnnsearch.cli.detach import detach_option, run_detached
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr
+from rnnsearch.cli.watch import name_study, watch
 
 if TYPE_CHECKING:
     from rnnsearch.store import StudyStore
@@ -42,9 +43,14 @@ def extend(name: str, trials: int | None, seeds: int | None, detach: bool, quiet
 
 def _go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
     if detach:
+        from rnnsearch.store import StudyStore
+
+        StudyStore.open(name)  # before anything is written by its name
         grown = [word for k, v in more.items() if v is not None for word in (f"--{k}", str(v))]
         run_detached(name, "study", "extend" if more else "resume", name, *grown)
         return
+    watch(click.get_current_context())
+    name_study(name)
     from rnnsearch.cli.study import print_result
     from rnnsearch.study import resume_study
     from rnnsearch.terminal import study_view

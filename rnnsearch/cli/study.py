@@ -15,6 +15,7 @@ from rnnsearch.cli.lifecycle import doctor, extend, kill, resume, status, stop
 from rnnsearch.cli.logged import log_to_mlflow
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
 from rnnsearch.cli.replay import verify
+from rnnsearch.cli.watch import name_study, watch
 
 if TYPE_CHECKING:
     from rnnsearch.comparison import Comparison
@@ -39,8 +40,11 @@ for _command in (export, import_, delete, verify):
 @click.option("--name", help="Start it under another name.")
 @detach_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
-def start(file: str, name: str | None, detach: bool, quiet: bool) -> None:
+@click.pass_context
+def start(context: click.Context, file: str, name: str | None, detach: bool, quiet: bool) -> None:
     """Run the study in FILE: search, confirm, compare."""
+    if not detach:
+        watch(context)
     console = stderr()
     from rnnsearch.study import load_study
     from rnnsearch.terminal import study_view
@@ -52,6 +56,7 @@ def start(file: str, name: str | None, detach: bool, quiet: bool) -> None:
         name = loaded.config.name
         run_detached(name, "study", "start", "{file}", "--name", name, file=file)
         return
+    name_study(loaded.config.name)
     with study_view(console, quiet=quiet) as views:
         result = loaded.run(views)
     print_result(result, loaded.config.name)
