@@ -35,6 +35,7 @@ from rnnsearch.home import write_whole
 from rnnsearch.store import INFO_FILE, STUDY_FILE, StudyStore, list_stores, studies_folder
 from rnnsearch.study_file import parse_study
 from rnnsearch.study_info import StudyInfo
+from rnnsearch.trial_check import check_record
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -327,6 +328,8 @@ def _problem_with(entry: zipfile.ZipInfo) -> str | None:
         return "is no regular file"
     if name != MANIFEST and not _MEMBER.fullmatch(name):
         return "is nothing that an archive of a study holds"
+    if not name.isprintable():
+        return "has characters that cannot be shown"
     if entry.flag_bits & 0x1:
         return "is encrypted"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -422,17 +425,19 @@ def _check_content(store: StudyStore, path: Path) -> None:
             for record in store.records(interrupted=True):
                 if record.phase not in ("search", "confirmation"):
                     raise ValueError(f"a trial of the phase {_shown(record.phase)}")
-                if not _LABEL.fullmatch(record.label):
+                if not (_LABEL.fullmatch(record.label) and record.label.isprintable()):
                     raise ValueError(f"a row named {_shown(record.label)}")
                 if record.spec and (record.spec.label, record.spec.phase) != (
                     record.label,
                     record.phase,
                 ):
                     raise ValueError(f"a trial of {_shown(record.label)} that is another row's")
+                check_record(record)
     except StudyFileError:
         raise
     except StoreError as error:
-        raise _refused(path, str(error)) from None
+        reason = str(error).replace(f". {store.advice}", "").replace(f"{store.folder}{os.sep}", "")
+        raise _refused(path, reason) from None
     except Exception as error:  # it is the content's fault, whatever it is
         reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
         raise _refused(path, f"what is in it cannot be read ({reason})") from error

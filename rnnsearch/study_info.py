@@ -164,7 +164,7 @@ class StudyInfo(_Part):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise StoreError(on_one_line(f"{where}: {_first_problem(error)}")) from None
+            raise StoreError(on_one_line(f"{where}: {first_problem(error)}")) from None
 
     def with_fields(self, **fields: Any) -> StudyInfo:
         """The same with other fields, checked; None takes one away."""
@@ -187,7 +187,8 @@ def _plain(value: Any) -> Any:
     return vars(value)  # a dataclass such as DataSource
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong: its key, what was expected and what was found."""
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "json_invalid":

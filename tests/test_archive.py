@@ -359,6 +359,16 @@ def test_a_member_with_a_bad_name_is_refused(
     assert message.isprintable()
 
 
+@pytest.mark.parametrize(
+    "name", ["weights/a\u200f.pt", "weights/\u202etp.a.pt", "report/a\u0085b.html"]
+)
+def test_a_member_whose_name_reads_otherwise_than_it_is_is_refused(
+    name: str, path: Path, own_home: Path
+) -> None:
+    _write(path, {**_members(path), name: b""})
+    assert "has characters that cannot be shown" in _refusal(path, own_home)
+
+
 def _add(path: Path, entry: zipfile.ZipInfo, content: bytes) -> None:
     members = _members(path)
     manifest = json.loads(members[MANIFEST])
@@ -513,6 +523,31 @@ def _info(**changes: Any) -> Callable[[Members], Members]:
     }
 
 
+def _attribute(key: str, value: Any) -> Callable[[Members], Members]:
+    text = json.dumps(value).replace("'", "''")
+    return _database(f"UPDATE trial_user_attributes SET value_json='{text}' WHERE key='{key}'")
+
+
+def _spec(**changes: Any) -> Callable[[Members], Members]:
+    """Every trial's specification, changed."""
+
+    def change(members: Members) -> Members:
+        with sqlite3.connect(":memory:") as database:
+            database.deserialize(members["trials.db"])
+            find = "SELECT value_json FROM trial_user_attributes WHERE key='spec'"
+            (text,) = database.execute(find).fetchone()
+            label = json.loads(json.loads(text))["label"]
+        database.close()
+        new = json.dumps(json.dumps({**json.loads(json.loads(text)), **changes}))
+        return _database(
+            f"UPDATE trial_user_attributes SET value_json='{new}' WHERE key='spec' AND trial_id IN "
+            "(SELECT trial_id FROM trials JOIN studies USING (study_id) WHERE study_name = "
+            f"'confirmation/{label}')"
+        )(members)
+
+    return change
+
+
 def _file(name: str, content: bytes) -> Callable[[Members], Members]:
     return lambda members: {**members, name: content}
 
@@ -541,7 +576,7 @@ def _file(name: str, content: bytes) -> Callable[[Members], Members]:
             "that is another row's",
         ),
         (_database("UPDATE alembic_version SET version_num='v99'"), "Please try updating optuna"),
-        (_database("ALTER TABLE trials DROP COLUMN number"), "cannot be read"),
+        (_database("ALTER TABLE trials DROP COLUMN number"), "no such column: trials.number"),
         (_file("trials.db", b"not a database, but long enough to be looked at " * 9), "not a data"),
         (_file("trials.db", b"SQLite format 3\0" + bytes(500)), "cannot be read"),
         (_file("study.yaml", b"name: [\n"), "study.yaml:2: is not valid YAML"),
@@ -551,6 +586,28 @@ def _file(name: str, content: bytes) -> Callable[[Members], Members]:
         (_file("study.json", b"[]"), "study.json: expected an object, found []"),
         (_file("study.json", b"\xff"), "study.json: it is not JSON"),
         (_file("study.json", b"9" * 5000), "study.json: it is not JSON"),
+        (_attribute("test_metric", "0.5"), "`test_metric`: expected a valid number, found '0.5'"),
+        (_attribute("test_metric", [1]), "`test_metric`: expected a valid number, found [1]"),
+        (_attribute("test_metric", None), "`test_metric`: expected a number, found None"),
+        (_attribute("test_metric", 1e300), "`test_metric`: expected a number up to 1e+100"),
+        (_attribute("test_loss", 10**400), "`test_loss`: expected a number up to 1e+15"),
+        (_attribute("epochs", "[{}]"), "trials.db is damaged: TypeError"),
+        (_attribute("epochs", 7), "trials.db is damaged: TypeError"),
+        (_attribute("complexity", {"trainable": "9"}), "trials.db is damaged: TypeError"),
+        (_attribute("engine", 3), "`engine`: expected a valid string, found 3"),
+        (_spec(seed="7"), "`spec.seed`: expected a valid integer, found '7'"),
+        (_spec(parameters=10**30), "`spec.parameters`: expected a number up to 1e+15"),
+        (_info(extended=9), "`extended`: expected an object, found 9"),
+        (_info(extended={"trials": 10**9}), "`extended`: search.trials: "),
+        (_info(extended={"seeds": 0}), "`extended`: confirmation.seeds: "),
+        (_info(extended={"trails": 9}), "`extended.trails` is no key of it"),
+        (_info(phases=[]), "`phases`: expected an object, found []"),
+        (_info(phases={"search": {"seconds": "9"}}), "`phases.search.seconds`: expected"),
+        (_info(engines={"lstm": {}}), "`engines.lstm.engine` is missing"),
+        (_info(engines={"lstm": {"engine": "x", "name": "x", "step_ms": 1}}), "expected 'program'"),
+        (_info(data={**asdict(TASK.find()), "sizes": {"train": 1e9}}), "`data.sizes.train`"),
+        (_info(data={**asdict(TASK.find()), "sizes": {"train": 10**20}}), "expected sizes between"),
+        (_info(notes="mine"), "`notes` is no key of it"),
         (_info(state=3), "study.json: `state`: expected 'running'"),
         (
             _info(data={"dataset": 1}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 
 import pytest
 
@@ -85,3 +86,28 @@ def test_a_finished_study_is_extended_by_seeds_and_keeps_what_it_has(life: Life)
     less = life.run("study", "extend", "life", "--seeds", "1")
     assert less.returncode == 9
     assert "it cannot shrink to 1" in less.stderr
+
+
+def test_of_two_that_are_started_at_once_one_runs_and_what_a_killed_start_left_is_removed(
+    life: Life,
+) -> None:
+    file = str(life.write())
+    drivers = [life.begin("study", "start", file) for _ in range(2)]
+    life.wait_until(lambda: any(driver.poll() is not None for driver in drivers))
+    (loser,) = (driver for driver in drivers if driver.poll() is not None)
+    (winner,) = (driver for driver in drivers if driver is not loser)
+    assert loser.returncode == 9
+    said = [line for line in life.stderr.splitlines() if line.startswith("error: ")]
+    assert said == [
+        f"error: a study named `life` exists already: process {winner.pid} on "
+        f"{socket.gethostname()} is making it. Take another `--name`"
+    ]
+    assert winner.poll() is None
+    winner.kill()
+    winner.wait()
+    left = [path.name for path in life.store.folder.parent.iterdir()]
+    assert ".life.lease" in left
+    assert "life: what somebody who was killed left: .life.lease (mended)" in (
+        life.run_here("study", "doctor", "--fix").stdout
+    )
+    assert not [p for p in life.store.folder.parent.iterdir() if p.name.startswith(".")]

@@ -40,7 +40,7 @@ HOMES = {
         "drawable_text.py",
     },
     "rich": {"terminal.py", "cli/output.py"},
-    "pydantic": {"config.py", "study_info.py"},
+    "pydantic": {"config.py", "study_info.py", "trial_check.py"},
     "pydantic_core": {"config.py"},
 }
 
