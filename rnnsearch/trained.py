@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from rnnsearch.analysis import TrainedModel
+from rnnsearch.data_contract import plain
 from rnnsearch.errors import DataError, StoreError, did_you_mean
 from rnnsearch.model import build_model
 from rnnsearch.registry import load_registry
@@ -94,7 +95,7 @@ def _look_at(store: StudyStore, spec: TrialSpec, samples: int) -> tuple[Task, Ex
             f"with sha256 {source.sha256}. Make the data of the study available again"
         )
         raise DataError(msg)
-    every = task.load(source, "validation")
+    every = plain(task.load(source, "validation"), "validation")
     lengths = None if every.lengths is None else every.lengths[:samples]
     return task, Examples(every.inputs[:samples], every.targets[:samples], lengths)
 
