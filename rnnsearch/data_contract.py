@@ -289,7 +289,13 @@ class _Check:
 
     def _check_input_values(self) -> None:
         inputs = self._inputs
-        at = self._first(inputs, lambda values: ~(np.abs(values) <= _LARGEST), within=True)
+        wide = inputs.dtype.itemsize > 4
+
+        def wrong(values: np.ndarray) -> np.ndarray:
+            found: np.ndarray = ~(np.abs(values) <= _LARGEST) if wide else ~np.isfinite(values)
+            return found
+
+        at = self._first(inputs, wrong, within=True)
         if at is not None:
             found = f"{inputs[at]} at step {at[1]}, feature {at[2]}"
             todo = "Fill it in, or leave the sample out"
@@ -316,7 +322,8 @@ class _Check:
         targets, bits = self._targets, self._contract.bits
 
         def wrong(values: np.ndarray) -> np.ndarray:
-            low, high = (0.0, 1.0) if bits else (-_LARGEST, _LARGEST)
+            largest = min(_LARGEST, float(np.finfo(values.dtype).max))
+            low, high = (0.0, 1.0) if bits else (-largest, largest)
             found: np.ndarray = (values < low) | (values > high)
             return found
 

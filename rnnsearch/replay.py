@@ -99,7 +99,7 @@ def replay(
 ) -> Replay:
     """Train a confirmed seed once more, in this process, and compare every number.
 
-    The test split is read once, for the final evaluation, as in the confirmation.
+    The test split is scored once, in the final evaluation, as in the confirmation.
 
     Args:
         store: the study.

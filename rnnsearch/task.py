@@ -46,12 +46,19 @@ class DataSource:
 class Examples:
     """One split in memory, samples first, in the most compact dtype.
 
+    Arrays are checked before a study starts (see `Task`), in any byte order and with any strides.
+    What follows the end of a sequence counts for nothing: the library reads inputs there as 0 and
+    targets at every step as not asked, whatever a task has written.
+
     Attributes:
-        inputs: `(samples, time, input_size)`; converted to float a batch at a time. Tokens are
-            their numbers, with an `input_size` of 1.
-        targets: `(samples,)` classes, or `(samples, ...)` targets.
-        lengths: `(samples,)` valid steps of each sequence, the rest being padding after the end,
-            or None where every sequence fills the time axis.
+        inputs: `(samples, time, input_size)`, numbers or bools, finite; converted to float a batch
+            at a time. Tokens are their numbers, integers from 0, with an `input_size` of 1.
+        targets: classes, integers `(samples,)`, or `(samples, time)` where the readout is
+            `every_step`; or values, floats `(samples, output_size)` or
+            `(samples, time, output_size)`. A class of -100 (`rnnsearch.NOT_ASKED`) and a value of
+            NaN are not asked: they are left out of losses and metrics.
+        lengths: `(samples,)` valid steps of each sequence, integers from 1 to `time`, the rest
+            being padding after the end; or None where every sequence fills the time axis.
     """
 
     inputs: np.ndarray
@@ -65,8 +72,15 @@ class Examples:
 class Task(ABC):
     """Something to learn from sequences.
 
-    Train, validation and test are fixed and disjoint. A search sees the first two; `test` is
-    loaded only when the confirmation begins.
+    Train, validation and test are fixed and disjoint. Before a study starts all three are loaded
+    once and checked: types, shapes, counts, lengths, classes, and that every number is finite and
+    something is asked of every sample. A search sees the first two; `test` is not kept, and is
+    loaded again and scored only in the confirmation.
+
+    Where a sample has targets at every step, those that are not asked are -100 for classes
+    (`rnnsearch.NOT_ASKED`) and NaN for values. The losses and metrics of rnnsearch leave them out,
+    and those of a split are means over the targets that are asked, not over samples, whatever the
+    size of the batches.
 
     Args:
         options: values for the declared `options`; the others take their default.
@@ -130,13 +144,17 @@ class Task(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar; `outputs` as the shape's readout says.
 
+        Outputs at every step are `(time, batch, output_size)` and end with the longest sequence of
+        the batch; targets lie samples first and do not. A loss of one's own is a mean over samples
+        or over targets that are asked: the library finds out which, and weighs batches so.
+
         Where it is one of `rnnsearch.losses`, say `loss = cross_entropy` in the class: then whole
         training steps can be compiled.
         """
 
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean metric of a batch, a scalar; averaged over samples by the caller.
+        """Mean metric of a batch, a scalar; averaged over batches by the caller.
 
         As `loss`: `score = accuracy` where it is that. See `metric_of` for a metric that is no
         mean.

@@ -9,6 +9,7 @@ import torch
 
 from rnnsearch.analysis import TrainedModel
 from rnnsearch.configurations import settled_records
+from rnnsearch.data_contract import plain
 from rnnsearch.errors import StoreError, did_you_mean
 from rnnsearch.model import build_model
 from rnnsearch.registry import load_registry
@@ -90,7 +91,7 @@ def _look_at(store: StudyStore, spec: TrialSpec, samples: int) -> tuple[Task, Ex
     source = task.find()
     # Other data has other splits: its validation samples may have been trained on.
     store.info.require_data(store.name, source)
-    every = task.load(source, "validation")
+    every = plain(task.load(source, "validation"), "validation")
     lengths = None if every.lengths is None else every.lengths[:samples]
     return task, Examples(every.inputs[:samples], every.targets[:samples], lengths)
 

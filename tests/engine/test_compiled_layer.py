@@ -332,3 +332,28 @@ def test_a_step_that_ignores_its_inputs_has_zero_gradients_for_them() -> None:
     cell = Recurrent(INPUTS, HIDDEN, lambda c, z, h: 0.5 * h + 1.0)
     layer = compiled(cell, INPUTS, ((HIDDEN,),))
     assert_layer_agrees(layer, cell, 5, 3, ((HIDDEN,),))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "state", "said"),
+    [
+        ((4, 3, INPUTS + 1), (3, HIDDEN), r"inputs are of shape \(4, 3, 4\), not \(time, batch, 3"),
+        ((4, 3, INPUTS - 1), (3, HIDDEN), "inputs are of shape"),
+        ((4, 3), (3, HIDDEN), "inputs are of shape"),
+        ((0, 3, INPUTS), (3, HIDDEN), "inputs are of shape"),
+        ((4, 0, INPUTS), (0, HIDDEN), "inputs are of shape"),
+        ((4, 3, INPUTS), (2, HIDDEN), "the state has parts of shape .*, for 3 samples"),
+        ((4, 3, INPUTS), (3, HIDDEN - 1), "the state has parts of shape"),
+    ],
+)
+def test_what_a_layer_would_read_past_is_refused(
+    inputs: tuple[int, ...], state: tuple[int, ...], said: str
+) -> None:
+    cell = load_registry().architecture("elman")(INPUTS, HIDDEN)
+    layer = compiled(cell, INPUTS, ((HIDDEN,),))
+    with pytest.raises(ValueError, match=said):
+        with_layer(layer)(cell, drawn(*inputs), (drawn(*state),))
+    with pytest.raises(ValueError, match="the state has parts of shape"):
+        with_layer(layer)(cell, drawn(4, 3, INPUTS), ())
+    with pytest.raises(ValueError, match="the step reads 4 parameters and buffers, not 1"):
+        layer(drawn(4, 3, INPUTS), (drawn(3, HIDDEN),), [drawn(3)])

@@ -457,3 +457,138 @@ def test_inputs_of_an_element_type_without_a_loader_are_refused() -> None:
     setting = _one_layer()
     with pytest.raises(Unsupported, match=r"inputs are torch\.int32"):
         replace(setting, inputs=setting.inputs.int()).data()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"inputs": torch.zeros(SAMPLES, STEPS)}, "inputs are of shape"),
+        ({"inputs": torch.zeros(0, STEPS, INPUTS)}, "inputs are of shape"),
+        ({"inputs": torch.zeros(SAMPLES + 1, STEPS, INPUTS)}, "targets are of shape .* 51 samples"),
+        ({"targets": _classes(SAMPLES - 1)}, "targets are of shape"),
+        ({"targets": _classes(SAMPLES, STEPS - 1)}, "a sample has 8 targets, not 1"),
+        ({"lengths": torch.full((SAMPLES - 1,), STEPS)}, "lengths are of shape"),
+        ({"lengths": torch.full((SAMPLES, 1), STEPS)}, "lengths are torch.int64 of shape"),
+        ({"lengths": torch.full((SAMPLES,), 1.0)}, "lengths are torch.float32"),
+        ({"lengths": torch.full((SAMPLES,), 0)}, "a sequence has no steps"),
+        ({"lengths": torch.full((SAMPLES,), STEPS + 1)}, "a sequence of 10 steps is cut at 9"),
+    ],
+)
+def test_a_program_is_given_no_data_that_it_would_read_past(
+    change: dict[str, Tensor], said: str
+) -> None:
+    with pytest.raises((ValueError, Unsupported), match=said):
+        replace(_one_layer(), **change).data()  # type: ignore[arg-type]
+
+
+def _made() -> tuple[Setting, Member, Program]:
+    setting = _one_layer()
+    member = Member(setting.model, setting.plan(), "adam", 0.01)
+    return setting, member, Program(setting.plan(), member.names)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"inputs": torch.zeros(SAMPLES, STEPS, INPUTS + 1)}, "reads 5 features, .* have 6"),
+        ({"inputs": torch.zeros(SAMPLES, STEPS, INPUTS - 1)}, "reads 5 features, .* have 4"),
+        ({"inputs": torch.zeros(SAMPLES, STEPS + 1, INPUTS)}, "holds 9 steps, and .* have 10"),
+        ({"targets": _classes(SAMPLES, STEPS)}, "reads 1 targets of a sample, not 9"),
+        (
+            {"targets": _drawn(SAMPLES, OUTPUTS), "loss": mean_squared_error},
+            "has 4 outputs and `cross_entropy`, not 4 outputs and `mean_squared_error`",
+        ),
+    ],
+)
+def test_a_program_refuses_data_that_it_was_not_made_for(change: dict[str, Any], said: str) -> None:
+    setting, member, program = _made()
+    data = replace(setting, **change).data()
+    for train in (True, False):
+        with pytest.raises(ValueError, match=said):
+            program.run(member, data, torch.arange(SAMPLES), BATCH, train=train)
+    with pytest.raises(ValueError, match=said):
+        program.gradient(member, data, torch.arange(SAMPLES))
+
+
+def test_a_program_of_every_step_refuses_one_target_for_all() -> None:
+    setting = _every_step()
+    plan = setting.plan()
+    member = Member(setting.model, plan, "adam", 0.01)
+    data = replace(setting, targets=_classes(SAMPLES)).data()
+    with pytest.raises(ValueError, match="reads 9 targets of a sample, not 1"):
+        Program(plan, member.names).run(member, data, torch.arange(3), 3, train=False)
+
+
+def test_a_program_of_all_steps_refuses_shorter_sequences() -> None:
+    setting = _all_steps()
+    plan = setting.plan()
+    member = Member(setting.model, plan, "adam", 0.01)
+    data = replace(setting, inputs=setting.inputs[:, 1:]).data()
+    with pytest.raises(ValueError, match="reads sequences of 9 steps, all alike"):
+        Program(plan, member.names).run(member, data, torch.arange(3), 3, train=False)
+
+
+@pytest.mark.parametrize(
+    ("order", "batch", "said"),
+    [
+        (torch.tensor([0, SAMPLES]), BATCH, "samples that are not among 50"),
+        (torch.tensor([-1]), BATCH, "samples that are not among 50"),
+        (torch.tensor([0], dtype=torch.int32), BATCH, "the order is torch.int32"),
+        (torch.zeros(2, 2, dtype=torch.int64), BATCH, "the order is torch.int64 of shape"),
+        (torch.arange(3), 0, "a batch has at least one sample, not 0"),
+    ],
+)
+def test_a_program_refuses_samples_that_are_not_there(order: Tensor, batch: int, said: str) -> None:
+    setting, member, program = _made()
+    with pytest.raises(ValueError, match=said):
+        program.run(member, setting.data(), order, batch, train=True)
+
+
+def test_an_order_that_skips_is_read_as_it_stands() -> None:
+    setting, member, program = _made()
+    every_other = torch.arange(SAMPLES)[::2]
+    found, expected = (
+        program.run(member, setting.data(), order, BATCH, train=False).loss
+        for order in (every_other, every_other.clone())
+    )
+    assert found == expected
+
+
+def test_a_model_that_was_not_planned_is_refused() -> None:
+    plan = _one_layer().plan()
+    with pytest.raises(ValueError, match=r"the model has no `body.* of shape .*, as planned"):
+        Member(_model(hidden_size=HIDDEN + 1), plan, "adam", 0.01)
+    with pytest.raises(ValueError, match=r"is torch\.float64 on cpu"):
+        Member(_one_layer().model.double(), plan, "adam", 0.01)
+    _, _, program = _made()
+    other = _stacked()
+    member = Member(other.model, other.plan(), "adam", 0.01)
+    with pytest.raises(ValueError, match="made for a model with other parameters"):
+        program.run(member, other.data(), torch.arange(3), 3, train=True)
+
+
+def test_a_program_reads_the_weights_it_was_set_up_with_whatever_becomes_of_the_model() -> None:
+    setting, member, program = _made()
+    before = program.run(member, setting.data(), torch.arange(SAMPLES), BATCH, train=False).loss
+    for parameter in setting.model.parameters():
+        parameter.data = torch.full_like(parameter, torch.nan)
+    after = program.run(member, setting.data(), torch.arange(SAMPLES), BATCH, train=False).loss
+    assert before == after
+
+
+def test_samples_weigh_what_they_are_said_to_in_a_mean_over_batches() -> None:
+    setting, member, program = _made()
+    weights = torch.arange(SAMPLES) % 4 + 1
+    data = Data(setting.inputs, setting.targets, None, OUTPUTS, "cross_entropy", weights)
+    found = program.run(member, data, torch.arange(SAMPLES), BATCH, train=False)
+    sums = torch.zeros(2, dtype=torch.float64)
+    for index in torch.arange(SAMPLES).split(BATCH):
+        with torch.no_grad():
+            outputs = _outputs(setting, setting.model, index)
+        for i, measure in enumerate((cross_entropy, accuracy)):
+            sums[i] += measure(outputs, setting.targets[index]) * weights[index].sum()
+    assert [found.loss, found.score] == pytest.approx(sums.tolist(), rel=1e-5)
+    _, loss = program.gradient(member, data, torch.arange(BATCH))
+    with torch.no_grad():
+        outputs = _outputs(setting, setting.model, torch.arange(BATCH))
+    assert loss == pytest.approx(float(cross_entropy(outputs, setting.targets[:BATCH])), rel=1e-5)

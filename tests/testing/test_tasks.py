@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnsearch import (
+    NOT_ASKED,
     Choice,
     DataSource,
     Examples,
@@ -74,7 +75,58 @@ class GoodAtEveryStep(Good):
         return Examples(inputs, inputs.argmax(axis=-1))
 
 
-@pytest.mark.parametrize("kind", [Good, GoodAtEveryStep])
+class Tagging(Good):
+    """Which input is largest at each step, of sequences that differ in length; -100 after them."""
+
+    padding: ClassVar[int] = NOT_ASKED
+
+    @property
+    def shape(self) -> SequenceShape:
+        return SequenceShape(input_size=3, output_size=3, length=None, readout="every_step")
+
+    def draw(self, split: Split, numbers: np.random.RandomState) -> Examples:
+        found = super().draw(split, numbers)
+        assert found.lengths is not None
+        tags = found.inputs.argmax(axis=-1)
+        tags[np.arange(STEPS) >= found.lengths[:, None]] = self.padding
+        return replace(found, targets=tags)
+
+
+class TaggingWithPaddingOfClass0(Tagging):
+    """Which the library masks by the lengths, so that it is the same task."""
+
+    padding: ClassVar[int] = 0
+
+
+class OwnShareOfLabels(Tagging):
+    """A score of one's own that is a mean over labels."""
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        targets = targets[:, : len(outputs)]
+        right = (targets == outputs.argmax(dim=-1).T) & (targets != NOT_ASKED)
+        return right.sum() / (targets != NOT_ASKED).sum()
+
+
+class OwnShareOfSequences(Tagging):
+    """A score of one's own that is a mean over sequences: of those that are right throughout."""
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        targets = targets[:, : len(outputs)]
+        right = (targets == outputs.argmax(dim=-1).T) | (targets == NOT_ASKED)
+        return right.all(dim=1).float().mean()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Good,
+        GoodAtEveryStep,
+        Tagging,
+        TaggingWithPaddingOfClass0,
+        OwnShareOfLabels,
+        OwnShareOfSequences,
+    ],
+)
 class TestGood(TaskConformance):
     @pytest.fixture
     def task(self, kind: type[Task]) -> Task:
@@ -337,6 +389,15 @@ class ErrorOfTheRoot(GoodAtEveryStep):
         return cross_entropy(outputs, targets).sqrt()
 
 
+class MacroRecall(Tagging):
+    """A mean over classes is none over labels or samples."""
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        found, targets = outputs.argmax(dim=-1).T, targets[:, : len(outputs)]
+        recalls = [(found == c)[targets == c].float().mean().nan_to_num() for c in range(3)]
+        return torch.stack(recalls).mean()
+
+
 class WrongDirection(Good):
     direction: ClassVar[Direction] = "minimize"
 
@@ -410,6 +471,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Task], str], None]:
         (ScoreOfSomeSamplesByNumpy, "metric_is_a_finite_scalar_that_draws_nothing"),
         (SumOverSamples, "metric_of_a_batch_is_the_mean_over_its_samples"),
         (ErrorOfTheRoot, "metric_of_a_batch_is_the_mean_over_its_samples"),
+        (MacroRecall, "metric_of_a_batch_is_the_mean_over_its_samples"),
         (WrongDirection, "who_knows_the_answers_has_the_best_score"),
         (ScoreOfTheWrongAnswers, "who_knows_the_answers_has_the_best_score"),
         (TimeFirst, "who_knows_the_answers_has_the_best_score"),
@@ -434,6 +496,13 @@ def test_a_broken_promise_that_python_or_torch_notices_stops_its_check(
 ) -> None:
     with pytest.raises((AttributeError, RuntimeError), match=error):
         run(broken, check)
+
+
+def test_a_metric_that_is_no_mean_is_refused_in_words(
+    run: Callable[[type[Task], str], None],
+) -> None:
+    with pytest.raises(AssertionError, match=r"F1, AUC and the like .* cannot be a task's metric"):
+        run(MacroRecall, "metric_of_a_batch_is_the_mean_over_its_samples")
 
 
 def test_a_shape_that_is_read_from_the_data_is_caught(
