@@ -274,8 +274,8 @@ class CellConformance(KnownFailures):
             held = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
             found = [name for name, value in held.items() if value.is_complex()]
             assert not found, (
-                f"{', '.join(found)} in complex numbers: keep pairs of reals, `(..., 2)`, and read "
-                f"them with `torch.view_as_complex` ({variant})"
+                f"{', '.join(found)} in complex numbers: keep pairs of reals `(..., 2)`, and "
+                f"compute with `torch.complex(w[..., 0], w[..., 1])` ({variant})"
             )
             inputs = _inputs(cell, sizes.batch, dtype=torch.float32)
             output, _ = cell(inputs, cell.initial_state(sizes.batch))
