@@ -38,8 +38,8 @@ class RecurrentCell(nn.Module, ABC):
     epoch and the sample (see `rnnsearch.noise`), so all engines see the same ones.
 
     The state may be complex; parameters, buffers and outputs are real. A complex weight is kept as
-    a pair of reals, `(..., 2)`, and read by `torch.view_as_complex`. Counts are of reals: a complex
-    number is two. Only a step of real numbers becomes machine code; others run in torch.
+    a pair of reals `(..., 2)`, as in `torch.complex(w[..., 0], w[..., 1])`. Counts are of reals: a
+    complex number is two. Only a step of real numbers becomes machine code; others run in torch.
 
     Shapes:
         inputs: `(batch, input_size)`, or `(batch, input_size + noise_size)`

@@ -115,7 +115,8 @@ def in_reals(part: Tensor) -> Tensor:
 
 
 def _moved(part: Tensor, offset: Tensor) -> Tensor:
-    return part + (torch.view_as_complex(offset) if part.is_complex() else offset)
+    # Not by a view: wherever the offset may lie (see `optimizers`).
+    return part + (torch.complex(offset[..., 0], offset[..., 1]) if part.is_complex() else offset)
 
 
 class Bidirectional(nn.Module):

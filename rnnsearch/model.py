@@ -426,7 +426,8 @@ def _require_reals(name: str, cell: RecurrentCell) -> None:
             if value.is_complex():
                 msg = (
                     f"architecture `{name}` keeps its {kind} `{path}` in complex numbers. Keep "
-                    f"pairs of reals, `(..., 2)`, and read them with `torch.view_as_complex`"
+                    f"pairs of reals `(..., 2)`, and compute with `torch.complex(w[..., 0], "
+                    f"w[..., 1])`"
                 )
                 raise CapabilityError(msg)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnnsearch.engine.capture import HearComplex
+from rnnsearch.layers import Unrolled, run_eagerly
+from rnnsearch.sequence_model import SequenceModel
 from rnnsearch.trial import TrainingConfig
 
 # What torch calls the mean of the gradient and the mean of its square.
@@ -25,7 +29,8 @@ class ModelOptimizer:
 
     A small recurrent model has dozens of tensors of a few hundred numbers, and stepping each costs
     more than the arithmetic. On a CPU all parameters therefore become views of one vector, which
-    alone is stepped. A GPU has its own way: cuDNN wants its layers' weights side by side.
+    alone is stepped. A GPU has its own way: cuDNN wants its layers' weights side by side. So has a
+    model that computes with complex numbers: a pair of reals is read as one only at an even place.
 
     A parameter without a gradient counts as one whose gradient is zero.
 
@@ -37,7 +42,8 @@ class ModelOptimizer:
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         kinds = {(p.device.type, p.dtype) for p in self._parameters}
-        self._flat = len(kinds) == 1 and kinds.pop()[0] == "cpu"
+        on_cpu = len(kinds) == 1 and kinds.pop()[0] == "cpu"
+        self._flat = on_cpu and not _reads_pairs(model, self._parameters)
         stepped = [_laid_flat(self._parameters)] if self._flat else self._parameters
         self._stepped = stepped or [nn.Parameter(torch.zeros(0))]  # of a model that is not trained
         # Runs of parameters, each with the leaf that stands for all of them, if there is one.
@@ -127,6 +133,28 @@ class ModelOptimizer:
         """Zeros if the optimizer has no such moment, or has not updated yet."""
         held: Tensor = self._optimizer.state.get(parameter, {}).get(name)
         return torch.zeros_like(parameter) if held is None else held
+
+
+def _reads_pairs(model: nn.Module, parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether a model may read pairs of reals as complex numbers where they would lie odd."""
+    places = accumulate((p.numel() for p in parameters), initial=0)
+    if not any(p.shape[-1:] == (2,) and at % 2 for p, at in zip(parameters, places, strict=False)):
+        return False
+    was_training, heard = model.training, HearComplex()
+    model.eval()  # in which nothing is drawn and nothing remembered
+    try:
+        with torch.no_grad(), heard:
+            for module in model.modules():
+                if isinstance(module, Unrolled):
+                    cell, features = module.cell, module.cell.input_size
+                    inputs = parameters[0].new_zeros(1, 1, features)
+                    run_eagerly(cell, module.with_noise(inputs), module.initial_state(1))
+                elif isinstance(module, SequenceModel):
+                    shape = module.shape
+                    module(parameters[0].new_zeros(shape.length or 2, 1, shape.input_size))
+        return heard.is_complex
+    finally:
+        model.train(was_training)
 
 
 def _laid_flat(parameters: list[nn.Parameter]) -> nn.Parameter:

@@ -69,6 +69,11 @@ class CellWrapper(RecurrentCell):
         """
         return None
 
+    @property
+    def innermost(self) -> RecurrentCell:
+        """The cell inside all wrappers; its state stands behind the state of them all."""
+        return self.cell.innermost if isinstance(self.cell, CellWrapper) else self.cell
+
     def initial_state(self, batch_size: int) -> State:
         """The state of the cell inside; a wrapper with state of its own puts it first."""
         return self.cell.initial_state(batch_size)

@@ -6,12 +6,16 @@ Each plugin's own tests run the suites over what it brings; here is checked that
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 
-from rnnsearch import load_registry
+from rnnsearch import CellWrapper, RecurrentCell, load_registry
 from rnnsearch.plugin_check import check, subjects_of
 from rnnsearch.registry import KINDS
+from rnnsearch.testing.cells import use
+from rnnsearch.testing.probes import uncalled_methods
+from rnnsearch.testing.wrappers import around_a_plain_cell
 
 from .command import REPOSITORY
 
@@ -46,6 +50,19 @@ def test_no_architecture_of_ours_has_a_known_failure_without_a_reason() -> None:
         for promise, reason in registry.architecture(name).known_failures.items():
             assert promise.startswith("test_"), name
             assert len(reason) > 20, (name, promise)
+
+
+def test_no_cell_or_wrapper_of_ours_has_a_public_method_that_nobody_calls() -> None:
+    """Such a method is the override of another name, or ought to be private."""
+    registry = load_registry()
+    for name in registry.architectures:
+        cell = registry.architecture(name)
+        if issubclass(cell, RecurrentCell):
+            assert uncalled_methods(cell, RecurrentCell, partial(use, cell)) == [], name
+    for name in registry.names("wrapper"):
+        wrapper = registry.wrapper(name)
+        used = partial(use, around_a_plain_cell(wrapper, 1))
+        assert uncalled_methods(wrapper, CellWrapper, used) == [], name
 
 
 def test_every_check_is_of_what_it_was_asked_for() -> None:

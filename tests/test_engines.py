@@ -21,16 +21,19 @@ from rnnsearch.cell import RecurrentCell, State
 from rnnsearch.engine import build
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.program import OPTIMIZERS
+from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.engine_choice import choose_engine
 from rnnsearch.engines import ENGINES, compile_layers, join_layers, prepare
 from rnnsearch.errors import DivergedError
 from rnnsearch.layers import Stacked, Unrolled
 from rnnsearch.losses import Classification, StandIn
 from rnnsearch.model import RecurrentModel, build_model
+from rnnsearch.noise import sample_keys
 from rnnsearch.optimizers import ModelOptimizer
+from rnnsearch.population import PopulationRun
 from rnnsearch.training import TrainingRun
 from rnnsearch.trial import TrainingConfig, TrialSpec
-from rnnsearch.verification import Mismatch, relative_error, verify
+from rnnsearch.verification import Mismatch, NotFinite, relative_error, verify
 
 CPU = torch.device("cpu")
 SHAPE = SequenceShape(input_size=3, output_size=4, length=6, readout="last_step")
@@ -273,18 +276,169 @@ def test_no_compiler_leaves_the_plain_engine_and_says_why(monkeypatch: pytest.Mo
     assert not choice.failed
 
 
-def test_noise_is_drawn_outside_so_that_engines_see_the_same() -> None:
-    measured = []
-    for engine in ("program", "eager"):
-        torch.manual_seed(0)
-        model = model_with(ZoneoutCell(3, 5))
-        updates, reason = prepare(engine, model, CONFIG, Classification(), data())
-        torch.manual_seed(1)
-        measured.append((*updates.train(data(), torch.arange(50)), *updates.measure(data())))
-        if engine == "program":
-            assert updates.name == "compiled layers"
-            assert "the cell asks for noise" in reason
-    assert measured[0] == pytest.approx(measured[1], rel=1e-5)
+NOISY = (
+    ("zoneout", {"rate": 0.3, "cell_rate": 0.2}),
+    ("dropout", {"rate": 0.4, "input_rate": 0.2, "recurrent_rate": 0.2, "per": "sequence"}),
+)
+
+
+def noisy(engine: str, architecture: str = "lstm", seed: int = 3, **model: Any) -> TrialSpec:
+    """A trial whose cells ask for noise."""
+    wrapped = spec_of(architecture, engine, wrappers=NOISY, num_layers=2, **model)
+    return replace(wrapped, seed=seed)
+
+
+def test_every_engine_draws_the_same_noise() -> None:
+    both = {"bidirectional": True}
+    runs = {engine: start(noisy(engine, **both)) for engine in ("program", "torch", "eager")}
+    assert [run.engine for run in runs.values()] == ["compiled layers", "eager", "eager"]
+    assert "the cell asks for noise" in runs["program"].engine_reason
+    measured = {engine: [run.run_epoch() for _ in range(2)] for engine, run in runs.items()}
+    specs = [noisy("vmapped", seed=seed, **both) for seed in (3, 4)]
+    lstm = load_registry().architecture("lstm")
+    population = PopulationRun(lstm, specs, Classification(), data(), data(23, 1))
+    epochs = [population.run_epoch() for _ in range(2)]
+    measured["vmapped"] = [epoch[0] for epoch in epochs]  # type: ignore[misc]
+    for engine, found in measured.items():
+        for epoch, expected in zip(found, measured["eager"], strict=True):
+            for name in ("train_loss", "validation_loss", "gradient_norm"):
+                value = pytest.approx(getattr(expected, name), rel=1e-4)
+                assert getattr(epoch, name) == value, (engine, name)
+    other = start(noisy("eager", seed=4, **both))
+    assert other.run_epoch().train_loss == pytest.approx(epochs[0][1].train_loss, rel=1e-4)  # type: ignore[union-attr]
+
+
+def test_noise_is_drawn_anew_in_every_epoch_and_for_every_seed() -> None:
+    model = model_with(ZoneoutCell(3, 5))
+    losses = []
+    for noise in ((3, 0), (3, 0), (3, 1), (4, 0)):
+        updates, _ = prepare("eager", copy.deepcopy(model), CONFIG, Classification(), data())
+        losses.append(updates.train(data(), torch.arange(50), noise)[0])
+    assert losses[0] == losses[1]
+    assert len({*losses}) == 3
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_draws_what_it_would_have_drawn() -> None:
+    whole, first = start(noisy("layers")), start(noisy("layers"))
+    expected = [whole.run_epoch() for _ in range(2)][-1]
+    first.run_epoch()
+    torch.manual_seed(99)  # another process has another global generator
+    second = start(noisy("layers"))
+    torch.manual_seed(98)
+    second.load_state_dict(first.state_dict())
+    found = second.run_epoch()
+    assert replace(found, step_ms=0.0, seconds=0.0) == replace(expected, step_ms=0.0, seconds=0.0)
+
+
+def test_training_with_noise_takes_nothing_from_the_global_generator() -> None:
+    run = start(noisy("eager"))
+    before = torch.get_rng_state()
+    run.run_epoch()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_evaluation_draws_nothing() -> None:
+    run = start(noisy("layers"))
+    run.run_epoch()
+    assert run.evaluate(data(23, 1)) == run.evaluate(data(23, 1))
+
+
+def test_a_sample_gives_the_same_alone_as_among_others_also_while_noise_is_drawn() -> None:
+    model = start(noisy("eager")).model.train()
+    batch = data(varying=True)
+    samples = torch.arange(50)
+    inputs, _, lengths = batch.take(samples)
+    together = model(inputs, lengths, sample_keys(3, 0, samples))
+    for sample in (4, 31):
+        only = torch.tensor([sample])
+        inputs, _, lengths = batch.take(only)
+        alone = model(inputs, lengths, sample_keys(3, 0, only))
+        torch.testing.assert_close(alone[0], together[sample])
+
+
+def test_a_model_that_is_given_no_keys_draws_from_the_global_generator() -> None:
+    model = start(noisy("eager")).model.train()
+    inputs, _, _ = data().take(torch.arange(5))
+
+    def outputs(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        found: Tensor = model(inputs)
+        return found
+
+    assert torch.equal(outputs(0), outputs(0))
+    assert not torch.equal(outputs(0), outputs(1))
+
+
+@pytest.mark.parametrize("engine", ["layers", "program"])
+def test_an_engine_is_verified_on_the_noise_that_the_eager_loop_has(engine: str) -> None:
+    torch.manual_seed(0)
+    model = model_with(ZoneoutCell(3, 5))
+    if engine == "program":
+        with pytest.raises(Unsupported, match="asks for noise"):
+            verify(engine, model, SHAPE, CONFIG, Classification())
+    else:
+        assert verify(engine, model, SHAPE, CONFIG, Classification()) < 1e-6
+
+
+def test_a_model_that_overflows_by_itself_is_not_called_an_engines_mistake() -> None:
+    class Bursting(CounterCell):
+        def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            hidden = torch.tanh(self.linear(torch.cat((inputs, state[0]), dim=-1)))
+            hidden = torch.exp(25 * hidden) * (1 + state[0])
+            return hidden, (hidden,)
+
+    with pytest.raises(NotFinite, match=r"the model itself is not finite: .* in plain torch"):
+        verify("layers", model_with(Bursting(3, 5)), SHAPE, CONFIG, Classification())
+
+
+class TurningCell(CounterCell):
+    """Complex units beside a count of the steps: both are state, neither is a parameter."""
+
+    def initial_state(self, batch_size: int) -> State:
+        zeros = self.zeros(batch_size, self.hidden_size)
+        return torch.complex(zeros, zeros), torch.zeros_like(zeros[:, :1], dtype=torch.int64)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        units, steps = state
+        moved = self.linear(torch.cat((inputs, units.real), dim=-1))
+        units = 0.9j * units + torch.tanh(moved) / (1 + steps)
+        return units.abs(), (units, steps + 1)
+
+
+def test_complex_and_whole_numbers_in_the_state_train_in_torch_and_are_refused_in_words() -> None:
+    torch.manual_seed(0)
+    cell = TurningCell(3, 5)
+    layer = Unrolled(cell, learned_initial_state=True)
+    model = RecurrentModel(Stacked([layer]), torch.nn.Linear(5, 4), "last_step")
+    assert [tuple(p.shape) for p in layer.initial_offsets] == [(1, 5, 2)]
+    updates, reason = prepare("program", model, CONFIG, Classification(), data())
+    assert updates.name == "eager"
+    assert reason.count("part 1 of the state is complex: machine code takes real numbers") == 2
+    first = updates.train(data(), torch.arange(50))[0]
+    assert updates.train(data(), torch.arange(50))[0] < first
+    assert layer.initial_offsets[0].detach().any()
+    assert [part.dtype for part in layer.initial_state(2)] == [torch.complex64, torch.int64]
+    members = [model, copy.deepcopy(model)]
+    population = VmappedPopulation(members, "adam", [0.01, 0.01], 0.0, [0.0, 0.0])
+    inputs, targets, _ = data().take(torch.arange(50))
+    losses, _, _ = population.step(
+        torch.stack((inputs, inputs)),
+        torch.stack((targets, targets)),
+        None,
+        Classification().loss,
+        Classification().score,
+    )
+    assert losses.isfinite().all()
+
+
+def test_a_cell_that_draws_by_itself_is_still_caught() -> None:
+    class Drawing(CounterCell):
+        def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+            output, after = super().forward(inputs, state)
+            return torch.nn.functional.dropout(output, 0.5, self.training), after
+
+    with pytest.raises(Unsupported, match="draws at random inside the step"):
+        verify("layers", model_with(Drawing(3, 5)), SHAPE, CONFIG, Classification())
 
 
 def test_a_carried_state_goes_on_where_the_last_piece_ended() -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnnsearch import RecurrentCell, State, Value
+from rnnsearch.layers import Unrolled
 from rnnsearch.optimizers import ModelOptimizer
 from rnnsearch.trial import TrainingConfig
 
@@ -154,3 +156,42 @@ def test_moments_do_not_depend_on_what_was_joined() -> None:
     one, two = joined.state_dict(), apart.state_dict()
     assert torch.equal(one["first"], two["first"])
     assert one["first"].abs().sum() > 0
+
+
+class _Pairs(RecurrentCell):
+    """Complex weights in pairs of reals, behind an odd number of others."""
+
+    def __init__(self, input_size: int, hidden_size: int, *, as_complex: bool = True) -> None:
+        super().__init__(input_size, hidden_size)
+        self.first = nn.Parameter(torch.ones(3))
+        self.pairs = nn.Parameter(torch.randn(input_size, hidden_size, 2))
+        self.as_complex = as_complex
+
+    @classmethod
+    def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
+        return 3 + 2 * input_size * hidden_size
+
+    def initial_state(self, batch_size: int) -> State:
+        return (self.zeros(batch_size, self.hidden_size),)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        weights = torch.view_as_complex(self.pairs).abs() if self.as_complex else self.pairs[..., 0]
+        hidden = torch.tanh(inputs @ weights + state[0] + self.first.sum())
+        return hidden, (hidden,)
+
+
+@pytest.mark.parametrize("as_complex", [True, False])
+def test_only_pairs_that_are_read_as_complex_numbers_are_kept_off_the_vector(
+    as_complex: bool,
+) -> None:
+    torch.manual_seed(0)
+    cell = _Pairs(2, 5, as_complex=as_complex)
+    optimizer = ModelOptimizer(Unrolled(cell), TrainingConfig(1, 4, 0.1))
+    layer = Unrolled(cell)
+    before = cell.pairs.detach().clone()
+    layer(torch.randn(6, 4, 2)).sum().backward()
+    optimizer.clip(1.0)
+    optimizer.step()
+    assert not torch.equal(cell.pairs, before)
+    shared = cell.pairs.untyped_storage().data_ptr() == cell.first.untyped_storage().data_ptr()
+    assert shared is not as_complex

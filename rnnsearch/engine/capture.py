@@ -24,6 +24,19 @@ from torch.utils._pytree import tree_map
 from rnnsearch.engine.decompositions import SAMPLES, PlainEinsum, decompositions
 
 
+class HearComplex(TorchFunctionMode):
+    """Hears whether anything computed within it is complex."""
+
+    is_complex = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.is_complex |= isinstance(result, Tensor) and result.is_complex()
+        return result
+
+
 class Unsupported(Exception):
     """A step that cannot be compiled; the message says what stands in the way."""
 
@@ -155,7 +168,7 @@ def capture(
     # Fake tensors have shapes and no numbers: quicker by a third.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     given = tree_map(fake.from_tensor, (values, inputs, state, gradients))
-    seen = _Kinds()
+    seen = HearComplex()
     try:
         with fake, PlainEinsum(), seen:
             traced = make_fx(
@@ -204,19 +217,6 @@ def capture(
         input_gradient=of_inputs,
         previous_gradients=tuple(of_state),
     )
-
-
-class _Kinds(TorchFunctionMode):
-    """Hears whether anything computed within it is complex."""
-
-    is_complex = False
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.is_complex |= isinstance(result, Tensor) and result.is_complex()
-        return result
 
 
 # Nodes that are one number throughout.

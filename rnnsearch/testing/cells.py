@@ -139,7 +139,7 @@ def _taken(method: Callable[..., object], options: Mapping[str, Value]) -> dict[
     return {name: value for name, value in options.items() if name in parameters}
 
 
-def _use(cell_class: type[RecurrentCell]) -> None:
+def use(cell_class: type[RecurrentCell]) -> None:
     """Call all that the library calls of a cell."""
     m, p = _STANDARD.inputs, _STANDARD.hidden
     for variant in _variants(cell_class):
@@ -192,7 +192,10 @@ class CellConformance(KnownFailures):
     ) -> None:
         subject = self.written_by_the_author(cell_class)
         contract = CellWrapper if issubclass(subject, CellWrapper) else RecurrentCell
-        misnamed = dead_overrides(subject, contract, partial(_use, cell_class))
+        try:
+            misnamed = dead_overrides(subject, contract, partial(use, cell_class))
+        except Exception:
+            pytest.skip("the cell does not run, which other checks say")
         assert not misnamed, "; ".join(
             f"`{name}` overrides nothing and no step calls it. If `{meant}` is meant, call it so; "
             f"if not, begin its name with an underscore"
@@ -274,8 +277,8 @@ class CellConformance(KnownFailures):
             held = {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
             found = [name for name, value in held.items() if value.is_complex()]
             assert not found, (
-                f"{', '.join(found)} in complex numbers: keep pairs of reals, `(..., 2)`, and read "
-                f"them with `torch.view_as_complex` ({variant})"
+                f"{', '.join(found)} in complex numbers: keep pairs of reals `(..., 2)`, and "
+                f"compute with `torch.complex(w[..., 0], w[..., 1])` ({variant})"
             )
             inputs = _inputs(cell, sizes.batch, dtype=torch.float32)
             output, _ = cell(inputs, cell.initial_state(sizes.batch))

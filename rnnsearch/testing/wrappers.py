@@ -60,8 +60,12 @@ class _Wrapped(RecurrentCell):
     def __init__(self, input_size: int, hidden_size: int, **options: Any) -> None:
         super().__init__(input_size, hidden_size)
         inside = PlainCell(input_size, hidden_size)
-        self.whole = self.wrapper(inside, hidden_size, self.layer, **options)
-        self.noise_size, self.held_noise = self.whole.noise_size, self.whole.held_noise
+        self.hold(self.wrapper(inside, hidden_size, self.layer, **options))
+
+    def hold(self, whole: CellWrapper) -> None:
+        """Be this wrapper around its cell."""
+        self.whole = whole
+        self.noise_size, self.held_noise = whole.noise_size, whole.held_noise
 
     @classmethod
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
@@ -112,7 +116,8 @@ def _rebuilt(
     whole: CellWrapper,
 ) -> RecurrentCell:
     cell = around_a_plain_cell(wrapper, layer)(input_size, hidden_size)
-    cell.whole = whole
+    assert isinstance(cell, _Wrapped)
+    cell.hold(whole)
     return cell
 
 

@@ -299,9 +299,126 @@ class WrongFrozenCount(Good):
         self.register_buffer("reservoir", torch.ones(3))
 
 
+class MisnamedMemory(Good):
+    """Means `memory_state`."""
+
+    def memory(self, state: State) -> Tensor:
+        return state[0]
+
+
+class MisnamedSize(Good):
+    """Means `state_size`."""
+
+    @classmethod
+    def size_of_state(cls, input_size: int, hidden_size: int, **options: Value) -> int:
+        return hidden_size
+
+
+class ComplexWeights(Good):
+    def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
+        super().__init__(input_size, hidden_size, **options)
+        self.register_buffer("poles", torch.ones(hidden_size, dtype=torch.complex64))
+
+
+class ComplexOutput(Good):
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        output, state = super().forward(inputs, state)
+        return torch.complex(output, output), state
+
+
+class Buffered(Good):
+    """Remembers its last states in a buffer of a length that costs no parameter."""
+
+    hyperparameters: ClassVar[Parameters] = {**Good.hyperparameters, "kept": IntRange(1, 9, 3)}
+
+    def __init__(
+        self, input_size: int, hidden_size: int, outputs: int = 2, leak: float = 0.5, kept: int = 3
+    ) -> None:
+        super().__init__(input_size, hidden_size, outputs, leak)
+        self.kept = kept
+
+    @classmethod
+    def state_size(
+        cls, input_size: int, hidden_size: int, kept: Value = 3, **options: Value
+    ) -> int:
+        return int(kept) * hidden_size
+
+    def initial_state(self, batch_size: int) -> State:
+        return (self.zeros(batch_size, self.kept, self.hidden_size),)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden = self.new_hidden(inputs, state[0].mean(dim=1))
+        kept = torch.cat((state[0][:, 1:], hidden.unsqueeze(1)), dim=1)
+        return self.output(hidden), (kept,)
+
+
+class HalfComplexSize(Buffered):
+    """Counts complex numbers as one each."""
+
+    def initial_state(self, batch_size: int) -> State:
+        (zeros,) = super().initial_state(batch_size)
+        return (torch.complex(zeros, zeros),)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        output, (kept,) = super().forward(inputs, (state[0].real,))
+        return output, (torch.complex(kept, 0.5 * state[0].imag + 0.1 * kept),)
+
+
+class ComplexState(HalfComplexSize):
+    @classmethod
+    def state_size(
+        cls, input_size: int, hidden_size: int, kept: Value = 3, **options: Value
+    ) -> int:
+        return 2 * int(kept) * hidden_size
+
+
+class NormalNoise(Good):
+    """Adds normal noise made of uniform numbers, whose ends have no logarithm."""
+
+    noise_size = 2
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        features, drawn = inputs.split([self.input_size, 2], dim=-1)
+        radius = torch.sqrt(-2 * torch.log(drawn[:, :1]))
+        normal = radius * torch.cos(6.2831853 * drawn[:, 1:])
+        features = features + 0.1 * normal if self.training else features
+        return super().forward(features, state)
+
+
+class TestComplexState(CellConformance):
+    @pytest.fixture
+    def cell_class(self) -> type[RecurrentCell]:
+        return ComplexState
+
+
+class TestNormalNoise(CellConformance):
+    @pytest.fixture
+    def cell_class(self) -> type[RecurrentCell]:
+        return NormalNoise
+
+
+def test_options_that_change_no_parameter_may_change_the_state() -> None:
+    check_of(CellConformance, "state_size_equals_the_scalars_of_state_per_sample")(Buffered)
+
+
+def test_a_method_that_looks_like_one_of_the_contract_is_told_which() -> None:
+    check = check_of(
+        CellConformance, "no_method_looks_like_one_of_the_contract_and_is_never_called"
+    )
+    check(Good)  # its step calls `new_hidden`
+    with pytest.raises(
+        AssertionError, match=r"`memory` overrides nothing.*`memory_state` is meant"
+    ):
+        check(MisnamedMemory)
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
     [
+        (MisnamedSize, "no_method_looks_like_one_of_the_contract_and_is_never_called"),
+        (ComplexWeights, "parameters_buffers_and_outputs_are_real"),
+        (ComplexOutput, "parameters_buffers_and_outputs_are_real"),
+        (HalfComplexSize, "state_size_equals_the_scalars_of_state_per_sample"),
         (UndeclaredDefault, "declared_options_have_valid_defaults_that_are_the_constructors"),
         (ForgetsABias, "parameter_count_equals_the_parameters_built"),
         (IgnoresAnOption, "parameter_count_equals_the_parameters_built"),
