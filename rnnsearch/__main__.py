@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import warnings
 
 from rnnsearch.errors import RnnsearchError
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
+    _settle()
     import click
 
     from rnnsearch.cli import rnnsearch
@@ -41,6 +45,22 @@ def main(arguments: list[str] | None = None) -> None:
         )
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _settle() -> None:
+    """Take from the process's surroundings what is meant for others and breaks a command."""
+    # No command opens a window; a notebook names a backend that its children may lack.
+    os.environ["MPLBACKEND"] = "agg"
+    # Libraries warn of each other; whoever tests their own code with `error` means neither.
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        del os.environ["PYTHONWARNINGS"]  # for Ray's processes
+        warnings.simplefilter("ignore")
+    if sys.stdout is None:  # closed by whoever starts it
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal or a file of few characters cannot show is not worth the command.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":
