@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
+import warnings
 from contextlib import ExitStack, redirect_stdout
 
 from rnnsearch.errors import PluginError, RnnsearchError
@@ -11,6 +14,7 @@ from rnnsearch.errors import PluginError, RnnsearchError
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
+    _settle()
     import click
 
     from rnnsearch.cli import output, rnnsearch
@@ -63,6 +67,22 @@ def _of_a_plugin(error: Exception) -> PluginError | None:
         return None  # no plugin was loaded
     registry = load_registry()
     return PluginError(registry.explain(error)) if registry.culprit(error) else None
+
+
+def _settle() -> None:
+    """Take from the process's surroundings what is meant for others and breaks a command."""
+    # No command opens a window; a notebook names a backend that its children may lack.
+    os.environ["MPLBACKEND"] = "agg"
+    # Libraries warn of each other; whoever tests their own code with `error` means neither.
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        del os.environ["PYTHONWARNINGS"]  # for Ray's processes
+        warnings.simplefilter("ignore")
+    if sys.stdout is None:  # closed by whoever starts it
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal or a file of few characters cannot show is not worth the command.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from rnnsearch import settings
-from rnnsearch.errors import StoreError
+from rnnsearch.errors import RnnsearchError, StoreError
 
 
 def home() -> Path:
@@ -18,6 +19,29 @@ def home() -> Path:
         SettingError: it has no path that can be used.
     """
     return settings.folder("RNNSEARCH_HOME", "~/.rnnsearch")
+
+
+def require_temporary_folder() -> None:
+    """See that temporary files have a place: in the home where the system has none for them.
+
+    Raises:
+        RnnsearchError: nor can the home be written.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:  # a container whose file system is read-only
+        own = home() / "tmp"
+        with suppress(OSError):
+            own.mkdir(parents=True, exist_ok=True)
+        os.environ["TMPDIR"] = str(own)  # for other processes too
+        try:
+            tempfile.gettempdir()
+        except FileNotFoundError:
+            msg = (
+                f"no folder can be written for temporary files, and neither can {own}: set TMPDIR "
+                "to one that can (in a container without a writable /tmp: `--tmpfs /tmp`)"
+            )
+            raise RnnsearchError(msg) from None
 
 
 def sqlite_url(path: Path) -> str:

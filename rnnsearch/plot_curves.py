@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from rnnsearch.canvas import new_figure, style
 from rnnsearch.comparison import Comparison
 from rnnsearch.drawable_text import drawable, shorten
 from rnnsearch.plots import COLOURS, STYLE
@@ -76,8 +77,6 @@ def draw_curves(curves: Sequence[Curve], metric: str) -> Figure | None:
     A line is the mean over a row's seeds; its band reaches from the lowest seed to the highest.
     Panels of what was not measured are left out; None if nothing was.
     """
-    from matplotlib import rc_context
-
     quantities = [
         [f"{split}_{kind}" for split in ("train", "validation")] for kind in ("metric", "loss")
     ]
@@ -87,7 +86,7 @@ def draw_curves(curves: Sequence[Curve], metric: str) -> Figure | None:
     panels = [row for row in shown if row]
     if not panels:
         return None
-    with rc_context(STYLE):
+    with style(STYLE):
         return _draw(curves, metric, panels)
 
 
@@ -104,8 +103,6 @@ def _are_equal(curves: Sequence[Curve], some: Sequence[str], others: Sequence[st
 
 
 def _draw(curves: Sequence[Curve], metric: str, panels: list[list[str]]) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     looks = [
@@ -115,8 +112,7 @@ def _draw(curves: Sequence[Curve], metric: str, panels: list[list[str]]) -> Figu
     per_line = 7
     legend_in = 0.25 * math.ceil(len(curves) / per_line) + 0.1
     height_in = _PANEL_IN * len(panels) + legend_in
-    figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_WIDTH_IN, height_in, layout="constrained")
     every = figure.subplots(len(panels), columns, squeeze=False, sharex=True, sharey="row")
     for axes_row, quantities in zip(every, panels, strict=True):
         for axes, quantity in zip(axes_row, quantities, strict=False):

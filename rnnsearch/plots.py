@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnsearch.canvas import new_figure, style
 from rnnsearch.comparison import Comparison
 from rnnsearch.drawable_text import drawable
 from rnnsearch.errors import StoreError
@@ -18,9 +19,6 @@ from rnnsearch.plot_points import Point, draw_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-# matplotlib takes a second to import, so the functions that need it do it. No `pyplot`: its global
-# state would clash with that of a notebook or a thread that plots too.
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -70,10 +68,8 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
 
 def picture_of(figure: Figure, kind: str) -> bytes:
     """The content of a picture file of one of `FORMATS`; the same figure gives the same file."""
-    from matplotlib import rc_context
-
     content = io.BytesIO()
-    with rc_context(STYLE):
+    with style(STYLE):
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
         figure.savefig(content, format=kind, dpi=150, metadata=undated)
     return content.getvalue()
@@ -81,22 +77,16 @@ def picture_of(figure: Figure, kind: str) -> bytes:
 
 def draw_comparison(comparison: Comparison) -> Figure:
     """Draw what `plot_comparison` writes, without writing it; for notebooks."""
-    from matplotlib import rc_context
-
-    with rc_context(STYLE):
+    with style(STYLE):
         return _draw(comparison)
 
 
 def _draw(comparison: Comparison) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     subtitle = _wrap([comparison.headline], 165)
     footer = _footer(comparison, moved=True)
     top_in, bottom_in = 0.62 + 0.17 * len(subtitle), 0.72 + 0.15 * len(footer)
     height_in = top_in + 4.3 + bottom_in
-    figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_WIDTH_IN, height_in)
     title = (
         f"{drawable(comparison.study)}: test {drawable(comparison.metric)} at a budget of "
         f"{comparison.budget_parameters:,} parameters"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import sqlalchemy
 
 from rnnsearch.errors import StoreError
 from rnnsearch.home import home, sqlite_url, write_whole
+
+from .command import run_here
 
 
 def test_the_home_is_where_the_environment_says(tmp_path: Path, monkeypatch) -> None:
@@ -63,3 +66,31 @@ def test_a_database_is_made_where_its_path_says(name: str, tmp_path: Path) -> No
 
 def test_the_address_of_a_plain_path_is_what_it_was_in_studies_of_old() -> None:
     assert sqlite_url(Path("/home/ann lee/é+/mlflow.db")) == "sqlite:////home/ann lee/é+/mlflow.db"
+
+
+@pytest.fixture
+def no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Temporary files have no place but the one that TMPDIR names."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    named = lambda: [os.environ["TMPDIR"]]  # noqa: E731
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", named)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("no_temporary_folder")
+def test_where_the_system_has_no_place_for_temporary_files_they_lie_in_the_home(
+    own_home: Path,
+) -> None:
+    assert run_here("study", "list").returncode == 0
+    assert tempfile.gettempdir() == str(own_home / "tmp")
+
+
+def test_where_nothing_can_be_written_it_is_said_what_to_do(
+    no_temporary_folder: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = run_here("study", "list", RNNSEARCH_HOME=str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no folder can be written for temporary files")
+    assert "set TMPDIR to one that can" in done.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -263,3 +265,39 @@ def test_importing_the_comparison_loads_no_slow_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+_PLOT = """
+import os, pickle, sys
+from rnnsearch.plots import plot_comparison
+plot_comparison(pickle.loads(sys.stdin.buffer.read()), sys.argv[1])
+print("matplotlib.pyplot" in sys.modules, os.environ["MPLBACKEND"])
+"""
+
+
+@pytest.mark.parametrize(
+    "backend", ["module://a_notebook_s.backend", "TkAgg"], ids=["absent", "without a screen"]
+)
+def test_a_picture_needs_no_backend_and_no_settings_of_the_user_s(
+    backend: str, tmp_path: Path
+) -> None:
+    here = comparison(row(1, "lstm", 0.9))
+    plot_comparison(here, tmp_path / "here.svg")
+    settings = tmp_path / "matplotlibrc"
+    settings.write_text("text.usetex: True\naxes.grid: False\nfont.size: 30\nbackend: QtAgg\n")
+    done = subprocess.run(
+        [sys.executable, "-c", _PLOT, str(tmp_path / "there.svg")],
+        capture_output=True,
+        input=pickle.dumps(here),
+        timeout=300,
+        check=False,
+        env={
+            **os.environ,
+            "MPLBACKEND": backend,
+            "MATPLOTLIBRC": str(settings),
+            "DISPLAY": "",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().split() == ["False", backend]
+    assert (tmp_path / "there.svg").read_bytes() == (tmp_path / "here.svg").read_bytes()

@@ -32,6 +32,7 @@ HOMES = {
     "statsmodels": {"statistics.py"},
     "matplotlib": {
         "analysis.py",  # for its types
+        "canvas.py",
         "cli/analyse.py",
         "plots.py",
         "plot_axes.py",

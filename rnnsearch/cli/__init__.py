@@ -11,10 +11,11 @@ from rnnsearch.cli.study import study
 from rnnsearch.cli.task import task
 from rnnsearch.cli.trial import trial
 from rnnsearch.cli.ui import ui
+from rnnsearch.home import require_temporary_folder
 
 _EXIT_CODES = """\b
-Exit codes: 0 success, 1 failure, 2 usage, 3 study file, 4 failed trials, 5 budget,
-6 plugin, 7 data, 8 tracking server, 9 study store, 130 interrupted."""
+Exit codes: 0 success, 1 failure, 2 usage or environment, 3 study file, 4 failed trials,
+5 budget, 6 plugin, 7 data, 8 tracking server, 9 study store, 130 interrupted."""
 
 
 @click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +26,7 @@ def rnnsearch(debug: bool) -> None:
 
     Begin with: rnnsearch study start studies/mnist.yaml
     """
+    require_temporary_folder()
 
 
 for _noun in (study, trial, architecture, task, plugin, data, ui):
