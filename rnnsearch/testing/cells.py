@@ -56,17 +56,29 @@ _CONFIG = TrainingConfig(epochs=1, batch_size=32, learning_rate=0.1)
 _SMALL = Sizes(inputs=2, hidden=3, batch=2, steps=3)
 
 
+def _hidden(cell_class: type[RecurrentCell], sizes: Sizes, options: Mapping[str, Value]) -> int:
+    """The width at some sizes: a multiple of what the cell declares."""
+    structure = {name: value for name, value in options.items() if name in cell_class.structure}
+    return sizes.hidden * cell_class.width_multiple(**structure)
+
+
+def _count(cell_class: type[RecurrentCell]) -> Callable[..., int]:
+    def count(**structure: Value) -> int:
+        hidden = _hidden(cell_class, _STANDARD, structure)
+        return cell_class.parameter_count(_STANDARD.inputs, hidden, **structure)
+
+    return count
+
+
 def _structures(cell_class: type[RecurrentCell]) -> list[Mapping[str, Value]]:
-    count = partial(cell_class.parameter_count, _STANDARD.inputs, _STANDARD.hidden)
-    return list(structures(cell_class, count))
+    return list(structures(cell_class, _count(cell_class)))
 
 
 def _variants(cell_class: type[RecurrentCell], sizes: Sizes = _STANDARD) -> list[Variant]:
     """The settings of all options that take so many inputs."""
-    count = partial(cell_class.parameter_count, _STANDARD.inputs, _STANDARD.hidden)
     return [
         variant
-        for variant in variants(cell_class, count)
+        for variant in variants(cell_class, _count(cell_class))
         if cell_class.refusal(sizes.inputs, **variant.structure) is None
     ]
 
@@ -77,7 +89,8 @@ def _build(
     sizes: Sizes = _STANDARD,
     seed: int = 0,
 ) -> RecurrentCell:
-    cell: RecurrentCell = seeded(seed, lambda: cell_class(sizes.inputs, sizes.hidden, **options))
+    hidden = _hidden(cell_class, sizes, options)
+    cell: RecurrentCell = seeded(seed, lambda: cell_class(sizes.inputs, hidden, **options))
     return cell
 
 
@@ -141,8 +154,9 @@ def _taken(method: Callable[..., object], options: Mapping[str, Value]) -> dict[
 
 def _use(cell_class: type[RecurrentCell]) -> None:
     """Call all that the library calls of a cell."""
-    m, p = _STANDARD.inputs, _STANDARD.hidden
+    m = _STANDARD.inputs
     for variant in _variants(cell_class):
+        p = _hidden(cell_class, _STANDARD, variant.structure)
         cell = _build(cell_class, variant.options)
         cell_class.parameter_count(m, p, **variant.structure)
         cell_class.redundant_biases(m, p, **variant.structure)
@@ -184,6 +198,10 @@ class CellConformance(KnownFailures):
             assert parameter.problem_with(parameter.default) is None, name
             assert name in arguments, f"the constructor does not take `{name}`"
             assert arguments[name].default == parameter.default, f"default of `{name}`"
+        for setting in _structures(cell_class):
+            multiple = cell_class.width_multiple(**setting)
+            whole = isinstance(multiple, int) and multiple >= 1
+            assert whole, f"`width_multiple` gives {multiple!r}: give a whole number ({setting})"
         assert cell_class.head in load_registry().names("head")
         assert cell_class.readout in (None, "all_steps")
 
@@ -207,8 +225,9 @@ class CellConformance(KnownFailures):
     def test_parameter_count_equals_the_parameters_built(
         self, cell_class: type[RecurrentCell], sizes: Sizes
     ) -> None:
-        m, p = sizes.inputs, sizes.hidden
+        m = sizes.inputs
         for variant in _variants(cell_class, sizes):
+            p = _hidden(cell_class, sizes, variant.structure)
             built = _build(cell_class, variant.options, sizes)
             counted = cell_class.parameter_count(m, p, **variant.structure)
             found = trained_scalars(built)
@@ -218,13 +237,15 @@ class CellConformance(KnownFailures):
             assert frozen == frozen_scalars(built), str(variant)
         if cell_class.refusal(m) is None:
             built = _build(cell_class, {}, sizes)
+            p = _hidden(cell_class, sizes, {})
             assert cell_class.parameter_count(m, p) == trained_scalars(built), "defaults"
 
     def test_parameter_count_grows_strictly_with_hidden_size(
         self, cell_class: type[RecurrentCell]
     ) -> None:
-        widths = [*range(1, 33), 100, 101, 999, 1000]
         for structure in _structures(cell_class):
+            multiple = cell_class.width_multiple(**structure)
+            widths = [multiple * units for units in (*range(1, 33), 100, 101, 999, 1000)]
             for m in (1, 28):
                 if cell_class.refusal(m, **structure) is not None:
                     continue
@@ -238,8 +259,9 @@ class CellConformance(KnownFailures):
     def test_redundant_biases_lie_between_none_and_all(
         self, cell_class: type[RecurrentCell], sizes: Sizes
     ) -> None:
-        m, p = sizes.inputs, sizes.hidden
+        m = sizes.inputs
         for variant in _variants(cell_class, sizes):
+            p = _hidden(cell_class, sizes, variant.structure)
             redundant = cell_class.redundant_biases(m, p, **variant.structure)
             assert 0 <= redundant < cell_class.parameter_count(m, p, **variant.structure)
 
@@ -254,7 +276,8 @@ class CellConformance(KnownFailures):
             assert all(len(part) == sizes.batch for part in state), "the batch is the first axis"
             per_sample = sum(in_reals(part[0]).numel() for part in state)
             options = _taken(cell_class.state_size, variant.options)
-            declared = cell_class.state_size(sizes.inputs, sizes.hidden, **options)
+            hidden = _hidden(cell_class, sizes, variant.structure)
+            declared = cell_class.state_size(sizes.inputs, hidden, **options)
             assert declared == per_sample, (
                 f"`state_size` declares {declared} scalars a sample, and `initial_state` makes "
                 f"{per_sample}, a complex number being two ({variant})"
@@ -292,7 +315,8 @@ class CellConformance(KnownFailures):
             cell = _build(cell_class, variant.options, sizes)
             inputs = torch.zeros(sizes.batch, _features(cell))
             output, _ = cell(inputs, cell.initial_state(sizes.batch))
-            width = cell_class.output_size(sizes.inputs, sizes.hidden, **variant.structure)
+            hidden = _hidden(cell_class, sizes, variant.structure)
+            width = cell_class.output_size(sizes.inputs, hidden, **variant.structure)
             assert output.shape == (sizes.batch, width), str(variant)
 
     @over_sizes
@@ -448,7 +472,7 @@ class CellConformance(KnownFailures):
     ) -> None:
         """Outputs and gradients, at an odd batch and two lengths, against float64."""
         cell = _build(cell_class, {})
-        features = cell_class.output_size(_STANDARD.inputs, _STANDARD.hidden)
+        features = cell_class.output_size(cell.input_size, cell.hidden_size)
         head = seeded(1, lambda: nn.Linear(features, 2))
         model = RecurrentModel(Stacked([Unrolled(cell)]), head, "last_step")
         shape = SequenceShape(_STANDARD.inputs, 2, _STANDARD.steps, "last_step")
@@ -513,7 +537,7 @@ class CellConformance(KnownFailures):
             assert difference is None, f"{variant}: not drawn from torch's generator: {difference}"
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(8)
-                cell_class(sizes.inputs, sizes.hidden, **variant.options)
+                cell_class(one.input_size, one.hidden_size, **variant.options)
                 assert torch.initial_seed() == 8, f"{variant}: the constructor seeds torch"
 
     @over_sizes
@@ -572,7 +596,8 @@ class CellConformance(KnownFailures):
         """On device `meta`, where FLOPs are counted and a branch on a value cannot be taken."""
         for variant in _variants(cell_class, sizes):
             with torch.device("meta"):
-                cell = cell_class(sizes.inputs, sizes.hidden, **variant.options)
+                hidden = _hidden(cell_class, sizes, variant.structure)
+                cell = cell_class(sizes.inputs, hidden, **variant.options)
                 inputs = torch.empty(sizes.batch, _features(cell))
             output, state = cell(inputs, cell.initial_state(sizes.batch))
             devices = {part.device.type for part in (output, *state)}

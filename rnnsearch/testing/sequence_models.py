@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -31,24 +31,40 @@ from rnnsearch.testing.probes import (
 _HIDDEN, _BATCH, _STEPS = 5, 3, 4
 
 
+def _width(
+    model_class: type[SequenceModel], options: Mapping[str, Value], units: int = _HIDDEN
+) -> int:
+    """A width of so many units: a multiple of what the model declares."""
+    structure = {name: value for name, value in options.items() if name in model_class.structure}
+    return units * model_class.width_multiple(**structure)
+
+
+def _count(model_class: type[SequenceModel], shape: SequenceShape) -> Callable[..., int]:
+    def count(**structure: Value) -> int:
+        return model_class.parameter_count(shape, _width(model_class, structure), **structure)
+
+    return count
+
+
 def _structures(
     model_class: type[SequenceModel], shape: SequenceShape
 ) -> list[Mapping[str, Value]]:
-    return list(structures(model_class, partial(model_class.parameter_count, shape, _HIDDEN)))
+    return list(structures(model_class, _count(model_class, shape)))
 
 
 def _variants(model_class: type[SequenceModel], shape: SequenceShape) -> list[Variant]:
-    return variants(model_class, partial(model_class.parameter_count, shape, _HIDDEN))
+    return variants(model_class, _count(model_class, shape))
 
 
 def _build(
     model_class: type[SequenceModel],
     shape: SequenceShape,
     options: Mapping[str, Value],
-    hidden_size: int = _HIDDEN,
+    units: int = _HIDDEN,
     seed: int = 0,
 ) -> SequenceModel:
-    model: SequenceModel = seeded(seed, lambda: model_class(shape, hidden_size, **options))
+    width = _width(model_class, options, units)
+    model: SequenceModel = seeded(seed, lambda: model_class(shape, width, **options))
     return model
 
 
@@ -119,8 +135,9 @@ class SequenceModelConformance(KnownFailures):
         self, model_class: type[SequenceModel]
     ) -> None:
         for shape, variant in self._cases(model_class):
-            for width in (1, _HIDDEN):
-                built = _build(model_class, shape, variant.options, width)
+            for units in (1, _HIDDEN):
+                width = _width(model_class, variant.structure, units)
+                built = _build(model_class, shape, variant.options, units)
                 counted = model_class.parameter_count(shape, width, **variant.structure)
                 assert counted == trained_scalars(built), (shape, width, str(variant))
                 assert isinstance(counted, int), (shape, width, str(variant))
@@ -132,9 +149,10 @@ class SequenceModelConformance(KnownFailures):
     def test_parameter_count_grows_strictly_with_hidden_size(
         self, model_class: type[SequenceModel]
     ) -> None:
-        widths = [*range(1, 33), 100, 101, 999, 1000]
         for shape in {shape for shape, _ in self._cases(model_class)}:
             for structure in _structures(model_class, shape):
+                multiple = model_class.width_multiple(**structure)
+                widths = [multiple * units for units in (*range(1, 33), 100, 101, 999, 1000)]
                 counts = [model_class.parameter_count(shape, w, **structure) for w in widths]
                 redundant = [model_class.redundant_biases(shape, w, **structure) for w in widths]
                 one_bias = [c - r for c, r in zip(counts, redundant, strict=True)]
@@ -152,7 +170,7 @@ class SequenceModelConformance(KnownFailures):
         structure = defaults(model_class.structure)
         for shape in {shape for shape, _ in self._cases(model_class)}:
             counts = [
-                model_class.parameter_count(shape, _HIDDEN, **{**structure, fine: size})
+                _count(model_class, shape)(**{**structure, fine: size})
                 for size in range(max(1, declared.low), min(declared.high, 64) + 1)
             ]
             assert counts == sorted(set(counts)), shape
@@ -266,7 +284,7 @@ class SequenceModelConformance(KnownFailures):
             assert difference is None, f"{variant}: not drawn from torch's generator: {difference}"
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(8)
-                model_class(shape, _HIDDEN, **variant.options)
+                model_class(shape, one.hidden_size, **variant.options)
                 assert torch.initial_seed() == 8, f"{variant}: the constructor seeds torch"
 
     @pytest.mark.parametrize("way", ["state_dict", "pickle"])
@@ -295,6 +313,7 @@ class SequenceModelConformance(KnownFailures):
         for shape, variant in self._cases(model_class):
             fixed = replace(shape, length=shape.length or _STEPS)
             with torch.device("meta"):
-                model = model_class(shape, _HIDDEN, **variant.options)
+                width = _width(model_class, variant.structure)
+                model = model_class(shape, width, **variant.options)
                 inputs = torch.empty(fixed.length or 0, _BATCH, shape.input_size)
             assert model(inputs, None).device.type == "meta", (shape, str(variant))

@@ -74,6 +74,10 @@ class _Wrapped(RecurrentCell):
         return added + PlainCell.state_size(input_size, hidden_size)
 
     @classmethod
+    def width_multiple(cls, **structure: Value) -> int:
+        return cls.wrapper.width_multiple(**structure)
+
+    @classmethod
     def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return cls.wrapper.output_size(input_size, hidden_size, **structure)
 
