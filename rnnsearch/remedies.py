@@ -1,4 +1,7 @@
-"""What to do about a check that fails: one sentence for each check of the suites, by its name."""
+"""What to do about a check of `rnnsearch.testing` that fails: a sentence for each, by its name.
+
+Apart from the suites, which pytest has to import before anybody else does.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +152,7 @@ REMEDIES = {
     ),
     "looking_twice_finds_the_same": "Draw from a generator with a seed of its own",
 }
-"""What to do, by the name of the check without `test_`; those without an entry say it themselves."""
+"""What to do, by the name of the check without `test_`; others say it themselves."""
 
 # What fails with them where these fail: a failure that follows is not a second fault.
 _STEPS = (
