@@ -208,6 +208,7 @@ class _Collector:
         self._verdicts: list[Verdict] = []
         self._failures: list[_Failure] = []
         self._causes: dict[str, tuple[str, str, int] | None] = {}
+        self._first: dict[str, str] = {}
         self._hear = hear or (lambda verdict: None)
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
@@ -217,7 +218,11 @@ class _Collector:
     def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
         """Note where an exception was raised; what makes the report is asked after this."""
         if call.excinfo is not None:
-            self._causes[item.nodeid] = _cause_of(call.excinfo.value)
+            error = call.excinfo.value
+            if isinstance(error, BaseExceptionGroup):  # hypothesis found several
+                error = error.exceptions[0]
+                self._first[item.nodeid] = f"{type(error).__name__}: {error}"
+            self._causes[item.nodeid] = _cause_of(error)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Take the call of a check, or a setup that stopped it."""
@@ -232,7 +237,7 @@ class _Collector:
         elif report.skipped:
             detail = str(report.longrepr[2]).removeprefix("Skipped: ")
         elif report.failed:
-            detail = _reason(report)
+            detail = _reason(report.longreprtext, self._first.get(report.nodeid))
         name, promise, check_name = _read(report.nodeid)
         verdict = Verdict(name, promise, result, detail, report.duration)
         if result == "failed":
@@ -253,7 +258,7 @@ class _Collector:
                 verdict = replace(verdict, result="not judged", detail=why, remedy="")
             elif failure.cause:
                 # The plugin's own code raises: what would help a broken promise would not help.
-                verdict = replace(verdict, remedy="")
+                verdict = replace(verdict, remedy=_where(failure.cause))
             self._verdicts.append(verdict)
             self._hear(verdict)
         return self._verdicts
@@ -271,10 +276,16 @@ class _Collector:
         return None
 
 
+def _where(cause: tuple[str, str, int]) -> str:
+    kind, file, line = cause
+    hint = ""
+    if kind in ("ValueError", "AssertionError", "RuntimeError"):
+        hint = ". Where it cannot take every width, see `width_multiple`; every input, `refusal`"
+    return f"Look at {file}:{line}, which raises {kind}{hint}"
+
+
 def _cause_of(error: BaseException) -> tuple[str, str, int] | None:
     """The line of a plugin's code at which an exception was raised."""
-    if isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
     registry = load_registry()
     found, frame = None, error.__traceback__
     while frame is not None:
@@ -297,22 +308,26 @@ def _read(nodeid: str) -> tuple[str, str, str]:
     return name, promise + (f" ({', '.join(others)})" if others else ""), check_name
 
 
-def _reason(report: Any) -> str:
+def _reason(shown: str, first: str | None = None) -> str:
     """The error itself: the lines that pytest marks with `E`, and the sizes that show it.
 
     Where an assertion has words, its expression is left out.
+
+    Args:
+        shown: what pytest shows.
+        first: the first error, where there are several.
     """
-    lines = [line[1:].strip() for line in report.longreprtext.splitlines() if line[:1] == "E"]
+    lines = [line[1:].strip() for line in shown.splitlines() if line[:1] == "E"]
     text = "\n".join(line for line in lines if line)
     error, *rest = re.split(r"Failing test case|Falsifying example", text, maxsplit=1)
-    said = error.splitlines()
+    said = (first or error).splitlines()
     if said and said[0].startswith("AssertionError: ") and not said[0].endswith("assert"):
         expression = next((i for i, line in enumerate(said) if line.startswith("assert ")), None)
         said = said[:expression]
     found = "\n".join(said[:_DETAIL_LINES]).removeprefix("AssertionError: ")
     if sizes := re.search(r"Sizes\((.*?)\)", "".join(rest), re.DOTALL):
-        shown = re.sub(r"#[^\n]*", "", sizes[1].replace(", hidden", "\n, hidden"))
-        found += "\nat " + " ".join(shown.split())
+        values = re.findall(r"(\w+)=(\d+)", re.sub(r"#.*", "", sizes[1]))
+        found += "\nat " + ", ".join(f"{name}={value}" for name, value in values)
     return found
 
 

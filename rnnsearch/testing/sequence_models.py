@@ -111,8 +111,8 @@ class SequenceModelConformance(KnownFailures):
         self, model_class: type[SequenceModel]
     ) -> None:
         reasons = [model_class.refusal(shape) for shape in self.shapes]
-        assert None in reasons
-        assert all(reason is None or reason.strip() for reason in reasons)
+        assert None in reasons, f"it refuses every shape that is tried: {reasons[0]}"
+        assert all(reason is None or reason.strip() for reason in reasons), "a reason is empty"
 
     def test_declared_options_have_valid_defaults_that_are_the_constructors(
         self, model_class: type[SequenceModel]
@@ -121,9 +121,13 @@ class SequenceModelConformance(KnownFailures):
         assert not set(structure) & set(hyperparameters), "declared twice"
         arguments = inspect.signature(model_class).parameters
         for name, parameter in {**structure, **hyperparameters}.items():
-            assert parameter.problem_with(parameter.default) is None, name
+            problem = parameter.problem_with(parameter.default)
+            assert problem is None, f"default of `{name}`: {problem}"
             assert name in arguments, f"the constructor does not take `{name}`"
-            assert arguments[name].default == parameter.default, f"default of `{name}`"
+            assert arguments[name].default == parameter.default, (
+                f"`{name}` is {arguments[name].default!r} by default in the constructor, and "
+                f"{parameter.default!r} where it is declared"
+            )
 
     def test_a_model_that_is_trained_in_closed_form_has_a_fit(
         self, model_class: type[SequenceModel]
@@ -139,12 +143,14 @@ class SequenceModelConformance(KnownFailures):
                 width = _width(model_class, variant.structure, units)
                 built = _build(model_class, shape, variant.options, units)
                 counted = model_class.parameter_count(shape, width, **variant.structure)
-                assert counted == trained_scalars(built), (shape, width, str(variant))
-                assert isinstance(counted, int), (shape, width, str(variant))
+                found, at = trained_scalars(built), f"width {width}, {shape}, {variant}"
+                assert counted == found, f"{counted} were declared, {found} were built ({at})"
+                assert isinstance(counted, int), f"`parameter_count` gives {counted!r} ({at})"
                 frozen = model_class.frozen_count(shape, width, **variant.structure)
-                assert frozen == frozen_scalars(built), (shape, width, str(variant))
+                kept = frozen_scalars(built)
+                assert frozen == kept, f"`frozen_count` is {frozen}, {kept} are kept ({at})"
                 redundant = model_class.redundant_biases(shape, width, **variant.structure)
-                assert 0 <= redundant < counted, (shape, width, str(variant))
+                assert 0 <= redundant < counted, f"{redundant} of {counted} parameters ({at})"
 
     def test_parameter_count_grows_strictly_with_hidden_size(
         self, model_class: type[SequenceModel]
@@ -156,8 +162,11 @@ class SequenceModelConformance(KnownFailures):
                 counts = [model_class.parameter_count(shape, w, **structure) for w in widths]
                 redundant = [model_class.redundant_biases(shape, w, **structure) for w in widths]
                 one_bias = [c - r for c, r in zip(counts, redundant, strict=True)]
-                assert counts == sorted(set(counts)), (shape, structure)
-                assert one_bias == sorted(set(one_bias)), (shape, structure)
+                for counted, numbers in (("`parameter_count`", counts), ("one bias", one_bias)):
+                    assert numbers == sorted(set(numbers)), (
+                        f"{counted} does not grow with every unit: {numbers[:6]} ... at the widths "
+                        f"{widths[:6]} ... ({shape}, {structure})"
+                    )
 
     def test_parameter_count_grows_strictly_with_the_fine_size(
         self, model_class: type[SequenceModel]
@@ -186,7 +195,8 @@ class SequenceModelConformance(KnownFailures):
             expected: tuple[int, ...] = (_BATCH, shape.output_size)
             if shape.readout == "every_step":
                 expected = (len(inputs), *expected)
-            assert output.shape == expected, (shape, str(variant))
+            found = tuple(output.shape)
+            assert found == expected, f"expected {expected}, found {found} ({shape}, {variant})"
 
     def test_a_sample_gives_the_same_result_alone_as_in_a_batch(
         self, model_class: type[SequenceModel]
@@ -224,7 +234,9 @@ class SequenceModelConformance(KnownFailures):
             model = _build(model_class, shape, variant.options).double().eval()
             inputs, other = _inputs(shape), _inputs(shape, seed=1)
             changed = torch.cat((inputs[:2], other[2:]))
-            torch.testing.assert_close(model(changed)[:2], model(inputs)[:2], msg=str(variant))
+            earlier, later = model(inputs)[:2], model(changed)[:2]
+            same = torch.allclose(later, earlier, rtol=1e-7, atol=1e-7)
+            assert same, f"the first steps see later inputs, and the model is causal ({variant})"
 
     def test_a_run_leaves_nothing_on_the_module(self, model_class: type[SequenceModel]) -> None:
         for shape, variant in self._cases(model_class):
@@ -238,7 +250,7 @@ class SequenceModelConformance(KnownFailures):
         for shape, variant in self._cases(model_class):
             model = _build(model_class, shape, variant.options).double().eval()
             one, two = (model(_inputs(shape), _lengths(shape)) for _ in range(2))
-            assert torch.equal(one, two), (shape, str(variant))
+            assert torch.equal(one, two), f"two runs differ ({shape}, {variant})"
 
     # Gradients, seeds, devices, copies
 
@@ -297,7 +309,7 @@ class SequenceModelConformance(KnownFailures):
                 target = _build(model_class, shape, variant.options, seed=1).double().eval()
                 target.load_state_dict(source.state_dict(), strict=True)
             outputs = [model(_inputs(shape), _lengths(shape)) for model in (source, target)]
-            assert torch.equal(*outputs), (shape, str(variant))
+            assert torch.equal(*outputs), f"the copy computes something else ({shape}, {variant})"
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
     def test_output_follows_the_dtype_of_the_parameters(
@@ -306,7 +318,8 @@ class SequenceModelConformance(KnownFailures):
         for shape, variant in self._cases(model_class):
             model = _build(model_class, shape, variant.options).to(dtype)
             output = model(_inputs(shape).to(dtype), _lengths(shape))
-            assert output.dtype == dtype, (shape, str(variant))
+            found = output.dtype
+            assert found == dtype, f"expected {dtype}, found {found} ({shape}, {variant})"
 
     def test_builds_and_runs_without_storage(self, model_class: type[SequenceModel]) -> None:
         """On device `meta`, where FLOPs are counted; lengths are not known there."""
@@ -316,4 +329,5 @@ class SequenceModelConformance(KnownFailures):
                 width = _width(model_class, variant.structure)
                 model = model_class(shape, width, **variant.options)
                 inputs = torch.empty(fixed.length or 0, _BATCH, shape.input_size)
-            assert model(inputs, None).device.type == "meta", (shape, str(variant))
+            found = model(inputs, None).device.type
+            assert found == "meta", f"a tensor ignores the device ({shape}, {variant})"
