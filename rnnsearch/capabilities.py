@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DATA = ("sequence", "tree", "graph", "grid", "associative")
+# What a task can hand over (see `Examples`); a word for more would promise what nobody honours.
+DATA = ("sequence",)
 TRAINED_BY = ("gradient", "closed_form")
 
 
@@ -13,7 +14,7 @@ class Capabilities:
     """What an architecture declares about itself; a study refuses what does not fit.
 
     Attributes:
-        data: structures of data that it reads, of `DATA`.
+        data: structures of data that it reads, of `DATA`: sequences, as there are no others.
         causal: whether an output at a step depends on no later input. A task that predicts what
             comes next takes only causal models: another would read the answer.
         differentiable: whether gradients of outputs by inputs exist; some analyses need them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -149,6 +150,7 @@ def compare(
     phases: Mapping[str, Mapping[str, float]] | None = None,
     left_out: Mapping[str, str] | None = None,
     best: int | None = None,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Comparison:
     """Rank the confirmed configurations of a study by their test metric.
 
@@ -168,6 +170,7 @@ def compare(
         phases: wall `seconds` and `workers` of the phases that have ended.
         left_out: why rows of the study could not run, by label.
         best: configurations of each row that are confirmed; as many as have been if None.
+        limits: smallest and largest value that the metric can take.
     """
     records = settle(records, direction, best)
     by_label: dict[str, list[TrialRecord]] = {}
@@ -195,7 +198,8 @@ def compare(
     )
     unconfirmed = unconfirmed_best(records, direction)
     missing = [f"Left out, as it cannot run: {why}" for why in (left_out or {}).values()]
-    return replace(comparison, caveats=(*missing, *_caveats(comparison, unconfirmed)))
+    noted = (*_caveats(comparison, unconfirmed), *missing, *_beyond(comparison, limits))
+    return replace(comparison, caveats=noted)
 
 
 def _caveats(
@@ -242,6 +246,25 @@ def _caveats(
             f"{old.text} ({count(len(old.seeds), 'seed')}{mean})."
         )
     yield from comparison.unequal_effort
+
+
+def _beyond(comparison: Comparison, limits: tuple[float, float]) -> Iterator[str]:
+    """Say of which rows the interval reaches where no value can be.
+
+    It is not cut: a t-interval is as wide as the seeds scatter, and a cut one would look surer.
+    """
+    low, high = limits
+    rows = [
+        f"{row.name} ({row.low:.4g} to {row.high:.4g}, {count(row.n, 'seed')})"
+        for row in comparison.ranked
+        if row.low is not None and row.high is not None and (row.low < low or row.high > high)
+    ]
+    if rows:
+        ends = [f"below {low:g}"] * (low > -math.inf) + [f"above {high:g}"] * (high < math.inf)
+        yield (
+            f"No {comparison.metric} lies {' or '.join(ends)}, but these intervals reach there, as "
+            f"the seeds are too few or too far apart to bound it: {enumerate_names(rows)}."
+        )
 
 
 def _seeds_told(row: Row) -> str:

@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,11 +17,13 @@ from typing import Any, Literal
 from rnnsearch.errors import PluginError, did_you_mean
 from rnnsearch.hookspecs import ENTRY_POINT_GROUP
 from rnnsearch.registry import KINDS, load_registry
+from rnnsearch.remedies import FOLLOWS, REMEDIES
 
 Subject = tuple[str, str]  # kind and name: `("architecture", "lstm")`
-Result = Literal["passed", "failed", "skipped", "known failure"]
+Result = Literal["passed", "failed", "skipped", "known failure", "not judged"]
 
-_DETAIL_LINES = 12
+_DETAIL_LINES = 6
+_LOADS = "its class can be loaded"
 # Not imported here: pytest would come too late to let their assertions show what they compared.
 _SUITES = Path(__file__).with_name("testing")
 
@@ -33,9 +35,11 @@ class Verdict:
     Attributes:
         name: registered name of what was checked.
         check: the promise, in words.
-        result: `passed`, `failed`, `skipped`, or a `known failure` that the class declares.
+        result: `passed`, `failed`, `skipped`, a `known failure` that the class declares, or `not
+            judged`: it fails for the cause of another failure, which is counted once.
         detail: why, where it did not pass.
         seconds: how long it took.
+        remedy: what to do about a failure, where that is known.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Verdict:
     result: Result
     detail: str
     seconds: float
+    remedy: str = ""
 
 
 def subjects_of(name: str | None) -> list[Subject]:
@@ -131,11 +136,32 @@ def check(
     Args:
         subjects: what to check.
         examples: sizes at which each check is run.
-        hear: is told each verdict as it comes.
+        hear: is told each verdict: those that pass as they come, failures by their causes at last.
 
     Raises:
         PluginError: a suite could not be run at all.
     """
+    unloadable = [v for v in (_unloadable(subject) for subject in subjects) if v]
+    broken = {verdict.name for verdict in unloadable}
+    if hear:
+        for verdict in unloadable:
+            hear(verdict)
+    subjects = [subject for subject in subjects if subject[1] not in broken]
+    return [*unloadable, *(_run(subjects, examples, hear) if subjects else [])]
+
+
+def _unloadable(subject: Subject) -> Verdict | None:
+    """The failure of a class that does not import, before pytest would stumble over it."""
+    try:
+        load_registry().find(*subject)
+    except PluginError as error:
+        return Verdict(subject[1], _LOADS, "failed", str(error), 0.0)
+    return None
+
+
+def _run(
+    subjects: Sequence[Subject], examples: int, hear: Callable[[Verdict], None] | None
+) -> list[Verdict]:
     import pytest
 
     os.environ["RNNSEARCH_CHECK"] = " ".join(f"{kind}:{name}" for kind, name in subjects)
@@ -157,19 +183,46 @@ def check(
         del os.environ["RNNSEARCH_CHECK"], os.environ["RNNSEARCH_CHECK_EXAMPLES"]
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise PluginError(f"the checks could not be run:\n{output.getvalue().strip()}")
-    return collector.verdicts
+    return collector.judge()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A check that failed.
+
+    Attributes:
+        verdict: as it would be alone.
+        check: name of its function, without `test_`.
+        cause: where the code of a plugin raised, or None where the suite found the fault.
+    """
+
+    verdict: Verdict
+    check: str
+    cause: tuple[str, str, int] | None
 
 
 class _Collector:
     """Hears what became of each check."""
 
     def __init__(self, hear: Callable[[Verdict], None] | None) -> None:
-        self.verdicts: list[Verdict] = []
-        self._hear = hear
+        self._verdicts: list[Verdict] = []
+        self._failures: list[_Failure] = []
+        self._causes: dict[str, tuple[str, str, int] | None] = {}
+        self._first: dict[str, str] = {}
+        self._hear = hear or (lambda verdict: None)
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         """Leave out the suites that have nothing to check."""
         items[:] = [item for item in items if "NOTSET" not in item.nodeid]
+
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
+        """Note where an exception was raised; what makes the report is asked after this."""
+        if call.excinfo is not None:
+            error = call.excinfo.value
+            if isinstance(error, BaseExceptionGroup):  # hypothesis found several
+                error = error.exceptions[0]
+                self._first[item.nodeid] = f"{type(error).__name__}: {error}"
+            self._causes[item.nodeid] = _cause_of(error)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Take the call of a check, or a setup that stopped it."""
@@ -184,33 +237,97 @@ class _Collector:
         elif report.skipped:
             detail = str(report.longrepr[2]).removeprefix("Skipped: ")
         elif report.failed:
-            detail = _reason(report)
-        name, check_name = _read(report.nodeid)
-        verdict = Verdict(name, check_name, result, detail, report.duration)
-        self.verdicts.append(verdict)
-        if self._hear:
+            detail = _reason(report.longreprtext, self._first.get(report.nodeid))
+        name, promise, check_name = _read(report.nodeid)
+        verdict = Verdict(name, promise, result, detail, report.duration)
+        if result == "failed":
+            remedy = "" if known is not None else REMEDIES.get(check_name, "")
+            verdict = replace(verdict, remedy=remedy)
+            cause = self._causes.get(report.nodeid)
+            self._failures.append(_Failure(verdict, check_name, cause))
+            return
+        self._verdicts.append(verdict)
+        self._hear(verdict)
+
+    def judge(self) -> list[Verdict]:
+        """All verdicts: of the failures with one cause, the first is one and the rest are none."""
+        for failure in self._failures:
+            verdict = failure.verdict
+            if (first := self._first_with_cause(failure)) is not None:
+                why = f"fails for the same cause: {first.verdict.check}"
+                verdict = replace(verdict, result="not judged", detail=why, remedy="")
+            elif failure.cause:
+                # The plugin's own code raises: what would help a broken promise would not help.
+                verdict = replace(verdict, remedy=_where(failure.cause))
+            self._verdicts.append(verdict)
             self._hear(verdict)
+        return self._verdicts
+
+    def _first_with_cause(self, failure: _Failure) -> _Failure | None:
+        mine = [f for f in self._failures if f.verdict.name == failure.verdict.name]
+        for other in mine:
+            if other is failure:
+                break
+            if failure.cause is not None and other.cause == failure.cause:
+                return other
+        for other in mine:
+            if other.check != failure.check and failure.check in FOLLOWS.get(other.check, ()):
+                return other
+        return None
 
 
-def _read(nodeid: str) -> tuple[str, str]:
-    """Name and promise from `file::Suite::test_promise[name]` (or `[name-more]`, `[more-name]`)."""
+def _where(cause: tuple[str, str, int]) -> str:
+    kind, file, line = cause
+    hint = ""
+    if kind in ("ValueError", "AssertionError", "RuntimeError"):
+        hint = ". Where it cannot take every width, see `width_multiple`; every input, `refusal`"
+    return f"Look at {file}:{line}, which raises {kind}{hint}"
+
+
+def _cause_of(error: BaseException) -> tuple[str, str, int] | None:
+    """The line of a plugin's code at which an exception was raised."""
+    registry = load_registry()
+    found, frame = None, error.__traceback__
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if registry.is_of_a_plugin(frame.tb_frame):
+            found = (type(error).__name__, code.co_filename, frame.tb_lineno)
+        frame = frame.tb_next
+    return found
+
+
+def _read(nodeid: str) -> tuple[str, str, str]:
+    """Name, promise and check, from `file::Suite::test_check[name]` (or `[name-more]`, ...)."""
     function, _, parameters = nodeid.rpartition("::")[2].partition("[")
-    promise = function.removeprefix("test_").replace("_", " ")
+    check_name = function.removeprefix("test_")
+    promise = check_name.replace("_", " ")
     known = {name for _, name in subjects_of(None)}
     parts = parameters.rstrip("]").split("-")
     name = next((part for part in parts if part in known), parameters.rstrip("]"))
     others = [part for part in parts if part != name]
-    return name, promise + (f" ({', '.join(others)})" if others else "")
+    return name, promise + (f" ({', '.join(others)})" if others else ""), check_name
 
 
-def _reason(report: Any) -> str:
-    """The error itself: the lines that pytest marks with `E`, and the sizes that show it."""
-    lines = [line[1:].strip() for line in report.longreprtext.splitlines() if line[:1] == "E"]
+def _reason(shown: str, first: str | None = None) -> str:
+    """The error itself: the lines that pytest marks with `E`, and the sizes that show it.
+
+    Where an assertion has words, its expression is left out.
+
+    Args:
+        shown: what pytest shows.
+        first: the first error, where there are several.
+    """
+    lines = [line[1:].strip() for line in shown.splitlines() if line[:1] == "E"]
     text = "\n".join(line for line in lines if line)
     error, *rest = re.split(r"Failing test case|Falsifying example", text, maxsplit=1)
-    found = "\n".join(error.splitlines()[:_DETAIL_LINES])
+    said = (first or error).splitlines()
+    if said and said[0].startswith("AssertionError: ") and not said[0].endswith("assert"):
+        expression = next((i for i, line in enumerate(said) if line.startswith("assert ")), None)
+        said = said[:expression]
+    found = "\n".join(said[:_DETAIL_LINES]).removeprefix("AssertionError: ")
     if sizes := re.search(r"Sizes\((.*?)\)", "".join(rest), re.DOTALL):
-        found += "\nat " + " ".join(sizes[1].split())
+        values = re.findall(r"(\w+)=(\d+)", re.sub(r"#.*", "", sizes[1]))
+        found += "\nat " + ", ".join(f"{name}={value}" for name, value in values)
     return found
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, distributions, entry_points
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -163,18 +164,24 @@ class Registry:
 
     def culprit(self, error: BaseException) -> Plugin | None:
         """The plugin in whose code an exception was raised, or that called what raised it."""
-        packages = {
+        packages = self._packages()
+        found, frame = None, error.__traceback__
+        while frame is not None:
+            found = packages.get(_package_of(frame.tb_frame), found)
+            frame = frame.tb_next
+        return found
+
+    def is_of_a_plugin(self, frame: FrameType) -> bool:
+        """Whether a frame runs code of a plugin."""
+        return _package_of(frame) in self._packages()
+
+    def _packages(self) -> dict[str, Plugin]:
+        return {
             registered.target.partition(":")[0].partition(".")[0]: registered.plugin
             for known in self._names.values()
             for several in known.values()
             for registered in several
         }
-        found, frame = None, error.__traceback__
-        while frame is not None:
-            module = str(frame.tb_frame.f_globals.get("__name__", ""))
-            found = packages.get(module.partition(".")[0], found)
-            frame = frame.tb_next
-        return found
 
     def explain(self, error: BaseException) -> str:
         """An exception on one line, with the plugin whose code raised it."""
@@ -266,6 +273,10 @@ class Registry:
             )
             raise PluginError(msg)
         return found
+
+
+def _package_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _problem_of(error: Exception) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from rnnsearch.errors import PluginError
+from rnnsearch.registry import load_registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 
@@ -69,6 +71,25 @@ KINDS = {
 }
 
 
+def _taken_by(name: str, kinds: str) -> str | None:
+    """What has a name already that a new plugin is to have, or None.
+
+    Args:
+        name: what the plugin is to register.
+        kinds: of what, as in the name of its hook.
+    """
+    registry = load_registry()
+    for plugin in registry.plugins:
+        if name in getattr(plugin, kinds):
+            return f"plugin {plugin} registers `{name}` already"
+        if name == plugin.name:
+            return f"there is a plugin `{name}` already: {plugin}"
+    # Its package would hide the other, or be hidden by it.
+    if found := importlib.util.find_spec(f"rnnsearch_{name}"):
+        return f"there is a package `rnnsearch_{name}` already: {found.origin}"
+    return None
+
+
 def new_plugin(name: str, kind: str, parent: Path) -> Path:
     """Write a plugin into a new folder.
 
@@ -82,7 +103,7 @@ def new_plugin(name: str, kind: str, parent: Path) -> Path:
         The folder.
 
     Raises:
-        PluginError: the name will not do, or the folder exists.
+        PluginError: the name will not do or is taken, or the folder exists.
     """
     import jinja2
 
@@ -100,6 +121,8 @@ def new_plugin(name: str, kind: str, parent: Path) -> Path:
     if folder.exists():
         raise PluginError(f"{folder} exists already; nothing was written. Choose another name")
     known = KINDS[kind]
+    if taken := _taken_by(registered, known.hook):
+        raise PluginError(f"{taken}; nothing was written. Choose another name")
     words = registered.split("_")
     major, minor = __version__.split(".")[:2]
     content = {

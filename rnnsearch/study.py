@@ -400,6 +400,7 @@ def compare_study(study: StudyStore | str) -> Comparison:
         phases={phase: spent.model_dump() for phase, spent in info.phases.items()},
         left_out=info.left_out,
         best=config.confirmation.best,
+        limits=task.limits,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,15 @@ class Task(ABC):
         As `loss`: `score = accuracy` where it is that. See `metric_of` for a metric that is no
         mean.
         """
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value that the metric can take, infinite where that is not known."""
+        if self.metric.endswith("accuracy"):
+            return 0.0, 1.0
+        if self.best_score is not None:
+            return -math.inf, math.inf
+        return (-math.inf, 1.0) if self.direction == "maximize" else (0.0, math.inf)
 
     def metric_of(self, score: float) -> float:
         """The metric, from the mean score over a split: the score itself.

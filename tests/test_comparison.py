@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,38 @@ class TestCaveats:
         records = confirmed("gru", GOOD) + confirmed("elman", POOR)
         result = comparison(records, direction=direction, no_skill=0.8)
         assert f"No better than a predictor that ignores its input (0.8): {idle}." in result.caveats
+
+    def test_rows_that_were_left_out_are_named_with_the_reason(self) -> None:
+        why = "study.yaml:5: architectures[1]: architecture `x` failed"
+        result = comparison(confirmed("gru", GOOD), left_out={"x": why})
+        assert f"Left out, as it cannot run: {why}" in result.caveats
+
+    @pytest.mark.parametrize(
+        ("values", "limits", "said"),
+        [
+            ([0.99, 1.0], (0.0, 1.0), "No accuracy lies below 0 or above 1, but these intervals"),
+            ([0.05, 0.01], (0.0, 1.0), "No accuracy lies below 0 or above 1, but these intervals"),
+            ([0.05, 0.01], (0.0, math.inf), "No accuracy lies below 0, but these intervals"),
+            ([0.99, 1.0], (-math.inf, 1.0), "No accuracy lies above 1, but these intervals"),
+        ],
+    )
+    def test_an_interval_beyond_what_the_metric_can_be_is_named_and_not_cut(
+        self, values: list[float], limits: tuple[float, float], said: str
+    ) -> None:
+        result = comparison(confirmed("gru", values), limits=limits)
+        (row,) = result.ranked
+        assert row.low is not None
+        assert row.high is not None
+        assert row.low < limits[0] or row.high > limits[1], "as it was computed"
+        (note,) = (caveat for caveat in result.caveats if caveat.startswith(said))
+        assert f"gru ({row.low:.4g} to {row.high:.4g}, 2 seeds)" in note
+
+    @pytest.mark.parametrize("limits", [(0.0, 1.0), (-math.inf, math.inf)])
+    def test_nothing_is_said_of_an_interval_within_the_limits(
+        self, limits: tuple[float, float]
+    ) -> None:
+        result = comparison(confirmed("gru", GOOD) + confirmed("elman", POOR), limits=limits)
+        assert result.caveats == ()
 
 
 def test_the_headline_says_who_is_best_and_against_whom() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rnnsearch import (
     BudgetError,
+    Capabilities,
     CapabilityError,
     Choice,
     DataSource,
@@ -838,10 +839,6 @@ class NextSymbol(Anything):
     own_shape = SequenceShape(3, 2, 5, "every_step")
 
 
-class Trees(Anything):
-    data = "tree"
-
-
 def test_a_task_whose_answers_come_later_refuses_a_net_that_reads_backwards() -> None:
     message = _refused(_text("{name: lstm, bidirectional: true}"), CapabilityError, NextSymbol())
     assert message.startswith("my.yaml:5: architectures[0]: architecture `lstm` cannot take task")
@@ -849,6 +846,11 @@ def test_a_task_whose_answers_come_later_refuses_a_net_that_reads_backwards() ->
     assert _spaces(_text("lstm"), NextSymbol())
 
 
-def test_a_task_of_other_data_refuses_an_architecture_that_reads_sequences() -> None:
-    with pytest.raises(CapabilityError, match="it reads sequence data, and the task's are tree"):
-        _spaces(_text("lstm"), Trees())
+@pytest.mark.parametrize("kind", ["tree", "grid", "nonsense"])
+def test_no_word_names_data_that_no_task_can_hand_over(kind: str) -> None:
+    with pytest.raises(ValueError, match="data: expected some of sequence, got"):
+        Capabilities(data=frozenset({"sequence", kind}))
+    task = Anything()
+    task.data = kind  # type: ignore[misc]
+    with pytest.raises(CapabilityError, match=f"reads sequence data, and the task's are {kind}"):
+        _spaces(_text("lstm"), task)

@@ -208,6 +208,42 @@ def test_a_name_that_cannot_be_a_plugins_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "taken"),
+    [
+        ("lstm", "cell", "registers `lstm` already"),
+        ("rnnsearch-ff-nn", "model", "registers `ff_nn` already"),
+        ("mlp", "head", "registers `mlp` already"),
+        ("residual", "wrapper", "registers `residual` already"),
+        ("digits", "task", "registers `digits` already"),
+        ("gated", "cell", "there is a plugin `gated` already"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_and_nothing_is_written(
+    name: str, kind: str, taken: str, tmp_path: Path
+) -> None:
+    done = run_here("plugin", "new", name, "--kind", kind, "--into", tmp_path)
+    assert done.returncode == 6
+    assert taken in done.stderr
+    assert "`rnnsearch` 0." in done.stderr, "the distribution that has it"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cell_may_have_the_name_of_a_task(tmp_path: Path) -> None:
+    assert run_here("plugin", "new", "digits", "--into", tmp_path).returncode == 0
+
+
+def test_a_package_of_that_name_would_be_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "rnnsearch_mine").mkdir(parents=True)
+    (tmp_path / "site" / "rnnsearch_mine" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    done = run_here("plugin", "new", "mine", "--into", tmp_path)
+    assert done.returncode == 6
+    assert "there is a package `rnnsearch_mine` already" in done.stderr
+
+
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "rnnsearch-leaky").mkdir()
     done = run_here("plugin", "new", "leaky", "--into", tmp_path)

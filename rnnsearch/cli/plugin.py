@@ -20,6 +20,7 @@ _MARKS = {
     "failed": "[red]✗[/red]",
     "skipped": "[dim]-[/dim]",
     "known failure": "[yellow]![/yellow]",
+    "not judged": "[dim]?[/dim]",
 }
 
 
@@ -95,11 +96,15 @@ def check_plugin(name_or_path: str | None, examples: int, as_json: bool) -> None
     console = stdout()
 
     def show(verdict: Verdict) -> None:
+        if verdict.result == "not judged":
+            return  # counted below
         line = f"{_MARKS[verdict.result]} {verdict.name}: {escaped(verdict.check)}"
         if verdict.result != "passed":
             details = verdict.detail.splitlines() or [""]
             indented = "".join(f"\n      {escaped(d)}" for d in details[1:])
             line += f" ({verdict.result}: {escaped(details[0])}){indented}"
+        if verdict.remedy:
+            line += f"\n      to do: {escaped(verdict.remedy)}"
         console.print(line, soft_wrap=True)
 
     with ExitStack() as stack:
@@ -111,6 +116,11 @@ def check_plugin(name_or_path: str | None, examples: int, as_json: bool) -> None
             raise PluginError(f"`{name}` registers nothing that could be checked")
         verdicts = plugin_check.check(subjects, examples=examples, hear=None if as_json else show)
     counted = plugin_check.summary(verdicts)
+    if not as_json:
+        for one, results in counted.items():
+            if unjudged := results.get("not judged"):
+                checks = f"{unjudged} more check{'s' * (unjudged > 1)}"
+                click.echo(f"  {one}: {checks} not judged: they fail for the same cause")
     if as_json:
         print_json({"summary": counted, "checks": [asdict(v) for v in verdicts]})
     else:

@@ -105,7 +105,8 @@ class AnalysisConformance:
 
     def test_declared_options_have_valid_defaults(self, analysis_class: type[Analysis]) -> None:
         for name, parameter in analysis_class.options.items():
-            assert parameter.problem_with(parameter.default) is None, name
+            problem = parameter.problem_with(parameter.default)
+            assert problem is None, f"default of `{name}`: {problem}"
         analysis_class(**defaults(analysis_class.options))
 
     def test_it_takes_at_least_one_model_and_refuses_the_others_in_words(
@@ -113,22 +114,24 @@ class AnalysisConformance:
     ) -> None:
         analysis = analysis_class()
         reasons = [analysis.refusal(example_model(name)) for name in self.architectures]
-        assert None in reasons
-        assert all(reason is None or reason.strip() for reason in reasons)
+        assert None in reasons, f"it refuses every model that is tried: {reasons[0]}"
+        assert all(reason is None or reason.strip() for reason in reasons), "a reason is empty"
 
     def test_findings_have_names_captions_and_something_to_see(
         self, analysis_class: type[Analysis]
     ) -> None:
         for trained in self._accepted(analysis_class()):
             findings = analysis_class().analyse(trained)
-            assert findings, trained.label
+            assert findings, f"nothing is found in {trained.spec.model.architecture}"
             names = [finding.name for finding in findings]
-            assert len(set(names)) == len(names), "names are files"
+            assert len(set(names)) == len(names), f"names are files: {names} has one twice"
             for finding in findings:
-                assert re.fullmatch(r"[a-z0-9_]+", finding.name), finding.name
-                assert finding.caption.strip().endswith("."), "a caption is a sentence"
-                assert finding.figure is not None or finding.numbers, finding.name
-                assert all(not math.isnan(float(v)) for v in finding.numbers.values())
+                name = finding.name
+                assert re.fullmatch(r"[a-z0-9_]+", name), f"`{name}` cannot be a file name"
+                assert finding.caption.strip().endswith("."), f"{name}: the caption is no sentence"
+                assert finding.figure is not None or finding.numbers, f"{name} shows nothing"
+                missing = [n for n, v in finding.numbers.items() if math.isnan(float(v))]
+                assert not missing, f"{name}: not a number: {', '.join(missing)}"
 
     def test_a_figure_draws_in_vectors_without_a_display(
         self, analysis_class: type[Analysis], tmp_path: object
@@ -148,9 +151,11 @@ class AnalysisConformance:
             def look(trained: TrainedModel = trained) -> object:
                 return analysis_class().analyse(trained)
 
-            assert what_changes(trained.model, look) is None
-            assert first_difference(examples, trained.examples, "examples") is None
-            assert not trained.model.training
+            changed = what_changes(trained.model, look) or first_difference(
+                examples, trained.examples, "examples"
+            )
+            assert changed is None, f"the analysis changed {changed}"
+            assert not trained.model.training, "the model is left in training mode"
             assert all(p.grad is None for p in trained.model.parameters()), "it leaves gradients"
 
     def test_looking_twice_finds_the_same(self, analysis_class: type[Analysis]) -> None:
@@ -159,4 +164,4 @@ class AnalysisConformance:
             one = [dict(f.numbers) for f in analysis_class().analyse(trained)]
             torch.manual_seed(2)
             two = [dict(f.numbers) for f in analysis_class().analyse(trained)]
-            assert first_difference(one, two) is None
+            assert first_difference(one, two) is None, f"found {one}, then {two}"

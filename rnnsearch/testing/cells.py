@@ -56,17 +56,29 @@ _CONFIG = TrainingConfig(epochs=1, batch_size=32, learning_rate=0.1)
 _SMALL = Sizes(inputs=2, hidden=3, batch=2, steps=3)
 
 
+def _hidden(cell_class: type[RecurrentCell], sizes: Sizes, options: Mapping[str, Value]) -> int:
+    """The width at some sizes: a multiple of what the cell declares."""
+    structure = {name: value for name, value in options.items() if name in cell_class.structure}
+    return sizes.hidden * cell_class.width_multiple(**structure)
+
+
+def _count(cell_class: type[RecurrentCell]) -> Callable[..., int]:
+    def count(**structure: Value) -> int:
+        hidden = _hidden(cell_class, _STANDARD, structure)
+        return cell_class.parameter_count(_STANDARD.inputs, hidden, **structure)
+
+    return count
+
+
 def _structures(cell_class: type[RecurrentCell]) -> list[Mapping[str, Value]]:
-    count = partial(cell_class.parameter_count, _STANDARD.inputs, _STANDARD.hidden)
-    return list(structures(cell_class, count))
+    return list(structures(cell_class, _count(cell_class)))
 
 
 def _variants(cell_class: type[RecurrentCell], sizes: Sizes = _STANDARD) -> list[Variant]:
     """The settings of all options that take so many inputs."""
-    count = partial(cell_class.parameter_count, _STANDARD.inputs, _STANDARD.hidden)
     return [
         variant
-        for variant in variants(cell_class, count)
+        for variant in variants(cell_class, _count(cell_class))
         if cell_class.refusal(sizes.inputs, **variant.structure) is None
     ]
 
@@ -77,7 +89,8 @@ def _build(
     sizes: Sizes = _STANDARD,
     seed: int = 0,
 ) -> RecurrentCell:
-    cell: RecurrentCell = seeded(seed, lambda: cell_class(sizes.inputs, sizes.hidden, **options))
+    hidden = _hidden(cell_class, sizes, options)
+    cell: RecurrentCell = seeded(seed, lambda: cell_class(sizes.inputs, hidden, **options))
     return cell
 
 
@@ -141,8 +154,9 @@ def _taken(method: Callable[..., object], options: Mapping[str, Value]) -> dict[
 
 def use(cell_class: type[RecurrentCell]) -> None:
     """Call all that the library calls of a cell."""
-    m, p = _STANDARD.inputs, _STANDARD.hidden
+    m = _STANDARD.inputs
     for variant in _variants(cell_class):
+        p = _hidden(cell_class, _STANDARD, variant.structure)
         cell = _build(cell_class, variant.options)
         cell_class.parameter_count(m, p, **variant.structure)
         cell_class.redundant_biases(m, p, **variant.structure)
@@ -181,9 +195,17 @@ class CellConformance(KnownFailures):
         assert not set(structure) & set(hyperparameters), "declared twice"
         arguments = inspect.signature(cell_class).parameters
         for name, parameter in {**structure, **hyperparameters}.items():
-            assert parameter.problem_with(parameter.default) is None, name
+            problem = parameter.problem_with(parameter.default)
+            assert problem is None, f"default of `{name}`: {problem}"
             assert name in arguments, f"the constructor does not take `{name}`"
-            assert arguments[name].default == parameter.default, f"default of `{name}`"
+            assert arguments[name].default == parameter.default, (
+                f"`{name}` is {arguments[name].default!r} by default in the constructor, and "
+                f"{parameter.default!r} where it is declared"
+            )
+        for setting in _structures(cell_class):
+            multiple = cell_class.width_multiple(**setting)
+            whole = isinstance(multiple, int) and multiple >= 1
+            assert whole, f"`width_multiple` gives {multiple!r}: give a whole number ({setting})"
         assert cell_class.head in load_registry().names("head")
         assert cell_class.readout in (None, "all_steps")
 
@@ -210,41 +232,55 @@ class CellConformance(KnownFailures):
     def test_parameter_count_equals_the_parameters_built(
         self, cell_class: type[RecurrentCell], sizes: Sizes
     ) -> None:
-        m, p = sizes.inputs, sizes.hidden
+        m = sizes.inputs
         for variant in _variants(cell_class, sizes):
+            p = _hidden(cell_class, sizes, variant.structure)
             built = _build(cell_class, variant.options, sizes)
             counted = cell_class.parameter_count(m, p, **variant.structure)
             found = trained_scalars(built)
             assert counted == found, f"{counted} were declared, {found} were built ({variant})"
-            assert isinstance(counted, int), str(variant)
+            assert isinstance(counted, int), f"`parameter_count` gives {counted!r}: give an int"
             frozen = cell_class.frozen_count(m, p, **variant.structure)
-            assert frozen == frozen_scalars(built), str(variant)
+            kept = frozen_scalars(built)
+            assert frozen == kept, (
+                f"`frozen_count` declares {frozen} scalars, and {kept} are kept and not trained: "
+                f"buffers, or parameters without gradient ({variant})"
+            )
         if cell_class.refusal(m) is None:
             built = _build(cell_class, {}, sizes)
-            assert cell_class.parameter_count(m, p) == trained_scalars(built), "defaults"
+            p = _hidden(cell_class, sizes, {})
+            assert cell_class.parameter_count(m, p) == trained_scalars(built), (
+                "`parameter_count` without options is not the count of the defaults"
+            )
 
     def test_parameter_count_grows_strictly_with_hidden_size(
         self, cell_class: type[RecurrentCell]
     ) -> None:
-        widths = [*range(1, 33), 100, 101, 999, 1000]
         for structure in _structures(cell_class):
+            multiple = cell_class.width_multiple(**structure)
+            widths = [multiple * units for units in (*range(1, 33), 100, 101, 999, 1000)]
             for m in (1, 28):
                 if cell_class.refusal(m, **structure) is not None:
                     continue
                 counts = [cell_class.parameter_count(m, w, **structure) for w in widths]
                 redundant = [cell_class.redundant_biases(m, w, **structure) for w in widths]
                 one_bias = [c - r for c, r in zip(counts, redundant, strict=True)]
-                assert counts == sorted(set(counts)), structure
-                assert one_bias == sorted(set(one_bias)), structure
+                for counted, numbers in (("`parameter_count`", counts), ("one bias", one_bias)):
+                    assert numbers == sorted(set(numbers)), (
+                        f"{counted} does not grow with every unit: {numbers[:6]} ... at the widths "
+                        f"{widths[:6]} ... ({structure})"
+                    )
 
     @over_sizes
     def test_redundant_biases_lie_between_none_and_all(
         self, cell_class: type[RecurrentCell], sizes: Sizes
     ) -> None:
-        m, p = sizes.inputs, sizes.hidden
+        m = sizes.inputs
         for variant in _variants(cell_class, sizes):
+            p = _hidden(cell_class, sizes, variant.structure)
             redundant = cell_class.redundant_biases(m, p, **variant.structure)
-            assert 0 <= redundant < cell_class.parameter_count(m, p, **variant.structure)
+            counted = cell_class.parameter_count(m, p, **variant.structure)
+            assert 0 <= redundant < counted, f"{redundant} of {counted} parameters ({variant})"
 
     @over_sizes
     def test_state_size_equals_the_scalars_of_state_per_sample(
@@ -253,18 +289,20 @@ class CellConformance(KnownFailures):
         for variant in _variants(cell_class, sizes):
             cell = _build(cell_class, variant.options, sizes)
             state = cell.initial_state(sizes.batch)
-            assert isinstance(state, tuple), str(variant)
+            kind = type(state).__name__
+            assert isinstance(state, tuple), f"`initial_state` gives a {kind}: give a tuple"
             assert all(len(part) == sizes.batch for part in state), "the batch is the first axis"
             per_sample = sum(in_reals(part[0]).numel() for part in state)
             options = _taken(cell_class.state_size, variant.options)
-            declared = cell_class.state_size(sizes.inputs, sizes.hidden, **options)
+            hidden = _hidden(cell_class, sizes, variant.structure)
+            declared = cell_class.state_size(sizes.inputs, hidden, **options)
             assert declared == per_sample, (
                 f"`state_size` declares {declared} scalars a sample, and `initial_state` makes "
                 f"{per_sample}, a complex number being two ({variant})"
             )
             memory = cell.memory_state(state)
             assert memory.dim() == 2, f"{variant}: the memory to be shown is (batch, units)"
-            assert len(memory) == sizes.batch, str(variant)
+            assert len(memory) == sizes.batch, f"{variant}: the memory has the batch first"
             assert not memory.is_complex(), f"{variant}: the memory to be shown is real"
 
     @over_sizes
@@ -295,8 +333,12 @@ class CellConformance(KnownFailures):
             cell = _build(cell_class, variant.options, sizes)
             inputs = torch.zeros(sizes.batch, _features(cell))
             output, _ = cell(inputs, cell.initial_state(sizes.batch))
-            width = cell_class.output_size(sizes.inputs, sizes.hidden, **variant.structure)
-            assert output.shape == (sizes.batch, width), str(variant)
+            hidden = _hidden(cell_class, sizes, variant.structure)
+            width = cell_class.output_size(sizes.inputs, hidden, **variant.structure)
+            assert output.shape == (sizes.batch, width), (
+                f"`output_size` declares {width}, and a batch of {sizes.batch} gives the shape "
+                f"{tuple(output.shape)} ({variant})"
+            )
 
     @over_sizes
     def test_a_step_keeps_the_shapes_of_the_state(
@@ -306,9 +348,11 @@ class CellConformance(KnownFailures):
             cell = _build(cell_class, variant.options, sizes)
             state = cell.initial_state(sizes.batch)
             _, after = cell(torch.zeros(sizes.batch, _features(cell)), state)
-            assert isinstance(after, tuple), str(variant)
-            assert [p.shape for p in after] == [p.shape for p in state], str(variant)
-            assert [p.dtype for p in after] == [p.dtype for p in state], str(variant)
+            kind = type(after).__name__
+            assert isinstance(after, tuple), f"{variant}: the state after a step is a {kind}"
+            for what in ("shape", "dtype"):
+                one, two = ([getattr(p, what) for p in parts] for parts in (state, after))
+                assert one == two, f"{variant}: {what}s of the state are {one}, after a step {two}"
 
     # A step is a pure function
 
@@ -384,7 +428,7 @@ class CellConformance(KnownFailures):
             inputs = _inputs(cell, sizes.steps, sizes.batch)
             changed = torch.cat((inputs[:2], _inputs(cell, sizes.steps - 2, sizes.batch, seed=4)))
             before, after = (run(cell, given, start)[0][:2] for given in (inputs, changed))
-            assert torch.equal(before, after), str(variant)
+            assert torch.equal(before, after), f"{variant}: the first steps see later inputs"
 
     @over_sizes
     def test_a_sample_gives_the_same_result_alone_as_in_a_batch(
@@ -429,7 +473,8 @@ class CellConformance(KnownFailures):
             if layer is None:
                 continue
             declared = True
-            assert {*map(id, layer.parameters())} == {*map(id, cell.parameters())}, str(variant)
+            same = {*map(id, layer.parameters())} == {*map(id, cell.parameters())}
+            assert same, f"{variant}: `as_torch` gives a layer with other parameters"
             inputs = _inputs(cell, sizes.steps, sizes.batch).requires_grad_()
             state = tuple(part.requires_grad_() for part in _reached(cell, sizes.batch))
             leaves = (inputs, *state, *cell.parameters())
@@ -451,7 +496,7 @@ class CellConformance(KnownFailures):
     ) -> None:
         """Outputs and gradients, at an odd batch and two lengths, against float64."""
         cell = _build(cell_class, {})
-        features = cell_class.output_size(_STANDARD.inputs, _STANDARD.hidden)
+        features = cell_class.output_size(cell.input_size, cell.hidden_size)
         head = seeded(1, lambda: nn.Linear(features, 2))
         model = RecurrentModel(Stacked([Unrolled(cell)]), head, "last_step")
         shape = SequenceShape(_STANDARD.inputs, 2, _STANDARD.steps, "last_step")
@@ -516,7 +561,7 @@ class CellConformance(KnownFailures):
             assert difference is None, f"{variant}: not drawn from torch's generator: {difference}"
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(8)
-                cell_class(sizes.inputs, sizes.hidden, **variant.options)
+                cell_class(one.input_size, one.hidden_size, **variant.options)
                 assert torch.initial_seed() == 8, f"{variant}: the constructor seeds torch"
 
     @over_sizes
@@ -566,7 +611,8 @@ class CellConformance(KnownFailures):
             state = cell.initial_state(sizes.batch)
             output, after = cell(torch.zeros(sizes.batch, _features(cell), dtype=dtype), state)
             floats = [part for part in (*state, *after, output) if can_be_trained(part)]
-            assert {part.dtype.to_real() for part in floats} == {dtype}, str(variant)
+            dtypes = {part.dtype.to_real() for part in floats}
+            assert dtypes == {dtype}, f"{variant}: expected {dtype}, found {dtypes}"
 
     @over_sizes
     def test_builds_and_steps_without_storage(
@@ -575,7 +621,8 @@ class CellConformance(KnownFailures):
         """On device `meta`, where FLOPs are counted and a branch on a value cannot be taken."""
         for variant in _variants(cell_class, sizes):
             with torch.device("meta"):
-                cell = cell_class(sizes.inputs, sizes.hidden, **variant.options)
+                hidden = _hidden(cell_class, sizes, variant.structure)
+                cell = cell_class(sizes.inputs, hidden, **variant.options)
                 inputs = torch.empty(sizes.batch, _features(cell))
             output, state = cell(inputs, cell.initial_state(sizes.batch))
             devices = {part.device.type for part in (output, *state)}

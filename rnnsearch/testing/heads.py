@@ -56,17 +56,21 @@ class HeadConformance:
         self, head_class: type[Head]
     ) -> None:
         reasons = [head_class.refusal(features, outputs) for features, outputs in _SIZES]
-        assert None in reasons
-        assert all(reason is None or reason.strip() for reason in reasons)
+        assert None in reasons, f"it refuses every size that is tried: {reasons[0]}"
+        assert all(reason is None or reason.strip() for reason in reasons), "a reason is empty"
 
     def test_declared_options_have_valid_defaults_that_are_the_constructors(
         self, head_class: type[Head]
     ) -> None:
         arguments = inspect.signature(head_class).parameters
         for name, parameter in head_class.options.items():
-            assert parameter.problem_with(parameter.default) is None, name
+            problem = parameter.problem_with(parameter.default)
+            assert problem is None, f"default of `{name}`: {problem}"
             assert name in arguments, f"the constructor does not take `{name}`"
-            assert arguments[name].default == parameter.default, f"default of `{name}`"
+            assert arguments[name].default == parameter.default, (
+                f"`{name}` is {arguments[name].default!r} by default in the constructor, and "
+                f"{parameter.default!r} where it is declared"
+            )
 
     def test_it_grows_into_a_head_with_a_hidden_layer(self, head_class: type[Head]) -> None:
         if head_class.grows_into:
@@ -76,7 +80,8 @@ class HeadConformance:
         for case in self._cases(head_class):
             features, outputs, hidden, options = case
             counted = head_class.parameter_count(features, outputs, hidden, **options)
-            assert counted == trained_scalars(self._build(head_class, case)), case
+            found = trained_scalars(self._build(head_class, case))
+            assert counted == found, f"{counted} were declared, {found} were built ({case})"
 
     def test_parameter_count_grows_strictly_with_the_hidden_width(
         self, head_class: type[Head]
@@ -85,7 +90,8 @@ class HeadConformance:
             pytest.skip("the head has no hidden layer")
         for options in settings(head_class.options):
             counts = [head_class.parameter_count(5, 3, h, **options) for h in range(1, 40)]
-            assert counts == sorted(set(counts)), options
+            grows = counts == sorted(set(counts))
+            assert grows, f"`parameter_count` does not grow with every unit: {counts} ({options})"
 
     def test_output_has_the_tasks_width_at_one_step_as_at_many(
         self, head_class: type[Head]
@@ -94,7 +100,9 @@ class HeadConformance:
             head = self._build(head_class, case)
             features = noise(4, 3, case[0])
             outputs = head(features)
-            assert outputs.shape == (4, 3, case[1]), case
+            expected = (4, 3, case[1])
+            found = tuple(outputs.shape)
+            assert found == expected, f"outputs: expected {expected}, found {found} ({case})"
             alone = torch.stack([head(step) for step in features])
             torch.testing.assert_close(outputs, alone, msg=str(case))
 
@@ -115,7 +123,8 @@ class HeadConformance:
                 outputs: Tensor = head(noise(3, case[0]))
                 return outputs
 
-            assert what_changes(head, run) is None, case
+            changed = what_changes(head, run)
+            assert changed is None, f"a run changed {changed} ({case})"
 
     def test_gradient_reaches_every_parameter(self, head_class: type[Head]) -> None:
         for case in self._cases(head_class):
@@ -127,7 +136,7 @@ class HeadConformance:
                     (outputs * noise(*outputs.shape, seed=5)).sum().backward()
                 now = {n for n, p in head.named_parameters() if p.grad is None or not p.grad.any()}
                 missed = now if missed is None else missed & now
-            assert not missed, case
+            assert not missed, f"no gradient reaches {sorted(missed or ())} ({case})"
 
     def test_gradients_equal_finite_differences(self, head_class: type[Head]) -> None:
         for case in self._cases(head_class):
@@ -150,7 +159,8 @@ class HeadConformance:
         for case in self._cases(head_class):
             with torch.device("meta"):
                 head, features = head_class(*case[:3], **case[3]), torch.empty(3, case[0])
-            assert head(features).device.type == "meta", case
+            device = head(features).device.type
+            assert device == "meta", f"a tensor made in the head ignores the device ({case})"
 
     def test_a_loaded_state_dict_brings_the_whole_head(self, head_class: type[Head]) -> None:
         for case in self._cases(head_class):

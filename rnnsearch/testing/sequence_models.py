@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -31,24 +31,40 @@ from rnnsearch.testing.probes import (
 _HIDDEN, _BATCH, _STEPS = 5, 3, 4
 
 
+def _width(
+    model_class: type[SequenceModel], options: Mapping[str, Value], units: int = _HIDDEN
+) -> int:
+    """A width of so many units: a multiple of what the model declares."""
+    structure = {name: value for name, value in options.items() if name in model_class.structure}
+    return units * model_class.width_multiple(**structure)
+
+
+def _count(model_class: type[SequenceModel], shape: SequenceShape) -> Callable[..., int]:
+    def count(**structure: Value) -> int:
+        return model_class.parameter_count(shape, _width(model_class, structure), **structure)
+
+    return count
+
+
 def _structures(
     model_class: type[SequenceModel], shape: SequenceShape
 ) -> list[Mapping[str, Value]]:
-    return list(structures(model_class, partial(model_class.parameter_count, shape, _HIDDEN)))
+    return list(structures(model_class, _count(model_class, shape)))
 
 
 def _variants(model_class: type[SequenceModel], shape: SequenceShape) -> list[Variant]:
-    return variants(model_class, partial(model_class.parameter_count, shape, _HIDDEN))
+    return variants(model_class, _count(model_class, shape))
 
 
 def _build(
     model_class: type[SequenceModel],
     shape: SequenceShape,
     options: Mapping[str, Value],
-    hidden_size: int = _HIDDEN,
+    units: int = _HIDDEN,
     seed: int = 0,
 ) -> SequenceModel:
-    model: SequenceModel = seeded(seed, lambda: model_class(shape, hidden_size, **options))
+    width = _width(model_class, options, units)
+    model: SequenceModel = seeded(seed, lambda: model_class(shape, width, **options))
     return model
 
 
@@ -95,8 +111,8 @@ class SequenceModelConformance(KnownFailures):
         self, model_class: type[SequenceModel]
     ) -> None:
         reasons = [model_class.refusal(shape) for shape in self.shapes]
-        assert None in reasons
-        assert all(reason is None or reason.strip() for reason in reasons)
+        assert None in reasons, f"it refuses every shape that is tried: {reasons[0]}"
+        assert all(reason is None or reason.strip() for reason in reasons), "a reason is empty"
 
     def test_declared_options_have_valid_defaults_that_are_the_constructors(
         self, model_class: type[SequenceModel]
@@ -105,9 +121,13 @@ class SequenceModelConformance(KnownFailures):
         assert not set(structure) & set(hyperparameters), "declared twice"
         arguments = inspect.signature(model_class).parameters
         for name, parameter in {**structure, **hyperparameters}.items():
-            assert parameter.problem_with(parameter.default) is None, name
+            problem = parameter.problem_with(parameter.default)
+            assert problem is None, f"default of `{name}`: {problem}"
             assert name in arguments, f"the constructor does not take `{name}`"
-            assert arguments[name].default == parameter.default, f"default of `{name}`"
+            assert arguments[name].default == parameter.default, (
+                f"`{name}` is {arguments[name].default!r} by default in the constructor, and "
+                f"{parameter.default!r} where it is declared"
+            )
 
     def test_a_model_that_is_trained_in_closed_form_has_a_fit(
         self, model_class: type[SequenceModel]
@@ -119,27 +139,34 @@ class SequenceModelConformance(KnownFailures):
         self, model_class: type[SequenceModel]
     ) -> None:
         for shape, variant in self._cases(model_class):
-            for width in (1, _HIDDEN):
-                built = _build(model_class, shape, variant.options, width)
+            for units in (1, _HIDDEN):
+                width = _width(model_class, variant.structure, units)
+                built = _build(model_class, shape, variant.options, units)
                 counted = model_class.parameter_count(shape, width, **variant.structure)
-                assert counted == trained_scalars(built), (shape, width, str(variant))
-                assert isinstance(counted, int), (shape, width, str(variant))
+                found, at = trained_scalars(built), f"width {width}, {shape}, {variant}"
+                assert counted == found, f"{counted} were declared, {found} were built ({at})"
+                assert isinstance(counted, int), f"`parameter_count` gives {counted!r} ({at})"
                 frozen = model_class.frozen_count(shape, width, **variant.structure)
-                assert frozen == frozen_scalars(built), (shape, width, str(variant))
+                kept = frozen_scalars(built)
+                assert frozen == kept, f"`frozen_count` is {frozen}, {kept} are kept ({at})"
                 redundant = model_class.redundant_biases(shape, width, **variant.structure)
-                assert 0 <= redundant < counted, (shape, width, str(variant))
+                assert 0 <= redundant < counted, f"{redundant} of {counted} parameters ({at})"
 
     def test_parameter_count_grows_strictly_with_hidden_size(
         self, model_class: type[SequenceModel]
     ) -> None:
-        widths = [*range(1, 33), 100, 101, 999, 1000]
         for shape in {shape for shape, _ in self._cases(model_class)}:
             for structure in _structures(model_class, shape):
+                multiple = model_class.width_multiple(**structure)
+                widths = [multiple * units for units in (*range(1, 33), 100, 101, 999, 1000)]
                 counts = [model_class.parameter_count(shape, w, **structure) for w in widths]
                 redundant = [model_class.redundant_biases(shape, w, **structure) for w in widths]
                 one_bias = [c - r for c, r in zip(counts, redundant, strict=True)]
-                assert counts == sorted(set(counts)), (shape, structure)
-                assert one_bias == sorted(set(one_bias)), (shape, structure)
+                for counted, numbers in (("`parameter_count`", counts), ("one bias", one_bias)):
+                    assert numbers == sorted(set(numbers)), (
+                        f"{counted} does not grow with every unit: {numbers[:6]} ... at the widths "
+                        f"{widths[:6]} ... ({shape}, {structure})"
+                    )
 
     def test_parameter_count_grows_strictly_with_the_fine_size(
         self, model_class: type[SequenceModel]
@@ -152,7 +179,7 @@ class SequenceModelConformance(KnownFailures):
         structure = defaults(model_class.structure)
         for shape in {shape for shape, _ in self._cases(model_class)}:
             counts = [
-                model_class.parameter_count(shape, _HIDDEN, **{**structure, fine: size})
+                _count(model_class, shape)(**{**structure, fine: size})
                 for size in range(max(1, declared.low), min(declared.high, 64) + 1)
             ]
             assert counts == sorted(set(counts)), shape
@@ -168,7 +195,8 @@ class SequenceModelConformance(KnownFailures):
             expected: tuple[int, ...] = (_BATCH, shape.output_size)
             if shape.readout == "every_step":
                 expected = (len(inputs), *expected)
-            assert output.shape == expected, (shape, str(variant))
+            found = tuple(output.shape)
+            assert found == expected, f"expected {expected}, found {found} ({shape}, {variant})"
 
     def test_a_sample_gives_the_same_result_alone_as_in_a_batch(
         self, model_class: type[SequenceModel]
@@ -206,7 +234,9 @@ class SequenceModelConformance(KnownFailures):
             model = _build(model_class, shape, variant.options).double().eval()
             inputs, other = _inputs(shape), _inputs(shape, seed=1)
             changed = torch.cat((inputs[:2], other[2:]))
-            torch.testing.assert_close(model(changed)[:2], model(inputs)[:2], msg=str(variant))
+            earlier, later = model(inputs)[:2], model(changed)[:2]
+            same = torch.allclose(later, earlier, rtol=1e-7, atol=1e-7)
+            assert same, f"the first steps see later inputs, and the model is causal ({variant})"
 
     def test_a_run_leaves_nothing_on_the_module(self, model_class: type[SequenceModel]) -> None:
         for shape, variant in self._cases(model_class):
@@ -220,7 +250,7 @@ class SequenceModelConformance(KnownFailures):
         for shape, variant in self._cases(model_class):
             model = _build(model_class, shape, variant.options).double().eval()
             one, two = (model(_inputs(shape), _lengths(shape)) for _ in range(2))
-            assert torch.equal(one, two), (shape, str(variant))
+            assert torch.equal(one, two), f"two runs differ ({shape}, {variant})"
 
     # Gradients, seeds, devices, copies
 
@@ -266,7 +296,7 @@ class SequenceModelConformance(KnownFailures):
             assert difference is None, f"{variant}: not drawn from torch's generator: {difference}"
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(8)
-                model_class(shape, _HIDDEN, **variant.options)
+                model_class(shape, one.hidden_size, **variant.options)
                 assert torch.initial_seed() == 8, f"{variant}: the constructor seeds torch"
 
     @pytest.mark.parametrize("way", ["state_dict", "pickle"])
@@ -279,7 +309,7 @@ class SequenceModelConformance(KnownFailures):
                 target = _build(model_class, shape, variant.options, seed=1).double().eval()
                 target.load_state_dict(source.state_dict(), strict=True)
             outputs = [model(_inputs(shape), _lengths(shape)) for model in (source, target)]
-            assert torch.equal(*outputs), (shape, str(variant))
+            assert torch.equal(*outputs), f"the copy computes something else ({shape}, {variant})"
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
     def test_output_follows_the_dtype_of_the_parameters(
@@ -288,13 +318,16 @@ class SequenceModelConformance(KnownFailures):
         for shape, variant in self._cases(model_class):
             model = _build(model_class, shape, variant.options).to(dtype)
             output = model(_inputs(shape).to(dtype), _lengths(shape))
-            assert output.dtype == dtype, (shape, str(variant))
+            found = output.dtype
+            assert found == dtype, f"expected {dtype}, found {found} ({shape}, {variant})"
 
     def test_builds_and_runs_without_storage(self, model_class: type[SequenceModel]) -> None:
         """On device `meta`, where FLOPs are counted; lengths are not known there."""
         for shape, variant in self._cases(model_class):
             fixed = replace(shape, length=shape.length or _STEPS)
             with torch.device("meta"):
-                model = model_class(shape, _HIDDEN, **variant.options)
+                width = _width(model_class, variant.structure)
+                model = model_class(shape, width, **variant.options)
                 inputs = torch.empty(fixed.length or 0, _BATCH, shape.input_size)
-            assert model(inputs, None).device.type == "meta", (shape, str(variant))
+            found = model(inputs, None).device.type
+            assert found == "meta", f"a tensor ignores the device ({shape}, {variant})"

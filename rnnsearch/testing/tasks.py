@@ -70,14 +70,15 @@ class TaskConformance:
 
     def test_declared_options_have_valid_defaults(self, task: Task) -> None:
         for name, parameter in task.options.items():
-            assert parameter.problem_with(parameter.default) is None, name
+            problem = parameter.problem_with(parameter.default)
+            assert problem is None, f"default of `{name}`: {problem}"
         type(task)(**defaults(task.options))
 
     def test_metric_direction_and_no_skill_level_are_declared(self, task: Task) -> None:
-        assert task.metric.isidentifier(), "a name that can be a column"
-        assert task.direction in ("maximize", "minimize")
-        assert math.isfinite(task.no_skill)
-        assert task.data in DATA
+        assert task.metric.isidentifier(), f"`{task.metric}` is no name that can be a column"
+        assert task.direction in ("maximize", "minimize"), f"`direction` is `{task.direction}`"
+        assert math.isfinite(task.no_skill), f"`no_skill` is {task.no_skill}"
+        assert task.data in DATA, f"`data` is `{task.data}`: expected {' or '.join(DATA)}"
 
     def test_shape_is_known_without_reading_data(
         self, task: Task, monkeypatch: pytest.MonkeyPatch
@@ -85,28 +86,33 @@ class TaskConformance:
         for name in ("find", "load"):
             monkeypatch.setattr(type(task), name, lambda *_: pytest.fail("the shape reads data"))
         shape = task.shape
-        assert shape.input_size >= 1
-        assert shape.output_size >= 1
-        assert shape.readout in _READOUTS
-        assert shape.length is None or shape.length >= 1
+        for name in ("input_size", "output_size", "length"):
+            size = getattr(shape, name)
+            fits = size is None if name == "length" and size is None else size >= 1
+            assert fits, f"`{name}` of the shape is {size}: expected at least 1"
+        assert shape.readout in _READOUTS, (
+            f"`readout` of the shape is `{shape.readout}`: expected {', '.join(_READOUTS)}"
+        )
         if shape.readout == "last_step":
             assert shape.length is not None, "the last step of padding is read: `masked_step`"
 
     def test_pickles_to_a_worker(self, task: Task) -> None:
         again = pickle.loads(pickle.dumps(task))
-        assert again.chosen == task.chosen
-        assert again.shape == task.shape
+        assert again.chosen == task.chosen, f"{task.chosen} arrives as {again.chosen}"
+        assert again.shape == task.shape, f"{task.shape} arrives as {again.shape}"
 
     # Data
 
     def test_the_source_names_the_data_and_counts_them(
         self, task: Task, source: DataSource
     ) -> None:
-        assert source.dataset
-        assert len(source.sha256) == 64
-        assert set(source.sizes) >= set(SPLITS)
+        assert source.dataset, "`dataset` of the source is empty"
+        assert len(source.sha256) == 64, f"`sha256` has {len(source.sha256)} characters, not 64"
+        missing = set(SPLITS) - set(source.sizes)
+        assert not missing, f"`sizes` says nothing of {', '.join(sorted(missing))}"
         for split in SPLITS:
-            assert len(task.load(source, split)) == source.sizes[split], split
+            found, said = len(task.load(source, split)), source.sizes[split]
+            assert found == said, f"{split} has {found} samples, and `sizes` says {said}"
         assert task.find().sha256 == source.sha256, "found twice, it is the same"
 
     @pytest.mark.parametrize("split", SPLITS)
@@ -142,7 +148,9 @@ class TaskConformance:
             for again in (task, type(task)(**task.chosen)):
                 second = again.load(source, split)
                 for name in ("inputs", "targets", "lengths"):
-                    np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+                    one, two = getattr(first, name), getattr(second, name)
+                    same = one is two or np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
+                    assert same, f"{name} of {split} differ between two calls of `load`"
 
     def test_no_sequence_stands_in_two_splits(self, task: Task, source: DataSource) -> None:
         seen: dict[bytes, Split] = {}
@@ -158,11 +166,11 @@ class TaskConformance:
     def test_loss_is_a_scalar_with_a_finite_gradient(self, task: Task, source: DataSource) -> None:
         outputs, targets = self._outputs(task, task.load(source, "train"))
         loss = task.loss(outputs.requires_grad_(), targets)
-        assert loss.shape == ()
-        assert torch.isfinite(loss)
+        assert loss.shape == (), f"the loss of a batch has the shape {tuple(loss.shape)}"
+        assert torch.isfinite(loss), f"the loss of noise is {loss.item()}"
         (gradient,) = torch.autograd.grad(loss, outputs)
-        assert torch.isfinite(gradient).all()
-        assert gradient.any()
+        assert torch.isfinite(gradient).all(), "the gradient of the loss is not finite"
+        assert gradient.any(), "the loss does not depend on the outputs"
 
     def test_metric_is_a_finite_scalar_that_draws_nothing(
         self, task: Task, source: DataSource
@@ -170,10 +178,10 @@ class TaskConformance:
         outputs, targets = self._outputs(task, task.load(source, "train"))
         before = torch.get_rng_state()
         once, twice = task.score(outputs, targets), task.score(outputs, targets)
-        assert once.shape == ()
-        assert math.isfinite(float(once))
-        assert float(once) == float(twice)
-        assert torch.equal(before, torch.get_rng_state())
+        assert once.shape == (), f"the score of a batch has the shape {tuple(once.shape)}"
+        assert math.isfinite(float(once)), f"the score of noise is {float(once)}"
+        assert float(once) == float(twice), f"one batch scores {float(once)}, then {float(twice)}"
+        assert torch.equal(before, torch.get_rng_state()), "the score draws numbers"
 
     def test_metric_of_a_batch_is_the_mean_over_its_samples(
         self, task: Task, source: DataSource
@@ -216,7 +224,9 @@ class TaskConformance:
             best = 1.0 if task.direction == "maximize" else 0.0
         _, targets, _ = as_batches(task, examples).take(torch.arange(min(_SOME, len(examples))))
         found = task.score(_perfect(task, targets), targets).item()
-        assert found == pytest.approx(best, abs=1e-6)
+        assert found == pytest.approx(best, abs=1e-6), (
+            f"who knows the answers scores {found:.6g}, and `best_score` is {best:g}"
+        )
 
 
 def as_batches(task: Task, examples: Examples) -> Batches:

@@ -78,6 +78,10 @@ class _Wrapped(RecurrentCell):
         return added + PlainCell.state_size(input_size, hidden_size)
 
     @classmethod
+    def width_multiple(cls, **structure: Value) -> int:
+        return cls.wrapper.width_multiple(**structure)
+
+    @classmethod
     def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return cls.wrapper.output_size(input_size, hidden_size, **structure)
 
@@ -152,9 +156,13 @@ class WrapperConformance(CellConformance):
         assert not set(wrapper.structure) & set(wrapper.hyperparameters), "declared twice"
         arguments = inspect.signature(wrapper).parameters
         for name, parameter in {**wrapper.structure, **wrapper.hyperparameters}.items():
-            assert parameter.problem_with(parameter.default) is None, name
+            problem = parameter.problem_with(parameter.default)
+            assert problem is None, f"default of `{name}`: {problem}"
             assert name in arguments, f"the constructor does not take `{name}`"
-            assert arguments[name].default == parameter.default, f"default of `{name}`"
+            assert arguments[name].default == parameter.default, (
+                f"`{name}` is {arguments[name].default!r} by default in the constructor, and "
+                f"{parameter.default!r} where it is declared"
+            )
 
     def test_the_state_of_the_cell_inside_stands_last(
         self, cell_class: type[RecurrentCell], monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,46 @@ class Good(RecurrentCell):
         return self.output(hidden), (hidden,)
 
 
+class Heads(RecurrentCell):
+    """A cell whose heads share its units, and that takes no other number of them."""
+
+    structure: ClassVar[Parameters] = {"heads": Choice((2, 3), default=2)}
+
+    def __init__(self, input_size: int, hidden_size: int, heads: int = 2) -> None:
+        super().__init__(input_size, hidden_size)
+        if hidden_size % heads:
+            raise ValueError(f"{hidden_size} units cannot be shared by {heads} heads")
+        self.heads = heads
+        self.update = nn.Linear(input_size + hidden_size // heads, hidden_size // heads)
+
+    @classmethod
+    def width_multiple(cls, heads: Value = 2, **structure: Value) -> int:
+        return int(heads)
+
+    @classmethod
+    def parameter_count(
+        cls, input_size: int, hidden_size: int, heads: Value = 2, **structure: Value
+    ) -> int:
+        each = hidden_size // int(heads)
+        return each * (input_size + each + 1)
+
+    def initial_state(self, batch_size: int) -> State:
+        return (self.zeros(batch_size, self.hidden_size),)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        parts = state[0].chunk(self.heads, dim=-1)
+        hidden = torch.cat(
+            [torch.tanh(self.update(torch.cat((inputs, p), dim=-1))) for p in parts], dim=-1
+        )
+        return hidden, (hidden,)
+
+
+class TestWidthsInMultiples(CellConformance):
+    @pytest.fixture
+    def cell_class(self) -> type[RecurrentCell]:
+        return Heads
+
+
 class TestGood(CellConformance):
     @pytest.fixture
     def cell_class(self) -> type[RecurrentCell]:
