@@ -24,7 +24,7 @@ _KILL_WAIT_S = 60
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
 def resume(name: str, detach: bool, quiet: bool) -> None:
     """Go on with a study that was stopped, interrupted or killed."""
-    _go_on(name, detach, quiet)
+    go_on(name, detach, quiet)
 
 
 @click.command()
@@ -37,10 +37,11 @@ def extend(name: str, trials: int | None, seeds: int | None, detach: bool, quiet
     """Give a study more trials or more seeds, and run them."""
     if trials is None and seeds is None:
         raise click.UsageError("say what is to grow: --trials, --seeds, or both")
-    _go_on(name, detach, quiet, trials=trials, seeds=seeds)
+    go_on(name, detach, quiet, trials=trials, seeds=seeds)
 
 
-def _go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
+def go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
+    """Resume a study, here or in the background, and print its result."""
     if detach:
         grown = [word for k, v in more.items() if v is not None for word in (f"--{k}", str(v))]
         run_detached(name, "study", "extend" if more else "resume", name, *grown)
