@@ -86,6 +86,24 @@ class Study:
         file = StudyFile("--name", self.file.text, data, {("name",): 1})
         return Study(check_config(file), self.file)
 
+    def was_started(self) -> bool:
+        """Whether a study of this name exists; a refusal if it came from another file.
+
+        Raises:
+            StoreError: the stored study file is another.
+        """
+        store = StudyStore(studies_folder() / self.config.name)
+        if not store.folder.exists():
+            return False
+        if store.study_text != self.file.text:
+            msg = (
+                f"study `{store.name}` was started from another file, which is kept in "
+                f"{store.folder / STUDY_FILE}. Start this one under another `--name`, or go on "
+                f"with that one: `rnnsearch study resume {store.name}`"
+            )
+            raise StoreError(msg)
+        return True
+
     def run(self, listeners: Sequence[StudyListener] = ()) -> StudyResult:
         """Search, confirm and compare.
 

@@ -192,6 +192,15 @@ def test_what_was_exported_comes_back_with_the_same_comparison_trials_and_models
     }
 
 
+def test_an_archive_written_to_stdout_is_the_archive_alone(tmp_path: Path) -> None:
+    _make_study()
+    result = _invoke("study", "export", "small", "-")
+    (tmp_path / "out.zip").write_bytes(result.stdout_bytes)
+    assert import_study(tmp_path / "out.zip", "again").name == "again"
+    assert "written   to stdout" in result.stderr
+    assert not Path("-").exists()
+
+
 def test_an_imported_study_lies_under_its_name_and_can_be_exported_again(
     path: Path, tmp_path: Path
 ) -> None:

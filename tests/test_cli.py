@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from rnnsearch.__main__ import main
+from rnnsearch.errors import StoreError
+from rnnsearch.store import StudyStore
 
 from .command import REPOSITORY, run, run_here, study_content, write_study
 
@@ -224,3 +226,25 @@ def test_the_published_schema_is_the_one_that_is_checked(
 ) -> None:
     _, out, _ = _exit(capsys, "study", "schema")
     assert out == (REPOSITORY / "studies" / "study.schema.json").read_text(encoding="utf-8")
+
+
+def test_start_with_resume_goes_on_with_the_study_that_the_same_file_began_and_with_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[str] = []
+
+    def resume(name: str, *arguments: object, **more: object) -> None:
+        resumed.append(name)
+        raise StoreError("as far as this test goes")
+
+    monkeypatch.setattr("rnnsearch.study.resume_study", resume)
+    file = write_study(tmp_path)
+    StudyStore.create("small", file.read_text())
+    assert run_here("study", "start", file, "--resume").returncode == 9
+    assert resumed == ["small"]
+    assert "exists already" in run_here("study", "start", file).stderr
+    file.write_text(file.read_text() + "# another\n")
+    refused = run_here("study", "start", file, "--resume")
+    assert refused.returncode == 9
+    assert "was started from another file" in refused.stderr
+    assert resumed == ["small"]

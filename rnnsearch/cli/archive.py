@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,7 @@ _SHOWN = 10
 @click.argument("name")
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 def export(name: str, file: Path | None) -> None:
-    """Write the study NAME into one archive, FILE or NAME.zip, to pass it on.
+    """Write the study NAME into one archive, FILE or NAME.zip, to pass it on; - is stdout.
 
     In it: the study file, what it ran on, every trial, comparison, analyses, report and confirmed
     weights. Not in it: passwords and tokens in addresses, environment variables, uncommitted
@@ -26,13 +29,20 @@ def export(name: str, file: Path | None) -> None:
     from rnnsearch.archive import export_study
     from rnnsearch.store import StudyStore
 
-    done = export_study(StudyStore.open(name), file or Path(f"{name}.zip"))
-    click.echo(f"written   {done.path} ({len(done.members)} files, {done.size:,} bytes)")
-    for path in done.left_out[:_SHOWN]:
-        click.echo(f"left out  {path}")
+    store, to_stdout = StudyStore.open(name), str(file) == "-"
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "archive" if to_stdout else file or Path(f"{name}.zip")
+        done = export_study(store, path)
+        if to_stdout:
+            with path.open("rb") as archive:
+                shutil.copyfileobj(archive, sys.stdout.buffer)
+    where = "to stdout" if to_stdout else done.path
+    lines = [f"written   {where} ({len(done.members)} files, {done.size:,} bytes)"]
+    lines += [f"left out  {path}" for path in done.left_out[:_SHOWN]]
     if len(done.left_out) > _SHOWN:
-        click.echo(f"left out  {len(done.left_out) - _SHOWN} more")
-    click.echo(f"next      rnnsearch study import {done.path}")
+        lines.append(f"left out  {len(done.left_out) - _SHOWN} more")
+    lines.append(f"next      rnnsearch study import {'FILE' if to_stdout else done.path}")
+    click.echo("\n".join(lines), err=to_stdout)
 
 
 @click.command("import")

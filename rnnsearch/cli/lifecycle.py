@@ -25,7 +25,7 @@ _KILL_WAIT_S = 60
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
 def resume(name: str, detach: bool, quiet: bool) -> None:
     """Go on with a study that was stopped, interrupted or killed."""
-    _go_on(name, detach, quiet)
+    go_on(name, detach, quiet)
 
 
 @click.command()
@@ -38,10 +38,11 @@ def extend(name: str, trials: int | None, seeds: int | None, detach: bool, quiet
     """Give a study more trials or more seeds, and run them."""
     if trials is None and seeds is None:
         raise click.UsageError("say what is to grow: --trials, --seeds, or both")
-    _go_on(name, detach, quiet, trials=trials, seeds=seeds)
+    go_on(name, detach, quiet, trials=trials, seeds=seeds)
 
 
-def _go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
+def go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
+    """Resume a study, here or in the background, and print its result."""
     if detach:
         from rnnsearch.store import StudyStore
 

@@ -11,7 +11,7 @@ import click
 from rnnsearch.cli.analyse import analyse
 from rnnsearch.cli.archive import delete, export, import_
 from rnnsearch.cli.detach import detach_option, run_detached
-from rnnsearch.cli.lifecycle import doctor, extend, kill, resume, status, stop
+from rnnsearch.cli.lifecycle import doctor, extend, go_on, kill, resume, status, stop
 from rnnsearch.cli.logged import log_to_mlflow
 from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
 from rnnsearch.cli.replay import verify
@@ -38,10 +38,13 @@ for _command in (export, import_, delete, verify):
 @study.command()
 @click.argument("file", type=click.Path())
 @click.option("--name", help="Start it under another name.")
+@click.option("--resume", "or_resume", is_flag=True, help="Go on with it if it was started before.")
 @detach_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
 @click.pass_context
-def start(context: click.Context, file: str, name: str | None, detach: bool, quiet: bool) -> None:
+def start(
+    context: click.Context, file: str, name: str | None, or_resume: bool, detach: bool, quiet: bool
+) -> None:
     """Run the study in FILE: search, confirm, compare."""
     if not detach:
         watch(context)
@@ -52,6 +55,9 @@ def start(context: click.Context, file: str, name: str | None, detach: bool, qui
     loaded = load_study(file)
     if name is not None:
         loaded = loaded.renamed(name)
+    if or_resume and loaded.was_started():
+        go_on(loaded.config.name, detach, quiet)
+        return
     if detach:
         name = loaded.config.name
         run_detached(name, "study", "start", "{file}", "--name", name, file=file)
