@@ -15,8 +15,8 @@ from rnnsearch.config import ResourcesConfig
 from rnnsearch.errors import RnnsearchError
 
 _ROUNDING = 1e-9  # ten tenths of a GPU are a GPU
-# Bytes of memory, measured on a study of one small row: what the driver, Ray and its store of objects
-# beside the workers, and the least that a worker takes.
+# Bytes of memory, measured on a study of one small row: what the driver, Ray and its store of
+# objects take beside the workers, and the least that a worker takes.
 _BESIDE_WORKERS = 900 << 20
 _LEAST_WORKER = 340 << 20
 

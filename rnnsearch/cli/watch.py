@@ -25,6 +25,8 @@ _ENDED = b"\n"
 _OF_THE_CLUSTER = ("GCS", "gcs", "raylet")
 _MOST_READ = 1 << 20
 
+_say: int | None = None  # where a watched driver says which study it drives, and that it has ended
+
 
 def watch(context: click.Context) -> None:
     """Go on in a child, if this is a driver to be watched; this process ends when that has.
@@ -33,7 +35,8 @@ def watch(context: click.Context) -> None:
     """
     is_own_process = context.find_root().obj is True
     is_needed = settings.text("RAY_ADDRESS") or os.getpid() == 1
-    if not (is_own_process and is_needed and sys.platform == "linux"):
+    is_watched = _say is not None
+    if is_watched or not (is_own_process and is_needed and sys.platform == "linux"):
         return
     said, say = os.pipe()
     dump = tempfile.TemporaryFile()  # noqa: SIM115 - both processes have it until they end
@@ -54,9 +57,6 @@ def watch(context: click.Context) -> None:
     global _say
     _say = say
     atexit.register(os.write, say, _ENDED)
-
-
-_say: int | None = None
 
 
 def name_study(name: str) -> None:
