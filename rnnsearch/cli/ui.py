@@ -20,23 +20,26 @@ def ui(name: str | None, port: int) -> None:
     import urllib.error
     import urllib.request
 
-    from rnnsearch.errors import TrackingError
+    from rnnsearch.errors import RnnsearchError, TrackingError
     from rnnsearch.mlflow_ui import comparison_link, end, serve
     from rnnsearch.store import StudyStore, list_stores
-    from rnnsearch.study import stored_config
+    from rnnsearch.study import stored_config, tracking_uri
     from rnnsearch.tracking import is_server, local_uri, resolve_uri
 
     stores = list_stores() if name is None else [StudyStore.open(name)]
-    configured = None
-    if name is not None:
-        configured = stored_config(stores[0])[0].tracking.uri
-    uri = resolve_uri(configured)
+    uri = resolve_uri(None) if name is None else tracking_uri(stores[0])
     without_password = re.sub(r"//[^/@]*@", "//", uri)
     base = without_password.rstrip("/") if is_server(uri) else f"http://127.0.0.1:{port}"
     links = {}
     for store in stores:
-        config, task = stored_config(store)
-        if resolve_uri(config.tracking.uri) == uri:
+        try:
+            is_here, (_, task) = tracking_uri(store) == uri, stored_config(store)
+        except RnnsearchError as error:
+            if name is not None:
+                raise
+            click.echo(f"left out  {store.name}: {error}", err=True)
+            continue
+        if is_here:
             run_id, metric = store.info.run_id or "", f"test/{task.metric}"
             links[store.name] = comparison_link(uri, base, store.name, run_id, metric)
     if uri == local_uri() and not any(links.values()):
