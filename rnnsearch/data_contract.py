@@ -7,7 +7,6 @@ for types, and `Examples`, for what follows the end of a sequence.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -434,22 +433,31 @@ def _try_measures(task: Task, examples: Examples, contract: Contract, split: Spl
     """Call a task's own loss and score on its targets, for errors that training would meet."""
     both = {"loss": task.loss, "score": task.score}
     own = {what: one for what, one in both.items() if not isinstance(one, Measure)}
-    outputs = contract.outputs or 1
-    steps = (examples.inputs.shape[1],) if contract.readout == "every_step" else ()
-    some = max(1, _AT_ONCE // math.prod((*steps, outputs)))
-    for first in range(0, len(examples), some):
-        targets = torch.from_numpy(as_asked(examples, contract, slice(first, first + some)))
-        where = f"samples {first} to {first + len(targets) - 1} of {split}"
+    steps, outputs = examples.inputs.shape[1], contract.outputs or 1
+    every_step = contract.readout == "every_step"
+    some = max(1, _AT_ONCE // (outputs * (steps if every_step else 1)))
+    parts = [
+        (first, min(first + some, len(examples)), steps) for first in range(0, len(examples), some)
+    ]
+    if every_step and examples.lengths is not None:
+        # Outputs end with the longest sequence of a batch.
+        shortest = int(examples.lengths.argmin())
+        parts.append((shortest, shortest + 1, int(examples.lengths[shortest])))
+    for first, last, steps in parts:
+        targets = torch.from_numpy(as_asked(examples, contract, slice(first, last)))
+        where = f"samples {first} to {last - 1} of {split}"
+        if steps < examples.inputs.shape[1]:
+            where += f", whose outputs end after {steps} steps"
+        shape = (steps, last - first, outputs) if every_step else (last - first, outputs)
         for what, measure in own.items():
             try:
                 with torch.no_grad():
-                    found = measure(torch.zeros(*steps, len(targets), outputs), targets)
-                shape = tuple(found.shape)
+                    found = tuple(measure(torch.zeros(shape), targets).shape)
             except Exception as error:
                 msg = f"the task's own {what} fails on {where}: {_in_words(error)}"
                 raise DataError(msg) from error
-            if shape:
-                _refuse(what, "one number for a batch", f"the shape {shape}", split=split)
+            if found:
+                _refuse(what, "one number for a batch", f"the shape {found}", split=split)
 
 
 def as_asked(examples: Examples, contract: Contract, some: slice = slice(None)) -> np.ndarray:

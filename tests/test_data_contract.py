@@ -574,6 +574,21 @@ def test_a_loss_of_ones_own_is_tried_before_the_start(loss: Any, break_: Any, sa
     assert said in str(caught.value)
 
 
+def test_a_loss_of_ones_own_that_cannot_take_shorter_outputs_is_found_before_the_start() -> None:
+    def same_steps(outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(outputs.permute(1, 2, 0), targets)
+
+    class Own(Objective):
+        def load(self, source: DataSource, split: Split) -> Examples:
+            return good(Objective(TAGS, cross_entropy))
+
+    said = refused(lambda: find_and_check(Own(TAGS, same_steps), "`toy`"))
+    assert re.search(
+        r"own loss fails on samples (\d+) to \1 of train, whose outputs end after", said
+    )
+    find_and_check(Own(TAGS, lambda o, y: same_steps(o, y[:, : len(o)])), "`toy`")
+
+
 class Listed(GeneratedTask):
     """Generates lists, of which there is no digest."""
 
