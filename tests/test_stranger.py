@@ -266,8 +266,34 @@ def test_a_broken_cell_is_named_with_its_promise_and_the_sizes_that_show_it(
     (failed,) = (check for check in checks if check["result"] == "failed")
     assert failed["check"] == "parameter count equals the parameters built"
     assert "2 were declared, 3 were built" in failed["detail"]
-    assert "assert 2 == 3" in failed["detail"]
-    assert "inputs=1, hidden=1" in failed["detail"]
+    assert "assert" not in failed["detail"]
+    assert "at inputs=1, hidden=1" in failed["detail"]
+    assert failed["remedy"] == "Correct `parameter_count`, or what the constructor builds"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("leaky.py", "class LeakyCell(:\n", "leaky.py:1: SyntaxError: invalid syntax"),
+        ("leaky.py", "class Leaky: pass\n", "has no class `LeakyCell`; did you mean `Leaky`?"),
+        ("leaky.py", "import not_there\n", "No module named 'not_there'"),
+        ("leaky.py", "raise SystemExit(0)\n", "it ends the program (SystemExit: 0)"),
+        ("hooks.py", "def rnnsearch_architectures(:\n", "hooks.py:1: SyntaxError"),
+    ],
+)
+def test_a_plugin_that_does_not_load_is_one_failure_without_a_traceback(
+    tmp_path: Path, file: str, text: str, said: str
+) -> None:
+    folder = new_plugin("leaky", "cell", tmp_path)
+    (folder / "rnnsearch_leaky" / file).write_text(text, encoding="utf-8")
+    done = run_here("plugin", "check", folder)
+    shown = done.stdout + done.stderr
+    assert done.returncode == 6
+    assert said in shown
+    assert "Traceback" not in shown
+    assert len(shown.splitlines()) <= 5
+    for name in [n for n in sys.modules if n.startswith("rnnsearch_leaky")]:
+        del sys.modules[name]
 
 
 def test_what_is_no_plugin_is_refused_in_words(tmp_path: Path) -> None:
