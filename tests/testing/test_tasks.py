@@ -110,6 +110,8 @@ class OwnShareOfLabels(Tagging):
 class OwnShareOfSequences(Tagging):
     """A score of one's own that is a mean over sequences: of those that are right throughout."""
 
+    no_skill: ClassVar[float] = 0.0
+
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         targets = targets[:, : len(outputs)]
         right = (targets == outputs.argmax(dim=-1).T) | (targets == NOT_ASKED)
