@@ -479,6 +479,17 @@ def measure_complexity(architecture: Architecture, spec: ModelSpec) -> Complexit
     return Complexity(trainable, trainable - redundant, frozen, state_size, flops)
 
 
+def try_one_sample(architecture: Architecture, spec: ModelSpec) -> None:
+    """Take a step of each layer with a single sample, as the last batch of an epoch may be.
+
+    Without storage, while training; whatever the code of a cell raises passes.
+    """
+    with torch.device("meta"), torch.no_grad():
+        for layer in build_model(architecture, spec).modules():
+            if isinstance(layer, Unrolled):
+                _step(spec, layer, 1)
+
+
 @contextmanager
 def advising(architecture: Architecture, spec: ModelSpec) -> Iterator[None]:
     """Note on an exception what to do about a model that cannot be built or run, if that shows."""

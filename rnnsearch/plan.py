@@ -12,7 +12,7 @@ from rnnsearch.config import StudyConfig
 from rnnsearch.data_contract import find_and_check
 from rnnsearch.engine_choice import EngineChoice, choose_engine
 from rnnsearch.errors import BrokenPluginError, StudyFileError
-from rnnsearch.model import Complexity, advising, measure_complexity
+from rnnsearch.model import Complexity, advising, measure_complexity, try_one_sample
 from rnnsearch.registry import Registry
 from rnnsearch.space import SearchSpace, blaming_row, build_space
 from rnnsearch.study_file import StudyFile
@@ -220,6 +220,7 @@ def _plan_row(space: SearchSpace, config: StudyConfig, task: Task, samples: int)
     typical = space.trial(config, space.default_values(), phase=phase, number=0)
     solutions: list[BudgetSolution] = [space.solve(values) for values in space.structures()]
     widths = [solution.spec.hidden_size for solution in solutions]
+    try_one_sample(space.architecture, typical.model)
     engine = choose_engine(
         space.architecture,
         typical,

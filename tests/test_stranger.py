@@ -198,6 +198,68 @@ def test_a_plugin_that_fails_to_import_stops_only_studies_that_name_what_it_brin
     assert "Traceback" not in done.stderr
 
 
+def _site(folder: Path, hooks: str, cell: str) -> Path:
+    """A folder with an installed plugin `loud`, for PYTHONPATH."""
+    site = folder / "site"
+    info = site / "loud_nets-2.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: loud-nets\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[rnnsearch]\nloud = loud_hooks\n")
+    (site / "loud_hooks.py").write_text(hooks)
+    (site / "loud_cell.py").write_text(cell)
+    return site
+
+
+LOUD = """
+print("HOOKS ARE LOADED")
+from rnnsearch import hookimpl
+
+@hookimpl
+def rnnsearch_architectures():
+    print("HOOK IS CALLED")
+    return {"loud": "loud_cell:Loud"}
+"""
+LOUD_CELL = """
+print("CELL IS LOADED")
+from rnnsearch_baselines.elman import ElmanCell
+
+class Loud(ElmanCell):
+    def __init__(self, input_size, hidden_size, **options):
+        print("CELL IS BUILT")
+        raise ValueError("no such cell")
+"""
+
+
+def test_what_a_plugin_prints_never_stands_in_json_and_a_row_that_fails_costs_itself_alone(
+    tmp_path: Path,
+) -> None:
+    site = _site(tmp_path, LOUD, LOUD_CELL)
+    study = write_study(tmp_path, architectures=["loud", "elman"])
+    done = run("study", "plan", study, "--json", PYTHONPATH=str(site))
+    assert done.returncode == 6
+    plan = json.loads(done.stdout)
+    assert [row["label"] for row in plan["architectures"]] == ["elman"]
+    (failed,) = plan["failed"]
+    assert "ValueError: no such cell (raised by plugin `loud-nets` 2.0" in failed["reason"]
+    assert failed["reason"] in done.stderr
+    assert "Traceback" not in done.stderr
+    listed = run("plugin", "list", "--json", PYTHONPATH=str(site))
+    (loud,) = (p for p in json.loads(listed.stdout) if p["name"] == "loud")
+    assert loud["output"] == "HOOKS ARE LOADED\nHOOK IS CALLED\nCELL IS LOADED\n"
+
+
+def test_a_plugin_that_exits_is_named_and_its_exit_code_is_not_the_commands(tmp_path: Path) -> None:
+    site = _site(tmp_path, "import os\nos._exit(0)\n", "")
+    listed = run("task", "list", "--json", PYTHONPATH=str(site))
+    assert listed.returncode == 0
+    assert json.loads(listed.stdout)
+    named = run("architecture", "show", "loud", "--quick", PYTHONPATH=str(site))
+    assert named.returncode == 6
+    assert "Plugin `loud-nets` 2.0 (entry point `loud`) failed to load: it ends the program" in (
+        named.stderr
+    )
+
+
 @pytest.mark.parametrize("name", ["Leaky", "1st", "a b", "../up", "class", ""])
 def test_a_name_that_cannot_be_a_plugins_is_refused_and_nothing_is_written(
     name: str, tmp_path: Path
@@ -266,8 +328,34 @@ def test_a_broken_cell_is_named_with_its_promise_and_the_sizes_that_show_it(
     (failed,) = (check for check in checks if check["result"] == "failed")
     assert failed["check"] == "parameter count equals the parameters built"
     assert "2 were declared, 3 were built" in failed["detail"]
-    assert "assert 2 == 3" in failed["detail"]
-    assert "inputs=1, hidden=1" in failed["detail"]
+    assert "assert" not in failed["detail"]
+    assert "at inputs=1, hidden=1" in failed["detail"]
+    assert failed["remedy"] == "Correct `parameter_count`, or what the constructor builds"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("leaky.py", "class LeakyCell(:\n", "leaky.py:1: SyntaxError: invalid syntax"),
+        ("leaky.py", "class Leaky: pass\n", "has no class `LeakyCell`; did you mean `Leaky`?"),
+        ("leaky.py", "import not_there\n", "No module named 'not_there'"),
+        ("leaky.py", "raise SystemExit(0)\n", "it ends the program (SystemExit: 0)"),
+        ("hooks.py", "def rnnsearch_architectures(:\n", "hooks.py:1: SyntaxError"),
+    ],
+)
+def test_a_plugin_that_does_not_load_is_one_failure_without_a_traceback(
+    tmp_path: Path, file: str, text: str, said: str
+) -> None:
+    folder = new_plugin("leaky", "cell", tmp_path)
+    (folder / "rnnsearch_leaky" / file).write_text(text, encoding="utf-8")
+    done = run_here("plugin", "check", folder)
+    shown = done.stdout + done.stderr
+    assert done.returncode == 6
+    assert said in shown
+    assert "Traceback" not in shown
+    assert len(shown.splitlines()) <= 5
+    for name in [n for n in sys.modules if n.startswith("rnnsearch_leaky")]:
+        del sys.modules[name]
 
 
 def test_what_is_no_plugin_is_refused_in_words(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def size_architecture(
     """Solve the widths of an architecture for a parameter budget."""
     from rnnsearch.budget import Budget, solve
     from rnnsearch.errors import CapabilityError
-    from rnnsearch.model import ModelSpec, advising, measure_complexity, refusal
+    from rnnsearch.model import ModelSpec, advising, measure_complexity, refusal, try_one_sample
     from rnnsearch.parameters import defaults
     from rnnsearch.registry import load_registry
     from rnnsearch.sequence_model import SequenceModel, SequenceShape
@@ -194,6 +194,7 @@ def size_architecture(
         solution = solve(found, wanted, budget, may_add_head=head is None)
         spec = solution.spec
         with advising(found, spec):
+            try_one_sample(found, spec)
             cost = measure_complexity(found, spec)
     result = {
         "architecture": name,

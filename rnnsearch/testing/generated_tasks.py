@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pickle
 from functools import cache
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from rnnsearch.errors import StudyFileError
 from rnnsearch.generated_task import GeneratedTask, digest_of
-from rnnsearch.losses import asked, binary_cross_entropy
+from rnnsearch.losses import asked
 from rnnsearch.parameters import Value
 from rnnsearch.task import DataSource, Examples, Split
 from rnnsearch.testing.probes import elsewhere, noise
@@ -21,7 +19,7 @@ from rnnsearch.testing.tasks import (
     SPLITS,
     TaskConformance,
     as_batches,
-    skip_unless_known,
+    outputs_shape,
 )
 
 _Data = dict[Split, Examples]
@@ -43,13 +41,7 @@ class GeneratedTaskConformance(TaskConformance):
 
     Subclass it under a name that starts with `Test` and return an instance from `task`: one with
     splits of a few hundred samples, so that the level of no skill can be measured on them.
-
-    Attributes:
-        no_skill_tolerance: how far from `no_skill` the metric of a constant answer may be on the
-            test split, as a part of it.
     """
-
-    no_skill_tolerance: ClassVar[float] = 0.1
 
     @pytest.fixture
     def task(self) -> GeneratedTask:
@@ -150,7 +142,7 @@ class GeneratedTaskConformance(TaskConformance):
         self, task: GeneratedTask, data: _Data
     ) -> None:
         examples = data["validation"]
-        shape = _outputs_shape(task, examples)
+        shape = outputs_shape(task, examples)
         outputs = noise(*shape, seed=0, dtype=torch.float32).requires_grad_()
         targets = as_batches(task, examples).targets
         loss = task.loss(outputs, targets)
@@ -180,37 +172,3 @@ class GeneratedTaskConformance(TaskConformance):
         for measure in (task.loss, task.score):
             cut, whole = measure(outputs[:longest], targets), measure(outputs, targets)
             assert cut.item() == pytest.approx(whole.item())
-
-    def test_no_skill_is_the_score_of_who_never_looks_at_the_inputs(
-        self, task: GeneratedTask, data: _Data
-    ) -> None:
-        skip_unless_known(task)
-        train, test = data["train"], data["test"]
-        outputs = _without_inputs(task, train, _outputs_shape(task, test))
-        found = task.score(outputs, as_batches(task, test).targets).item()
-        assert found == pytest.approx(task.no_skill, rel=self.no_skill_tolerance), (
-            f"who answers the same whatever the inputs scores {found:.4g}, and `no_skill` is "
-            f"{task.no_skill:.4g}: correct it"
-        )
-
-
-def _outputs_shape(task: GeneratedTask, examples: Examples) -> tuple[int, ...]:
-    shape = task.shape
-    steps = (examples.inputs.shape[1],) if shape.readout == "every_step" else ()
-    return (*steps, len(examples), shape.output_size)
-
-
-def _without_inputs(task: GeneratedTask, train: Examples, shape: tuple[int, ...]) -> Tensor:
-    """Outputs of who has seen the targets of training, step by step, and never looks at inputs."""
-    targets, classes = as_batches(task, train).targets.numpy(), task.shape.output_size
-    if targets.dtype.kind == "f":
-        known = ~np.isnan(targets)
-        best = np.nan_to_num(targets).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        if task.loss is binary_cross_entropy:
-            best = best - 0.5
-    else:
-        counts = (targets[..., None] == np.arange(classes)).sum(axis=0) + 1e-9
-        best = np.log(counts / counts.sum(axis=-1, keepdims=True))
-    if task.shape.readout == "every_step":  # where test is longer: on with the last answer
-        best = best[np.minimum(np.arange(shape[0]), len(best) - 1)]
-    return torch.from_numpy(best).float().unsqueeze(-2).expand(shape)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 import pickle
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +20,7 @@ from rnnsearch.batches import Batches
 from rnnsearch.capabilities import DATA
 from rnnsearch.data_contract import SPLITS as SPLITS
 from rnnsearch.data_contract import Contract, check
-from rnnsearch.errors import DataError, MissingDataError
+from rnnsearch.errors import DataError, MissingDataError, RnnsearchError
 from rnnsearch.losses import (
     NOT_ASKED,
     asked,
@@ -23,13 +28,17 @@ from rnnsearch.losses import (
     cross_entropy,
     mean_squared_error,
 )
-from rnnsearch.parameters import defaults
+from rnnsearch.parameters import IntRange, Value, defaults
 from rnnsearch.task import DataSource, Examples, Split, Task
-from rnnsearch.testing.probes import noise
+from rnnsearch.testing.probes import noise, settings
 
 _READOUTS = ("last_step", "masked_step", "every_step")
 _SOME = 8
 _SURE = 100.0  # a logit
+_MOST_OUTPUTS = 20_000_000  # of a model, held at once
+_SIZES = ("train_size", "validation_size", "test_size")  # options of generated tasks
+_FEW = 50
+_SECONDS = 10.0  # spent on other options
 _KNOWN_LOSSES = (cross_entropy, binary_cross_entropy, mean_squared_error)
 IGNORED = NOT_ASKED
 """A class target that is left out of the mean."""
@@ -41,7 +50,13 @@ class TaskConformance:
     Subclass it under a name that starts with `Test` and return an instance from `task`, with
     options that make it small where it has such options. Where the data are nowhere to be had, the
     checks that read them skip with the reason.
+
+    Attributes:
+        no_skill_tolerance: how far from `no_skill` the metric of a constant answer may be on the
+            test split, as a part of it.
     """
+
+    no_skill_tolerance: ClassVar[float] = 0.1
 
     @pytest.fixture
     def task(self) -> Task:
@@ -227,6 +242,117 @@ class TaskConformance:
         assert found == pytest.approx(best, abs=1e-6), (
             f"who knows the answers scores {found:.6g}, and `best_score` is {best:g}"
         )
+
+    def test_no_skill_is_the_score_of_who_never_looks_at_the_inputs(
+        self, task: Task, source: DataSource
+    ) -> None:
+        """Who knows how often each answer occurs in training, and no more: tried on `test`."""
+        skip_unless_known(task)
+        train, test = task.load(source, "train"), _some_of(task, task.load(source, "test"))
+        targets = as_batches(task, test).targets
+        outputs = _without_inputs(task, train, outputs_shape(task, test))
+        found = task.metric_of(task.score(outputs, targets).item())
+        least = self.no_skill_tolerance * abs(task.no_skill)
+        if task.metric.endswith("accuracy"):
+            # Of a few samples chance alone would make a difference.
+            least = max(least, 3 * math.sqrt(max(found * (1 - found), 0.01) / len(test)))
+        assert abs(found - task.no_skill) <= least, (
+            f"who answers the same whatever the inputs scores {found:.4g}, and `no_skill` is "
+            f"{task.no_skill:.4g}: correct it"
+        )
+
+    def test_options_other_than_the_default_keep_the_contract(self, task: Task) -> None:
+        """Each choice and the ends of each range, one at a time, for some seconds in all.
+
+        Of a range of integers that goes far beyond its default, only the beginning: the rest is
+        likely to be a size.
+        """
+        small = {
+            name: _FEW
+            for name in _SIZES
+            if name in task.options and not task.options[name].problem_with(_FEW)
+        }
+        with _for_some_seconds():
+            for setting in settings(task.options)[1:]:
+                moved = {n: v for n, v in setting.items() if v != task.options[n].default}
+                if moved.keys() & set(_SIZES) or any(_is_far(task, *m) for m in moved.items()):
+                    continue
+                try:
+                    other = type(task)(**{**task.chosen, **small, **moved})
+                    source = other.find()
+                    data = {split: other.load(source, split) for split in SPLITS}
+                except RnnsearchError:
+                    continue  # refused in words
+                for split, examples in data.items():
+                    try:
+                        check(examples, Contract.of(other.shape, other), split)
+                    except DataError as error:
+                        raise AssertionError(f"with {moved}: {error}") from None
+
+
+class _TimeIsUpError(BaseException):
+    pass
+
+
+@contextmanager
+def _for_some_seconds() -> Iterator[None]:
+    """Stop quietly when the time is up; what was not reached is not checked."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> None:
+        raise _TimeIsUpError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+    try:
+        with suppress(_TimeIsUpError):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _is_far(task: Task, name: str, value: Value) -> bool:
+    option = task.options[name]
+    return isinstance(option, IntRange) and int(value) > max(20, 4 * abs(option.default))
+
+
+def _some_of(task: Task, examples: Examples) -> Examples:
+    """Samples from all over a split, as many as outputs for them fit into memory."""
+    shape = task.shape
+    steps = examples.inputs.shape[1] if shape.readout == "every_step" else 1
+    stride = math.ceil(len(examples) * steps * shape.output_size / _MOST_OUTPUTS)
+    lengths = None if examples.lengths is None else examples.lengths[::stride]
+    return Examples(examples.inputs[::stride], examples.targets[::stride], lengths)
+
+
+def outputs_shape(task: Task, examples: Examples) -> tuple[int, ...]:
+    """Shape of a model's outputs for some examples."""
+    shape = task.shape
+    steps = (examples.inputs.shape[1],) if shape.readout == "every_step" else ()
+    return (*steps, len(examples), shape.output_size)
+
+
+def _without_inputs(task: Task, train: Examples, shape: tuple[int, ...]) -> Tensor:
+    """Outputs of who has seen the targets of training, step by step, and never looks at inputs."""
+    targets, classes = as_batches(task, train).targets.numpy(), task.shape.output_size
+    if task.shape.stride:  # windows of one sequence: no step of a window is like that of another
+        targets = targets.reshape(-1, 1, *targets.shape[2:])
+    if targets.dtype.kind == "f":
+        known = ~np.isnan(targets)
+        best = np.nan_to_num(targets).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        if task.loss is binary_cross_entropy:
+            best = best - 0.5
+    else:
+        steps = targets.reshape(len(targets), -1).T
+        counts = np.stack([np.bincount(s[s >= 0], minlength=classes) for s in steps]) + 1e-9
+        best = np.log(counts / counts.sum(axis=-1, keepdims=True))
+        best = best.reshape(*targets.shape[1:], classes)
+    if task.shape.readout == "every_step":  # where test is longer: on with the last answer
+        best = best[np.minimum(np.arange(shape[0]), len(best) - 1)]
+    return torch.from_numpy(best).float().unsqueeze(-2).expand(shape)
 
 
 def as_batches(task: Task, examples: Examples) -> Batches:

@@ -110,6 +110,8 @@ class OwnShareOfLabels(Tagging):
 class OwnShareOfSequences(Tagging):
     """A score of one's own that is a mean over sequences: of those that are right throughout."""
 
+    no_skill: ClassVar[float] = 0.0
+
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         targets = targets[:, : len(outputs)]
         right = (targets == outputs.argmax(dim=-1).T) | (targets == NOT_ASKED)
@@ -142,6 +144,16 @@ class InvalidDefault(Good):
 
 class MetricInWords(Good):
     metric: ClassVar[str] = "top-1 accuracy"
+
+
+class NoSkillOfAlmostAll(GoodAtEveryStep):
+    no_skill: ClassVar[float] = 0.95
+
+
+class BrokenByAnOption(Good):
+    def draw(self, split: Split, numbers: np.random.RandomState) -> Examples:
+        found = super().draw(split, numbers)
+        return replace(found, targets=found.targets + (self.chosen["scale"] == 2))
 
 
 class DirectionInOtherWords(Good):
@@ -475,6 +487,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Task], str], None]:
         (WrongDirection, "who_knows_the_answers_has_the_best_score"),
         (ScoreOfTheWrongAnswers, "who_knows_the_answers_has_the_best_score"),
         (TimeFirst, "who_knows_the_answers_has_the_best_score"),
+        (NoSkillOfAlmostAll, "no_skill_is_the_score_of_who_never_looks_at_the_inputs"),
+        (BrokenByAnOption, "options_other_than_the_default_keep_the_contract"),
     ],
 )
 def test_a_broken_promise_is_caught_by_its_check(
