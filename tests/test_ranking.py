@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -147,6 +148,13 @@ class TestUnrankedRows:
 
 
 class TestDescription:
+    def test_operations_that_were_not_all_counted_are_not_shown_beside_those_that_were(self) -> None:
+        one = record(metric=0.9)
+        assert one.complexity is not None
+        old = replace(one, complexity=replace(one.complexity, flops_counted="products"))
+        (row,) = comparison([old]).rows
+        assert (row.state_size, row.flops_per_step) == (38, None)
+
     def test_a_row_tells_what_was_trained(self) -> None:
         (row,) = comparison(confirmed("mine", [0.9], parameters=3264, architecture="gru")).rows
         assert (row.label, row.architecture, row.rank) == ("mine", "gru", 0)

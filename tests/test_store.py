@@ -383,6 +383,17 @@ def test_a_record_has_all_that_was_noted(store: StudyStore) -> None:
     assert (record.engine, record.test_loss, record.test_metric) == ("eager", 0.125, 0.875)
 
 
+def test_operations_of_a_study_made_before_all_were_counted_are_known_as_such(
+    store: StudyStore,
+) -> None:
+    trial = _open(store)
+    now = Complexity(10, 9, 1, 6, 12.5)
+    then = {k: v for k, v in now.__dict__.items() if k != "flops_counted"}
+    trial.note(spec=SPEC.to_json(), complexity=then)
+    (record,) = StudyStore.open("small").records()
+    assert record.complexity == replace(now, flops_counted="products")
+
+
 def test_every_state_is_remembered_in_the_order_of_numbers(store: StudyStore) -> None:
     trials = [_open(store) for _ in range(4)]
     assert [trial.number for trial in trials] == [0, 1, 2, 3]

@@ -1,1 +1,1 @@
-"""Wrappers of cells for rnnsearch: residual connections, levels that step at their own pace."""
+"""Wrappers of cells for rnnsearch: residual connections, dropout, zoneout, slower levels."""
