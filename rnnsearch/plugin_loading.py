@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, NoReturn, TextIO
 
+from rnnsearch import settings
 from rnnsearch.errors import PluginError
 
 OFF = "RNNSEARCH_PLUGINS_OFF"
@@ -90,10 +91,7 @@ def _time_limit(plugin: str, name: str) -> Iterator[None]:
     if not _in_main_thread():
         yield
         return
-    try:
-        limit = max(0.0, float(os.environ.get(SECONDS, "")))
-    except ValueError:
-        limit = _SECONDS
+    limit = settings.seconds(SECONDS, _SECONDS)
     first = min(_TELL_AFTER, limit)
     remedy = f"{OFF}={name} goes without it, {SECONDS} waits longer or shorter"
     told = False
