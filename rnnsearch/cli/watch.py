@@ -18,6 +18,7 @@ from typing import IO
 import click
 
 from rnnsearch import settings
+from rnnsearch.cli.output import echo
 
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_PDEATHSIG = 1
@@ -33,6 +34,7 @@ def watch(context: click.Context) -> None:
 
     To be called before anything is imported that starts threads.
     """
+    global _say
     is_own_process = context.find_root().obj is True
     is_needed = settings.text("RAY_ADDRESS") or os.getpid() == 1
     is_watched = _say is not None
@@ -54,7 +56,6 @@ def watch(context: click.Context) -> None:
     # What Python says goes where it went; what native code says is kept aside.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     os.dup2(dump.fileno(), 2)
-    global _say
     _say = say
     atexit.register(os.write, say, _ENDED)
 
@@ -77,7 +78,7 @@ def _wait(child: int, said: int, dump: IO[bytes]) -> int:
     if heard.endswith(_ENDED):
         return code
     name = heard.decode()
-    click.echo(f"error: {_record(name, code, dump)}", err=True)
+    echo(f"error: {_record(name, code, dump)}", err=True)
     return 1 if code >= 0 else 128 - code
 
 
