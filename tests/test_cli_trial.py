@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from rnnsearch.__main__ import main
@@ -16,6 +17,7 @@ from rnnsearch.errors import StoreError
 from rnnsearch.store import OpenTrial, StudyStore
 from rnnsearch.trial import Phase
 
+from .command import study_content
 from .trial_records import epoch, record
 
 
@@ -49,7 +51,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNSEARCH_HOME", str(home))
-        store = StudyStore.create("small", "name: small\n")
+        content = study_content(architectures=["gru", "lstm"])
+        store = StudyStore.create("small", yaml.safe_dump(content))
         for state in ("COMPLETE", "PRUNED", "FAIL", "before"):
             _add(store, "search", "gru", state)
         _add(store, "search", "lstm", "RUNNING")
@@ -84,7 +87,7 @@ def test_every_trial_is_listed_with_its_state_seed_epochs_and_scores() -> None:
         "confirmation/gru/10", "COMPLETE", "5", "3,200", "2", "0.75", "eager",
     ]  # fmt: skip
     (failed,) = (line for line in lines if line.startswith("search/gru/2"))
-    assert failed.split("eager")[1].strip() == "DivergedError: \N{REPLACEMENT CHARACTER}[31mred"
+    assert failed.split("eager")[1].strip() == "DivergedError: \\x1b[31mred"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,7 @@ def test_the_list_as_json_says_null_where_there_is_no_number() -> None:
         "epochs": 0,
         **dict.fromkeys(("validation_metric", "test_loss", "test_metric")),
         "engine": "",
+        "superseded": False,
         "reason": "BudgetError: no width",
     }
 
@@ -199,8 +203,8 @@ def test_the_log_of_a_trial_is_its_traceback_without_what_a_terminal_obeys(
     (store.folder / "errors").mkdir()
     path = store.folder / "errors" / "search-gru-2.txt"
     path.write_bytes(b"Traceback\n\tline \xc3\xa9\x1b[2J\xff\n")
-    shown = "\N{REPLACEMENT CHARACTER}"
-    assert _trial("logs", "small", "search/gru/2") == f"Traceback\n\tline é{shown}[2J{shown}\n"
+    said = _trial("logs", "small", "search/gru/2")
+    assert said == "Traceback\n\tline é\\x1b[2J\N{REPLACEMENT CHARACTER}\n"
 
 
 def test_a_trial_without_a_log_says_so(store: StudyStore) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rnnsearch.cli.output import browse, echo
 from rnnsearch.errors import RnnsearchError, StoreError
 from rnnsearch.ray_jobs import SERVER, exit_code, job_server, output, submit
 
@@ -53,14 +54,12 @@ def run_detached(name: str, *arguments: str, file: str | None = None) -> None:
 
 
 def _run_here(name: str, arguments: list[str]) -> None:
-    from rnnsearch.home import home
+    from rnnsearch.home import home, private_file, private_folder
     from rnnsearch.store import StudyStore, studies_folder
 
-    folder = home() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{name}.log"
+    log = private_folder(home() / "logs") / f"{name}.log"
     # Behind what is there: a study of this name may be running, and writing to it.
-    with log.open("a", encoding="utf-8") as output_file:
+    with open(log, "a", encoding="utf-8", opener=private_file) as output_file:
         before = output_file.tell()
         driver = subprocess.Popen(
             [sys.executable, "-m", "rnnsearch", *arguments],
@@ -69,7 +68,7 @@ def _run_here(name: str, arguments: list[str]) -> None:
             stderr=output_file,
             start_new_session=True,
         )
-    click.echo(f"starting study {name} in the background ...", err=True)
+    echo(f"starting study {name} in the background ...", err=True)
     store = StudyStore(studies_folder() / name)
     while driver.poll() is None:
         if (pid := _driver_in(store, driver.pid)) is not None:
@@ -78,7 +77,7 @@ def _run_here(name: str, arguments: list[str]) -> None:
             driver.returncode = 0
             return
         time.sleep(_LOOK_S)
-    click.echo(log.read_bytes()[before:].decode(), err=True, nl=False)
+    echo(log.read_bytes()[before:].decode(), err=True, end="")
     raise click.exceptions.Exit(driver.returncode)
 
 
@@ -106,16 +105,21 @@ def _run_as_job(name: str, arguments: list[str], file: str | None) -> None:
     from rnnsearch.store import StudyStore, studies_folder
 
     job = submit(name, arguments, Path(file) if file else None)
-    click.echo(f"starting study {name} on the cluster at {job_server()} ...", err=True)
+    echo(f"starting study {name} on the cluster at {job_server()} ...", err=True)
     store = StudyStore(studies_folder() / name)
     while (code := exit_code(job)) is None:
         if store.info.job == job:
             _say_begun(name, f"Ray job {job}; `ray job logs --follow {job}` shows its output")
             return
         time.sleep(_LOOK_S)
-    click.echo(output(job), err=True, nl=False)
+    echo(output(job), err=True, end="")
     raise click.exceptions.Exit(code)
 
 
 def _say_begun(name: str, where: str) -> None:
-    click.echo(f"study {name} runs as {where}\nnext      rnnsearch study status {name} --watch")
+    from rnnsearch.store import StudyStore, studies_folder
+
+    info = StudyStore(studies_folder() / name).info
+    trials = browse(name, info.tracking_uri, info.experiment_id)
+    echo(f"study {name} runs as {where}\ntrials    {trials}")
+    echo(f"next      rnnsearch study status {name} --watch")
