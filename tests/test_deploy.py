@@ -599,10 +599,12 @@ def _engine_study(tmp_path: Path) -> bytes:
 def _kill_in_the_middle(container: str, run: subprocess.Popen[bytes]) -> None:
     """Let a study's container run until a trial has ended, and kill it as the kernel would."""
     assert run.stderr is not None
+    said = b""
     for line in run.stderr:
+        said += line
         if b": COMPLETE" in line:
             break
-    assert _docker("kill", container).returncode == 0
+    assert _docker("kill", container).returncode == 0, said.decode()
     run.stderr.read()
     assert run.wait(60) == 137
 

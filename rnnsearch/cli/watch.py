@@ -33,6 +33,7 @@ def watch(context: click.Context) -> None:
 
     To be called before anything is imported that starts threads.
     """
+    global _say
     is_own_process = context.find_root().obj is True
     is_needed = settings.text("RAY_ADDRESS") or os.getpid() == 1
     is_watched = _say is not None
@@ -54,7 +55,6 @@ def watch(context: click.Context) -> None:
     # What Python says goes where it went; what native code says is kept aside.
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     os.dup2(dump.fileno(), 2)
-    global _say
     _say = say
     atexit.register(os.write, say, _ENDED)
 
