@@ -33,11 +33,14 @@ _CONTAINER = [
     *("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"),
 ]
 _NOT_ROOT = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-_VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\})")
+_VARIABLE = re.compile(
+    r"\$(?:(?P<dollar>\$)"
+    r"|\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>(?:[^{}]|\$\{[^{}]*\})*))?\})"
+)
 
 
 def load_compose(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Read compose.yaml with its variables filled in.
+    """Read compose.yaml with its variables filled in; one without a value stays None.
 
     Raises:
         KeyError: a required variable is unset or empty; has the file's message.
@@ -49,7 +52,7 @@ def load_compose(variables: Mapping[str, str]) -> dict[str, Any]:
         value = variables.get(found["name"], "")
         if not value and found["kind"] == "?":
             raise KeyError(f"{found['name']}: {found['rest']}")
-        return value or (found["rest"] if found["kind"] == "-" else "")
+        return value or (walk(found["rest"]) if found["kind"] == "-" else "")
 
     def walk(node: Any) -> Any:
         if isinstance(node, dict):
@@ -89,7 +92,10 @@ class Machine:
         name = f"{service}-{number}"
         config = self._services[service]
         environment = self._environment(config)
-        command = [*config.get("entrypoint", []), *(arguments or config.get("command", []))]
+        command = [
+            *config.get("entrypoint", [REPOSITORY / "deploy" / "entrypoint.sh"]),
+            *(arguments or config.get("command", [])),
+        ]
         if config.get("image", "").startswith("postgres:"):
             command = self._initialise_postgres(config, environment)
         process = self._run(name, service, config, environment, command)
@@ -103,7 +109,7 @@ class Machine:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(home),
             "LANG": "C.UTF-8",
-            **{key: str(value) for key, value in config.get("environment", {}).items()},
+            **{k: str(v) for k, v in config.get("environment", {}).items() if v is not None},
         }
 
     def _run(
@@ -112,7 +118,7 @@ class Machine:
         service: str,
         config: Mapping[str, Any],
         environment: dict[str, str],
-        command: list[str],
+        command: list[str | Path],
     ) -> subprocess.Popen[bytes]:
         index = len(self._pids) + 1
         address = f"10.77.0.{index}"
@@ -138,7 +144,7 @@ class Machine:
             source, target = volume.split(":")[:2]
             if not source.startswith("."):
                 setup += [f"mkdir -p {target}", f"mount --bind {self._folder / source} {target}"]
-        setup.append(f"exec {shlex.join([*_NOT_ROOT, *command])}")
+        setup.append(f"exec {shlex.join(map(str, [*_NOT_ROOT, *command]))}")
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*_CONTAINER, "sh", "-ec", "\n".join(setup)],
@@ -222,8 +228,9 @@ def main() -> None:
     started: dict[str, list[str]] = {}
 
     def up(service: str, arguments: list[str] | None = None) -> None:
-        for other, depends in services[service].get("depends_on", {}).items():
-            assert depends == {"condition": "service_healthy"}, depends
+        for other in services[service].get("depends_on", {}):
+            if "profiles" in services[other]:
+                continue  # they are off
             if other not in started:
                 up(other)
             for name in started[other]:
