@@ -148,7 +148,7 @@ class TestUnrankedRows:
 
 
 class TestDescription:
-    def test_operations_that_were_not_all_counted_are_not_shown_beside_those_that_were(self) -> None:
+    def test_costs_that_were_counted_otherwise_are_not_shown_side_by_side(self) -> None:
         one = record(metric=0.9)
         assert one.complexity is not None
         old = replace(one, complexity=replace(one.complexity, flops_counted="products"))
