@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rnnsearch.config import check_config
+from rnnsearch.errors import StudyFileError
 from rnnsearch.parameters import Value
 from rnnsearch.store import StudyStore
 from rnnsearch.study_file import parse_study
@@ -177,14 +178,16 @@ def describe_values(values: Mapping[str, Value]) -> str:
 
 
 def settled_records(store: StudyStore, *, interrupted: bool = False) -> list[TrialRecord]:
-    """Every trial of a study, with the confirmations settled; see `StudyStore.records`.
-
-    Raises:
-        StudyFileError: the study file cannot be used.
-    """
+    """Every trial of a study, with the confirmations settled; see `StudyStore.records`."""
     records = list(store.records(interrupted=interrupted))
     direction = store.direction
-    if direction is None:
-        return records
-    file = parse_study(store.study_text, str(store.folder / "study.yaml"))
-    return settle(records, direction, check_config(file).confirmation.best)
+    return records if direction is None else settle(records, direction, _confirmed_at_most(store))
+
+
+def _confirmed_at_most(store: StudyStore) -> int | None:
+    """How many configurations of a row a study confirms; None if its file does not say."""
+    try:
+        file = parse_study(store.study_text, str(store.folder / "study.yaml"))
+        return check_config(file).confirmation.best
+    except (StudyFileError, OSError):  # its trials can be looked at all the same
+        return None

@@ -299,14 +299,15 @@ class Tracker:
                 found = known.get(key)
                 if record.spec is None or record.complexity is None or record.state == "RUNNING":
                     continue
-                if found is not None and found.info.status == _STATUS[record.state]:
-                    self._runs[key] = found.info.run_id
-                else:
+                if found is None or found.info.status != _STATUS[record.state]:
                     self._write_anew(key, record, found)
-                if record.phase == "confirmation":
-                    self._adopt(self._runs[key], record.spec, record.complexity, found)
-                    if record.state == "COMPLETE":  # it has the model already
+                else:
+                    self._runs[key] = found.info.run_id
+                    if record.phase == "confirmation" and record.state == "COMPLETE":
+                        # Its configuration has its model.
                         self._runs.setdefault(_group("model", record.spec), self._runs[key])
+                if record.phase == "confirmation" and found is not None:
+                    self._adopt(found, record.spec, record.complexity)
         return True
 
     def show_trials(self, metric: str, direction: Direction) -> None:
@@ -330,16 +331,14 @@ class Tracker:
         self._client.update_run(run_id, status="RUNNING")
         return True
 
-    def _adopt(self, run_id: str, spec: TrialSpec, complexity: Complexity, run: Run | None) -> None:
+    def _adopt(self, run: Run, spec: TrialSpec, complexity: Complexity) -> None:
         """Put a seed below the run of its own configuration.
 
         Earlier versions put all seeds of a row below one run, whatever they were trained with.
         """
-        if run is None:
-            return
         parent = self._configuration_run(spec, complexity)
         if run.data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:
-            self._client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
+            self._client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
 
     def _find_runs(self, records: Sequence[TrialRecord]) -> dict[str, Run]:
         """The runs of the study's trials by key; those of configurations are remembered."""
@@ -471,21 +470,28 @@ class Tracker:
         now = _milliseconds()
         metrics = [Metric(k, float(v), now, 0) for k, v in summary.items() if v is not None]
         group = f"configuration/{label}/{configuration[:_TAG_LIMIT]}"
-        tags = [
-            RunTag(MLFLOW_RUN_NAME, _title(label, rank)),
-            RunTag("rnnsearch.rank", str(rank)),
-            RunTag("rnnsearch.superseded", "false"),
-        ]
+        tags = [RunTag(MLFLOW_RUN_NAME, _title(label, rank)), RunTag("rnnsearch.rank", str(rank))]
         self._later(lambda: self._client.log_batch(self._runs[group], metrics=metrics, tags=tags))
+        self._later(lambda: self._mark(group, superseded=False))
 
     def supersede(self, label: str, configuration: str) -> None:
-        """Mark the run of a configuration that its row does not stand by any more."""
+        """Mark the runs of a configuration that its row does not stand by any more."""
         group = f"configuration/{label}/{configuration[:_TAG_LIMIT]}"
-        tags = [
-            RunTag(MLFLOW_RUN_NAME, f"{label} superseded"),
-            RunTag("rnnsearch.superseded", "true"),
-        ]
-        self._later(lambda: self._client.log_batch(self._runs[group], tags=tags))
+        title = [RunTag(MLFLOW_RUN_NAME, f"{label} superseded")]
+        self._later(lambda: self._client.log_batch(self._runs[group], tags=title))
+        self._later(lambda: self._mark(group, superseded=True))
+
+    def _mark(self, group: str, *, superseded: bool) -> None:
+        """Say of a configuration's run, and of its seeds, whether they count in anything."""
+        run_id, value = self._runs[group], str(superseded).lower()
+        seeds = self._client.search_runs(
+            [self.experiment_id],
+            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'",
+            max_results=50_000,
+        )
+        for run in (self._client.get_run(run_id), *seeds):
+            if run.data.tags.get("rnnsearch.superseded", "false") != value:
+                self._client.set_tag(run.info.run_id, "rnnsearch.superseded", value)
 
     def flush(self) -> None:
         """Wait until everything is written.

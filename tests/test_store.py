@@ -21,6 +21,7 @@ from rnnsearch.store import (
     OpenTrial,
     StudyStore,
     list_stores,
+    is_drawn_blindly,
     make_sampler,
     studies_folder,
 )
@@ -466,17 +467,64 @@ def test_the_same_seed_draws_the_same_in_a_new_store(sampler: str) -> None:
 
 def test_samplers_are_optunas() -> None:
     assert type(make_sampler("random", 0, 8)) is optuna.samplers.RandomSampler
-    assert type(make_sampler("tpe", 0, 8)) is optuna.samplers.TPESampler
+    assert type(make_sampler("tpe", 0, 10)) is optuna.samplers.TPESampler
+
+
+def test_half_of_a_small_search_is_drawn_blindly_however_long_it_is_to_be() -> None:
+    blind = [number for number in range(100) if is_drawn_blindly("tpe", number)]
+    assert blind == [0, 1, 4, 5, 8, 9, 12, 13, 16, 17]
+    assert all(is_drawn_blindly("random", number) for number in range(100))
+
+
+def _run(store: StudyStore, values: list[float]) -> None:
+    """Trials with a given rate, whose value is the closeness of their rate to 0.75."""
+    for value in values:
+        trial = OpenTrial.begin(_study(store), {"rate": value}, RATE)
+        trial.note(spec=SPEC.to_json())
+        trial.complete(-abs(value - 0.75))
+
+
+RATE = {"rate": FloatRange(0.0, 1.0, default=0.5)}
+
+
+def _study(store: StudyStore) -> optuna.Study:
+    return store.optuna_study("search", ROW, "maximize")
+
+
+def test_what_is_drawn_depends_on_the_trials_and_not_on_the_numbers_that_optuna_gave_them() -> None:
+    """Of three trials the first two were interrupted, and begun anew in the other order."""
+    rates = [0.5, 0.8, 0.1]
+    plain, mended = StudyStore.create("plain", ""), StudyStore.create("mended", "")
+    _run(plain, rates)
+    for rate in rates[:2]:
+        trial = OpenTrial.begin(_study(mended), {"rate": rate}, RATE)
+        trial.note(spec=SPEC.to_json())
+        trial.interrupt("its driver died")
+    for unfinished in reversed(mended.unfinished(_study(mended))):
+        trial = OpenTrial.anew(_study(mended), unfinished, RATE)
+        trial.note(spec=SPEC.to_json())
+        trial.complete(-abs(float(unfinished.values["rate"]) - 0.75))
+    _run(mended, rates[2:])
+    assert [t.params["rate"] for t in _study(mended).trials] == [0.5, 0.8, 0.8, 0.5, 0.1]
+    numbers = [r.first_number for r in mended.records()]
+    assert numbers == [1, 0, 4]
+    drawn = [Drawing(_study(store), "tpe", 5, 3).draw(RATE) for store in (plain, mended)]
+    assert drawn[0] == drawn[1]
+    # As Optuna itself draws from the plain study.
+    asked = optuna.load_study(
+        study_name=f"search/{ROW}",
+        storage=f"sqlite:///{plain.folder}/trials.db",
+        sampler=optuna.samplers.TPESampler(seed=5, n_startup_trials=2),
+    ).ask()
+    assert drawn[0] == {"rate": asked.suggest_float("rate", 0.0, 1.0)}
 
 
 def test_tpe_draws_nearer_to_what_was_good_once_it_has_seen_some(store: StudyStore) -> None:
-    study = store.optuna_study("search", ROW, "maximize", make_sampler("tpe", 1, 12))
     misses = []
-    for _ in range(12):
-        trial = OpenTrial(study, study.ask())
-        drawn = trial.suggest({"rate": FloatRange(0.0, 1.0, default=0.5)})["rate"]
-        misses.append(abs(float(drawn) - 0.75))
-        trial.complete(-misses[-1])
+    for number in range(12):
+        (rate,) = Drawing(_study(store), "tpe", number, number).draw(RATE).values()
+        _run(store, [float(rate)])
+        misses.append(abs(float(rate) - 0.75))
     assert sum(misses[6:]) < sum(misses[:6])
 
 

@@ -21,6 +21,7 @@ from rnnsearch import (
     trial_queue,
 )
 from rnnsearch.config import SearchConfig, StudyConfig, check_config
+from rnnsearch.configurations import best_first
 from rnnsearch.plan import make_task
 from rnnsearch.space import SearchSpace, build_spaces
 from rnnsearch.store import StudyStore
@@ -32,7 +33,6 @@ from rnnsearch.trial_queue import (
     Listener,
     SearchQueue,
     TrialQueue,
-    best_values,
 )
 from rnnsearch.worker import Outcome
 
@@ -598,7 +598,7 @@ def test_values_are_those_that_were_drawn() -> None:
         "learning_rate": searched.training.learning_rate,
         "options.mlp_ratio": searched.model.options["mlp_ratio"],
     }
-    assert best_values(study.store, study.config, study.spaces[0], "maximize") == [drawn]
+    assert best_first(study.store.records(), "maximize") == [drawn]
 
 
 # Trials that one worker takes together
@@ -635,10 +635,15 @@ def test_no_search_trial_is_taken_before_the_results_it_should_know() -> None:
     study = _quick(Study(trials=6))
     search = SearchConfig(trials=6, sampler="tpe", scheduler="none")
     study.config = study.config.model_copy(update={"search": search})
-    queue = study.search()  # of TPE's six draws a row, three are blind
-    taken = [key for group in (queue.ask_together(1), queue.ask_together(1)) for key, _ in group]
-    assert taken[:9] == [f"search/{row}/{number}" for number in range(3) for row in ROWS]
-    assert len(taken) == 10
+    queue = study.search()  # of TPE's six draws a row, the first two are blind, and the last two
+    groups = []
+    while together := [key for key, _ in queue.ask_together(1)]:
+        groups.append(together)
+        for key in together:
+            _finish(queue, key, 0.5)
+    keys = [f"search/{row}/{number}" for number in range(6) for row in ROWS]
+    # All that is blind at once, each of the others alone, and what is blind behind the last.
+    assert groups == [keys[:6], *([key] for key in keys[6:11]), keys[11:]]
 
 
 def test_a_trial_that_its_worker_never_got_to_is_asked_for_again() -> None:

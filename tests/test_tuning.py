@@ -195,7 +195,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from rnnsearch import tuning
-from rnnsearch.tuning import _AshaPerRow, _QueueSearcher, _Stage
+from rnnsearch.tuning import _EarlyStopping, _QueueSearcher, _Stage
 
 tuning.places = lambda resources, seen=None: resources  # there is no cluster
 
@@ -204,7 +204,7 @@ class Stage(_Stage):
         super().__init__(iter(()), Path("unused"))
         self.asked, self.over = asked, set()
         self.phase = SimpleNamespace(
-            search=None, queue=SimpleNamespace(unfinished=lambda key: None)
+            queue=SimpleNamespace(unfinished=lambda key: None, pauses=lambda spec: ())
         )
 
     def ask_together(self, workers):
@@ -222,7 +222,7 @@ stage.over.add("a")
 waits = searcher.suggest("4")
 said += [waits["trials"], searcher.suggest("5")]
 
-scheduler = _AshaPerRow(stage, "max")
+scheduler = _EarlyStopping(stage)
 waiting = SimpleNamespace(config=waits)
 for status in ("RUNNING", "PENDING"):
     others = SimpleNamespace(get_trials=lambda: [SimpleNamespace(status=status)])
@@ -261,37 +261,95 @@ print(json.dumps(heard))
     assert json.loads(printed) == [0, 300, 300]
 
 
-def test_asha_stops_a_weak_trial_at_a_rung_and_compares_it_with_its_own_row_only() -> None:
+def test_a_trial_stops_where_asha_of_ray_tune_stops_it() -> None:
+    """Ours remembers by trial and can be read back from the store; it decides nothing else."""
     script = """
-import json
-from dataclasses import replace
+import random
 from types import SimpleNamespace
+from ray.tune.schedulers import ASHAScheduler
 from rnnsearch.config import SearchConfig
-from rnnsearch.tuning import _AshaPerRow, _rungs
-from tests.test_worker import spec
+from rnnsearch.halving import Halving
+from tests.trial_records import epoch
+from dataclasses import replace
 
-search = SearchConfig(trials=9, grace_epochs=1, reduction_factor=2, scheduler="asha")
-# Of `gru`, a trial ended before the study was resumed.
-past = SimpleNamespace(number=0, epochs=[SimpleNamespace(epoch=1, validation_metric=0.3)])
-queue = SimpleNamespace(history=lambda row: [past] if row == "gru" else [])
-stage = SimpleNamespace(phase=SimpleNamespace(search=search, queue=queue), stops_early=True)
-asha, base = _AshaPerRow(stage, "max"), spec()
-said = [_rungs(search, base)]
-for key, label, number, score in (
-    ("a", "lstm", 1, 0.5), ("b", "lstm", 1, 0.1), ("c", "gru", 1, 0.1), ("d", "lstm", 1, 0.6),
-):
-    one = replace(base, label=label)
-    trial = SimpleNamespace(
-        trial_id=key, config={"row": label, "trials": [(key, one.to_json())]}
+chance, stopped, trials = random.Random(0), 0, 0
+for study in range(60):
+    direction = chance.choice(["maximize", "minimize"])
+    search = SearchConfig(
+        grace_epochs=chance.choice([1, 2, 5]), reduction_factor=chance.choice([2, 3, 4])
     )
-    asha.on_trial_add(None, trial)
-    result = {"epoch": number, "validation_metric": score, "training_iteration": number}
-    said.append(asha.on_trial_result(None, trial, result))
-print(json.dumps(said))
+    epochs = chance.choice([5, 9, 16, 27, 30])
+    ours = Halving(search, epochs, direction)
+    theirs = ASHAScheduler(
+        time_attr="epoch", metric="m", mode=direction[:3], max_t=epochs,
+        grace_period=search.grace_epochs, reduction_factor=search.reduction_factor,
+    )
+    for number in range(20):
+        trial, trials = SimpleNamespace(trial_id=str(number)), trials + 1
+        theirs.on_trial_add(None, trial)
+        for told in range(1, epochs):  # at the last one, Tune stops it without asking
+            value = round(chance.random(), 1)
+            said = theirs.on_trial_result(None, trial, {"epoch": told, "m": value})
+            mine = ours.stops(number, replace(epoch(told), validation_metric=value))
+            assert mine == (said == "STOP"), (study, number, told)
+            if mine:
+                stopped += 1
+                break
+print(stopped, trials)
 """
-    printed = _printed(script)
-    said = json.loads(printed)
-    assert said == [[1, 2], "CONTINUE", "STOP", "STOP", "CONTINUE"]
+    stopped, trials = map(int, _printed(script).split())
+    assert 0.3 < stopped / trials < 0.95
+
+
+def test_a_trial_that_was_to_stop_when_its_driver_died_is_stopped_before_a_worker_gets_it(
+    tmp_path: Path,
+) -> None:
+    script = """
+import json, sys
+from pathlib import Path
+from types import SimpleNamespace
+from rnnsearch import tuning
+from rnnsearch.tuning import _QueueSearcher, _Stage, _checkpoint_file, _sealed
+
+tuning.places = lambda resources, seen=None: 1
+folder = Path(sys.argv[1])
+(folder / "checkpoints").mkdir()
+for key in ("old", "other"):
+    (folder / "checkpoints" / _checkpoint_file(key, 3)).write_bytes(_sealed(b"learned"))
+epochs = [SimpleNamespace(epoch=number) for number in (1, 2, 3)]
+ended, asked = [], [["stops"], ["goes on"]]
+
+class Queue:
+    running = 0
+
+    def ask_together(self, workers):
+        return [(key, SimpleNamespace(to_json=lambda: "{}")) for key in asked.pop(0)]
+
+    def unfinished(self, key):
+        before = "old" if key == "stops" else "other"
+        return SimpleNamespace(key=before, checkpoint=3, epochs=epochs)
+
+    def go_on(self, key, epochs):
+        return key == "stops"
+
+    def checkpoint(self, key, epoch): ...
+
+    def pauses(self, spec):
+        return (1, 3)
+
+    def finish(self, key, outcome):
+        ended.append([key, outcome])
+
+stage = _Stage(iter([SimpleNamespace(queue=Queue(), splits={})]), folder)
+given = _QueueSearcher(stage, None, "max", folder).suggest("1")
+kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+print(json.dumps([ended, [key for key, _ in given["trials"]], given["pauses"], kept]))
+"""
+    ended, given, pauses, kept = json.loads(_printed(script, str(tmp_path)))
+    assert ended == [["stops", None]]
+    assert given == ["goes on"]
+    assert pauses == [1, 3]
+    assert kept == ["goes on.3.pt"], "what is pruned leaves no checkpoint"
 
 
 @pytest.fixture
