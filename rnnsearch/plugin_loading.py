@@ -91,7 +91,7 @@ def _time_limit(plugin: str, name: str) -> Iterator[None]:
     if not _in_main_thread():
         yield
         return
-    limit = settings.seconds(SECONDS, _SECONDS)
+    limit = min(settings.seconds(SECONDS, _SECONDS), 1e6)  # an alarm takes no `inf`
     first = min(_TELL_AFTER, limit)
     remedy = f"{OFF}={name} goes without it, {SECONDS} waits longer or shorter"
     told = False
