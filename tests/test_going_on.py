@@ -33,7 +33,7 @@ _TOLD = ((1, True), (3, True), (4, True), (6, False), (9, False))
 
 @pytest.fixture(scope="module", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Let databases be written without waiting until they are on disk: nothing here pulls a plug."""
+    """Let databases be written without waiting for the disk: nothing here pulls a plug."""
 
     def connected(connection: Any, record: object) -> None:
         connection.execute("PRAGMA synchronous=OFF")
@@ -50,7 +50,7 @@ def _chance(*things: object) -> float:
 
 
 def _measure(spec: TrialSpec, epoch: int) -> EpochMetrics:
-    """What an epoch measures: rates near 0.01 are good, seeds scatter, and many values are equal."""
+    """What an epoch measures: rates near 0.01 are good, seeds scatter, many values are equal."""
     rate = spec.training.learning_rate
     good = math.exp(-(math.log10(rate / 0.01) ** 2)) * (1 - 0.5 ** (epoch / 3))
     value = round(good + 0.2 * _chance(spec.seed, rate, epoch), 2)

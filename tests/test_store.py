@@ -18,10 +18,11 @@ from rnnsearch import Choice, Complexity, FloatRange, IntRange, ModelSpec, Seque
 from rnnsearch import store as store_module
 from rnnsearch.parameters import Parameter, Value
 from rnnsearch.store import (
+    Drawing,
     OpenTrial,
     StudyStore,
-    list_stores,
     is_drawn_blindly,
+    list_stores,
     make_sampler,
     studies_folder,
 )
