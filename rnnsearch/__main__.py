@@ -6,10 +6,13 @@ import io
 import logging
 import os
 import sys
+import traceback
 import warnings
 from contextlib import ExitStack, redirect_stdout
 
 from rnnsearch.errors import PluginError, RnnsearchError
+from rnnsearch.escaping import visible_lines
+from rnnsearch.secrets import hide
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,23 +43,23 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        if debug:
-            raise
-        print("interrupted", file=sys.stderr)
+        _say("interrupted", debug)
         code = 130
     except RnnsearchError as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
+        _say(f"error: {error}", debug)
         code = error.exit_code
     except Exception as error:
-        if debug:
-            raise
         plugin_error = _of_a_plugin(error)
         said = plugin_error or f"unexpected {type(error).__name__}: {error}"
-        print(f"error: {said}\nRun it with --debug for details.", file=sys.stderr)
+        _say(f"error: {said}\nRun it with --debug for details.", debug)
         code = plugin_error.exit_code if plugin_error else 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(problem: str, debug: bool) -> None:
+    """Say what went wrong; libraries show the addresses that they were given, passwords too."""
+    text = traceback.format_exc() if debug else problem
+    print(visible_lines(hide(text)).rstrip("\n"), file=sys.stderr)
 
 
 def _of_a_plugin(error: Exception) -> PluginError | None:

@@ -22,16 +22,16 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from rnnsearch.config import check_config
 from rnnsearch.errors import StoreError, StudyFileError
-from rnnsearch.home import write_whole
+from rnnsearch.home import private_file, private_folder, write_whole
+from rnnsearch.secrets import has_password, hide, hide_all
 from rnnsearch.store import INFO_FILE, STUDY_FILE, StudyStore, list_stores, studies_folder
 from rnnsearch.study_file import parse_study
 from rnnsearch.study_info import StudyInfo
@@ -62,12 +62,6 @@ _WRITTEN_FOR_READERS = (".yaml", ".json", ".csv", ".svg", ".html", ".md", ".tex"
 # What ties a study to the process and the MLflow store of the machine that it ran on.
 _OF_THE_PROCESS = ("pid", "host")
 _OF_TRACKING = ("tracking_uri", "experiment_id", "run_id")
-# To the last `@`: some drivers take a password with `/` in it.
-_PASSWORD = re.compile(rb"(://[^/\s?#'\":@<>]*):[^\s'\"<>]{1,200}@")
-_TOKEN = re.compile(
-    rb"([?&;](?:password|passwd|pwd|token|secret|api_?key|access_?key|signature|sig)=)[^&\s'\"<]+",
-    re.IGNORECASE,
-)
 # What reading a damaged or hostile zip raises.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -170,8 +164,10 @@ def _pack(store: StudyStore, name: str, archive: zipfile.ZipFile) -> dict[str, A
         return _pack_file(path, name, archive)
     content = path.read_bytes()
     if name == "study.json":
-        content = (json.dumps(_without_process(store.info.content()), indent=2) + "\n").encode()
-    content = hide_secrets(content)
+        info = hide_all(_without_process(store.info.content()))
+        content = (json.dumps(info, indent=2) + "\n").encode()
+    else:
+        content = hide_secrets(content)
     if name == "study.yaml":
         _require_hidden(content.decode("utf-8", "replace"), path)
     archive.writestr(_entry(name), content)
@@ -199,18 +195,17 @@ def _back_up(source: Path, target: Path) -> None:
 
 
 def hide_secrets(text: bytes) -> bytes:
-    """Text whose addresses have neither passwords nor tokens."""
-    return _TOKEN.sub(rb"\1***", _PASSWORD.sub(rb"\1:***@", text))
+    """Text without passwords and tokens, those in addresses foremost."""
+    return hide(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def _require_hidden(text: str, path: Path) -> None:
     """Refuse a study file whose tracking password is written in a way that nothing hid."""
     tracking = parse_study(text, str(path)).data.get("tracking")
     uri = tracking.get("uri") if isinstance(tracking, dict) else None
-    with suppress(ValueError):
-        if isinstance(uri, str) and urlsplit(uri).password not in (None, "***"):
-            msg = f"the password in `tracking.uri` of {path} cannot be left out; write it plainly"
-            raise StoreError(msg)
+    if isinstance(uri, str) and has_password(uri):
+        msg = f"the password in `tracking.uri` of {path} cannot be left out; write it plainly"
+        raise StoreError(msg)
 
 
 def _without_process(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +243,7 @@ def import_study(path: Path, name: str | None = None) -> StudyStore:
             made = StudyStore(store.beside("partial"))
             shutil.rmtree(made.folder, ignore_errors=True)  # of one who was killed at it
             try:
-                made.folder.mkdir()
+                private_folder(made.folder)
                 for member, entry in entries.items():
                     if member != MANIFEST:
                         _extract(archive, entry, manifest["members"][member], made.folder, path)
@@ -399,9 +394,10 @@ def _extract(
     """Write a member below a folder, and compare it with the manifest."""
     name = entry.orig_filename
     target = folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    for above in reversed(target.relative_to(folder).parents[:-1]):
+        private_folder(folder / above)
     digest = hashlib.sha256()
-    with target.open("xb") as file:
+    with open(target, "xb", opener=private_file) as file:
         for chunk in _unpack(archive, entry):
             digest.update(chunk)
             file.write(chunk)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from rnnsearch.escaping import csv_value, markdown_text
 from rnnsearch.ledger import Effort, PhaseTime, Spent
 from rnnsearch.ranking import Row
 from rnnsearch.statistics import PairedComparison
@@ -68,7 +69,8 @@ def to_csv(rows: Iterable[Row]) -> str:
     writer.writerow(COLUMNS)
     for row in rows:
         cells = flatten(row).values()
-        writer.writerow(" ".join(map(str, c)) if isinstance(c, tuple) else c for c in cells)
+        joined = (" ".join(map(str, c)) if isinstance(c, tuple) else c for c in cells)
+        writer.writerow(map(csv_value, joined))
     return text.getvalue()
 
 
@@ -97,7 +99,8 @@ def to_markdown(comparison: Comparison) -> str:
     parts = [
         f"# {markdown_text(comparison.study)}",
         markdown_text(comparison.headline),
-        f"Test {comparison.metric}, {better} is better; no skill is {number(comparison.no_skill)}. "
+        f"Test {markdown_text(comparison.metric)}, {better} is better; no skill is "
+        f"{number(comparison.no_skill)}. "
         "Intervals are 95 % t-intervals over seeds; p-values are from paired t-tests by seed, "
         f"Holm-corrected for {count(comparison.tests, 'test')} between all rows.",
         markdown_table([_ranking_cells(row) for row in comparison.ranked]),
@@ -175,17 +178,11 @@ def markdown_table(lines: Sequence[Mapping[str, str]]) -> str:
     """A Markdown table of lines with the same headings; nothing for no lines."""
     if not lines:
         return ""
-    cells = [map(markdown_text, line.values()) for line in lines]
-    rows = [lines[0], ["---"] * len(lines[0]), *cells]
+    rows = [list(map(markdown_text, cells)) for cells in (lines[0], *(m.values() for m in lines))]
+    rows.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _section(title: str, items: Sequence[str]) -> list[str]:
     """A heading and a list below it; nothing for no items."""
     return [f"## {title}", "\n".join(f"- {markdown_text(item)}" for item in items)] if items else []
-
-
-def markdown_text(text: str) -> str:
-    """Text on one line of Markdown, without what would start a cell, a tag, or a link's address."""
-    plain = " ".join(text.split())
-    return plain.replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from rnnsearch.errors import did_you_mean
 from rnnsearch.parameters import Choice, FloatRange, IntRange, Parameter, Value
+from rnnsearch.secrets import has_password, hide, hide_password
 from rnnsearch.study_file import (
     KeyPath,
     StudyFile,
@@ -474,11 +475,23 @@ def load_config(path: str) -> tuple[StudyConfig, StudyFile]:
         StudyFileError: with the line of the first thing that is wrong.
     """
     file = read_study_file(path)
-    return check_config(file), file
+    config = check_config(file)
+    if config.tracking.uri is not None and has_password(config.tracking.uri):
+        problem = (
+            f"{hide_password(config.tracking.uri)} holds a password or a token, and copies of a "
+            "study file go to MLflow, into reports and archives. Leave `tracking.uri` out and set "
+            "MLFLOW_TRACKING_URI to the address; or leave the password out of it, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
+        raise file.error(("tracking", "uri"), problem)
+    return config, file
 
 
 def check_config(file: StudyFile) -> StudyConfig:
-    """Turn a parsed study file into a configuration; raises as `load_config` does."""
+    """Turn a parsed study file into a configuration; raises as `load_config` does.
+
+    One that was started before passwords were refused in it is taken.
+    """
     version = file.data.get("schema_version")
     if "schema_version" in file.data and (type(version) is not int or version != SCHEMA_VERSION):
         problem = (
@@ -550,7 +563,7 @@ def _explain(file: StudyFile, error: ValidationError) -> Exception:
 
 
 def _shown(value: Any) -> str:
-    return shortened(repr(value))
+    return shortened(hide(repr(value)))
 
 
 def _as_meant(expected: str, found: Any) -> str:

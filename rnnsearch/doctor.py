@@ -349,12 +349,15 @@ class _Examination:
             tracker.connect()
             records = list(store.records(interrupted=True))
             if not tracker.resume_study(info.run_id, info.data, records):
+                config, task = stored_config(store)
                 run_id = tracker.start_study(
                     store.folder / STUDY_FILE,
-                    stored_config(store)[0].question,
+                    config.question,
                     info.data,
                     info.environment,
                     info.git,
+                    task.metric,
+                    task.direction,
                 )
                 tracker.resume_study(run_id, info.data, records)
                 store.write_info(run_id=run_id, experiment_id=tracker.experiment_id)

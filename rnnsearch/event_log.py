@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnnsearch.home import private_file
 from rnnsearch.model import Complexity
+from rnnsearch.secrets import hide_all
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
 from rnnsearch.worker import Outcome
 
@@ -58,5 +60,6 @@ class EventLog:
         # Not a number has no place in JSON.
         facts = {k: None if v != v else v for k, v in facts.items()}
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **facts}
-        with self._path.open("a", encoding="utf-8") as file:
+        line = hide_all(line)
+        with open(self._path, "a", encoding="utf-8", opener=private_file) as file:
             file.write(json.dumps(line) + "\n")

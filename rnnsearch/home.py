@@ -57,10 +57,27 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
+def private_folder(path: Path) -> Path:
+    """Make a folder that its owner alone may enter, whatever the umask; one that exists is kept.
+
+    A study has the study file, uncommitted code and tracebacks, and none of them were written for
+    others who use the machine. Ray's workers run as the same user as the study does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def private_file(path: str | os.PathLike[str], flags: int) -> int:
+    """The `opener` of a file that its owner alone may read."""
+    return os.open(path, flags, 0o600)
+
+
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write a file so that at any time it has its old content or all of the new.
 
-    That holds when the machine loses its power, too: both are on the disk when this returns.
+    That holds when the machine loses its power, too: both are on the disk when this returns. In the
+    home its owner alone may read it; elsewhere the umask decides.
 
     Raises:
         StoreError: the file cannot be written; says which and why.
@@ -68,8 +85,9 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     target = Path(path)
     # Beside the target, for `os.replace` to stay on one file system.
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    opener = private_file if target.absolute().is_relative_to(home()) else None
     try:
-        with partial.open("xb") as file:
+        with open(partial, "xb", opener=opener) as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())

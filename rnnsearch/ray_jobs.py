@@ -17,6 +17,7 @@ from typing import Any
 
 from rnnsearch import settings
 from rnnsearch.errors import RnnsearchError
+from rnnsearch.secrets import hide, hide_password
 
 # As `ray job submit` reads it: where a cluster takes jobs.
 SERVER = "RAY_API_SERVER_ADDRESS"
@@ -41,7 +42,7 @@ def own_job() -> str | None:
 def submit(name: str, arguments: list[str], file: Path | None) -> str:
     """Let a cluster run a command of rnnsearch.
 
-    The job sees the variables `RNNSEARCH_*` of this process, and MLFLOW_TRACKING_URI where it has
+    The job sees the variables `RNNSEARCH_*` and MLFLOW_TRACKING_URI of this process where they hold
     no password, for whoever reaches the cluster can read them; all others are those of the node.
 
     Args:
@@ -56,10 +57,13 @@ def submit(name: str, arguments: list[str], file: Path | None) -> str:
         RnnsearchError: the server does not answer, or refuses.
     """
     job = f"{name}-{secrets.token_hex(4)}"
-    given = {k: v for k, v in os.environ.items() if k.startswith("RNNSEARCH_")}
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if uri and "@" not in uri:
-        given["MLFLOW_TRACKING_URI"] = uri
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if (name.startswith("RNNSEARCH_") or name == "MLFLOW_TRACKING_URI")
+        and value
+        and hide(value) == value
+    }
     environment: dict[str, Any] = {"env_vars": {**given, JOB: job}}
     words = [_STUDY_FILE if word == "{file}" else word for word in arguments]
     with tempfile.TemporaryDirectory() as folder:
@@ -115,9 +119,9 @@ def _ask(question: Callable[[Any], Any]) -> Any:
     try:
         return question(JobSubmissionClient(address))
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = hide((str(error).strip() or type(error).__name__).splitlines()[0])
         raise RnnsearchError(
-            f"the cluster at {SERVER}={address} does not take the job: {reason}. Start its head "
-            f"with a dashboard (`pip install 'ray[default]'`), correct the address, or unset "
-            f"{SERVER} to run the study from this machine"
+            f"the cluster at {SERVER}={hide_password(address)} does not take the job: {reason}. "
+            "Start its head with a dashboard (`pip install 'ray[default]'`), correct the address, "
+            f"or unset {SERVER} to run the study from this machine"
         ) from error

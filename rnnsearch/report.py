@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rnnsearch.comparison import Comparison
-from rnnsearch.comparison_text import describe_time, markdown_text
+from rnnsearch.comparison_text import describe_time
 from rnnsearch.config import StudyConfig
 from rnnsearch.configurations import settled_records
 from rnnsearch.errors import StoreError
+from rnnsearch.escaping import markdown_text, visible_lines
 from rnnsearch.home import write_whole
 from rnnsearch.plot_curves import Curve, curves_of, draw_curves
 from rnnsearch.plots import draw_comparison, picture_of
 from rnnsearch.report_tables import Table, latex_document, make_tables
+from rnnsearch.secrets import hide, hide_all
 from rnnsearch.store import StudyStore
 from rnnsearch.trial import configuration_of
 from rnnsearch.wording import count, enumerate_names
@@ -94,8 +96,8 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         caveats=tuple(dict.fromkeys(caveats)),
         curves=curves_of(settled_records(store), comparison),
         findings=tuple(findings),
-        info={**store.info.content(), "state": store.state or "unknown"},
-        study_text=store.study_text,
+        info=hide_all({**store.info.content(), "state": store.state or "unknown"}),
+        study_text=hide(store.study_text),
     )
 
 
@@ -223,6 +225,7 @@ def _html(report: Report, pictures: Mapping[str, bytes]) -> str:
         loader=jinja2.PackageLoader("rnnsearch", "templates/report"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=lambda value: visible_lines(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

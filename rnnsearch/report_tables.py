@@ -11,6 +11,7 @@ from typing import Any
 from rnnsearch.comparison import Comparison
 from rnnsearch.comparison_text import markdown_table
 from rnnsearch.config import PublishedFigures
+from rnnsearch.escaping import csv_value, latex_text
 from rnnsearch.ledger import Spent
 from rnnsearch.ranking import Row
 from rnnsearch.statistics import PairedComparison
@@ -68,7 +69,8 @@ class Table:
         names = list(dict.fromkeys(name for line in self.lines for name in line))
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.lines)
+        for line in self.lines:
+            writer.writerow({name: csv_value(value) for name, value in line.items()})
         return text.getvalue()
 
     def to_latex(self) -> str:
@@ -90,28 +92,6 @@ class Table:
                 r"\end{table}",
             ]
         )
-
-
-_LATEX = {
-    **{character: "\\" + character for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "±": r"$\pm$",
-    "†": r"\dag{}",
-    "[": "{[}",  # after `\\` it would begin an optional argument
-    "]": "{]}",
-}
-
-
-def latex_text(text: str) -> str:
-    """Text on one line of LaTeX, every character of which is printed as it is."""
-    plain = " ".join("".join(c for c in text if c.isprintable() or c.isspace()).split())
-    return "".join(_LATEX.get(character, character) for character in plain)
 
 
 def make_tables(

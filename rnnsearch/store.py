@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 
 from rnnsearch.errors import StoreError, did_you_mean
-from rnnsearch.home import home, sqlite_url, write_whole
+from rnnsearch.home import home, private_folder, sqlite_url, write_whole
 from rnnsearch.lease import STALE_S, Holder, Lease, TakenError, holder_of, take
 from rnnsearch.model import Complexity
 from rnnsearch.parameters import Choice, FloatRange, Parameter, Value
@@ -138,7 +138,7 @@ class StudyStore:
         unfinished = StudyStore(self.beside("partial"))
         try:
             shutil.rmtree(unfinished.folder, ignore_errors=True)  # of one who was killed at it
-            unfinished.folder.mkdir(parents=True)
+            private_folder(unfinished.folder)
             write_whole(unfinished.folder / STUDY_FILE, study_text)
             unfinished.make_database()
             unfinished.folder.rename(self.folder)
@@ -150,6 +150,7 @@ class StudyStore:
     def make_database(self) -> None:
         """Make the database of its trials, where there is none."""
         self._storage.engine.dispose()
+        (self.folder / TRIALS_FILE).chmod(0o600)
 
     def discard(self) -> None:
         """Remove the study's folder with everything in it."""
@@ -174,6 +175,8 @@ class StudyStore:
                 f"Known: {', '.join(known) or 'none'}"
             )
             raise StoreError(msg)
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise StoreError(f"study `{name}` in {folder} is another user's, who alone may read it")
         return cls(folder)
 
     @contextmanager
@@ -697,7 +700,9 @@ def list_stores() -> list[StudyStore]:
     return [
         StudyStore(f)
         for f in sorted(studies_folder().iterdir())
+        # Another user's, in a home that several share, is theirs alone.
         if _NAME.fullmatch(f.name)
+        and os.access(f, os.X_OK)
         and any((f / file).exists() for file in (STUDY_FILE, INFO_FILE, TRIALS_FILE))
     ]
 

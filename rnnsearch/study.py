@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rnnsearch.comparison import Comparison, compare
-from rnnsearch.config import StudyConfig, check_config, load_config
+from rnnsearch.config import StudyConfig, TrackingConfig, check_config, load_config
 from rnnsearch.data_contract import join
 from rnnsearch.environment import describe_environment, describe_git
 from rnnsearch.errors import StoppedError, StoreError, TrackingError
@@ -22,6 +22,7 @@ from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.ray_jobs import own_job
 from rnnsearch.registry import load_registry
+from rnnsearch.secrets import hide_password, same_address
 from rnnsearch.store import STOP_FILE, STUDY_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
 from rnnsearch.study_info import Extension, PhaseSpent
@@ -204,7 +205,8 @@ def _run(
     study: Study, listeners: Sequence[StudyListener], store: StudyStore, *, is_resumed: bool
 ) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
-    from rnnsearch.tracking import Tracker, hide_password, is_server, resolve_uri
+    from rnnsearch.mlflow_views import is_server
+    from rnnsearch.tracking import Tracker, resolve_uri
     from rnnsearch.tuning import cluster, places, require_room, run_trials
 
     config = study.config
@@ -327,8 +329,6 @@ def _recorded(
     store: StudyStore, tracker: Tracker, study: Study, plan: StudyPlan, *, is_resumed: bool
 ) -> Iterator[None]:
     """Keep in `study.json`, and in MLflow if it goes wrong, how the trials of a study ended."""
-    from rnnsearch.tracking import hide_password
-
     environment = describe_environment(load_registry())
     git = describe_git(Path(study.file.path).resolve().parent)
     here: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname(), "job": own_job()}
@@ -337,10 +337,18 @@ def _recorded(
     if is_resumed:
         store.end_zombies("its driver died")
     records = list(store.records(interrupted=True))
-    if not (info.run_id and tracker.resume_study(info.run_id, plan.source, records)):
+    if info.run_id and tracker.resume_study(info.run_id, plan.source, records):
+        tracker.show_trials(plan.task.metric, plan.task.direction)
+    else:
         try:
             parent = tracker.start_study(
-                store.folder / STUDY_FILE, study.config.question, plan.source, environment, git
+                store.folder / STUDY_FILE,
+                study.config.question,
+                plan.source,
+                environment,
+                git,
+                plan.task.metric,
+                plan.task.direction,
             )
         except TrackingError:
             if not is_resumed:
@@ -423,9 +431,15 @@ def compare_study(study: StudyStore | str) -> Comparison:
 
 
 def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
-    """The configuration and the task of a study that was started."""
+    """The configuration and the task of a study that was started.
+
+    An imported one has no tracking address: whoever wrote the archive named it, and passwords in
+    this environment are not for it.
+    """
     file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
     config = check_config(store.info.extended.applied_to(file))
+    if store.info.imported is not None:
+        config = config.model_copy(update={"tracking": TrackingConfig()})
     return config, make_task(config, file, load_registry())
 
 
@@ -435,14 +449,14 @@ def tracking_uri(store: StudyStore) -> str:
     It has no passwords: they are the study file's or the environment's, where one of them names
     the same store. A study without runs is told where they would go.
     """
-    from rnnsearch.tracking import hide_password, is_missing, local_uri, resolve_uri
+    from rnnsearch.tracking import is_missing, local_uri, resolve_uri
 
     recorded = store.info.tracking_uri
     configured = stored_config(store)[0].tracking.uri
     if recorded is None:
         return resolve_uri(configured)
     for uri in (resolve_uri(configured), resolve_uri(None), local_uri()):
-        if hide_password(uri) == recorded:
+        if same_address(uri, recorded):
             return uri
     embedded = local_uri()
     if is_missing(recorded) and not is_missing(embedded):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rnnsearch.errors import DataError, StoreError, on_one_line
+from rnnsearch.secrets import hide_all
 from rnnsearch.study_file import StudyFile
 from rnnsearch.task import DataSource
 from rnnsearch.trial import Phase
@@ -178,7 +179,7 @@ class StudyInfo(_Part):
 
     def to_json(self) -> str:
         """Its text in `study.json`."""
-        return json.dumps(self.content(), indent=2) + "\n"
+        return json.dumps(hide_all(self.content()), indent=2) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -17,8 +17,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from rnnsearch.escaping import visible
 from rnnsearch.model import Complexity
+from rnnsearch.secrets import hide, hide_all
 from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
 from rnnsearch.worker import Outcome
 
@@ -37,7 +40,8 @@ class PlainView:
 
     def _line(self, text: str) -> None:
         seconds = int(time.monotonic() - self._started)
-        self._console.print(f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}", markup=False)
+        line = f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}"
+        self._console.print(visible(hide(line)), markup=False)
 
     def stage(self, text: str) -> None:
         self._line(f"{text} ...")
@@ -75,7 +79,7 @@ class LiveView:
         self._trials: dict[str, tuple[TrialSpec, EpochMetrics | None, str, str]] = {}
         self._stage = ""
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -128,21 +132,26 @@ class LiveView:
 
     def _render(self) -> RenderableType:
         if self._stage:
-            return Group(self._stage)
+            return Group(_text(self._stage))
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "epoch", "validation", "parameters", "step"):
             table.add_column(column, justify="left" if column == "trial" else "right")
         table.add_column("state")
         for key, (spec, metrics, state, note) in self._trials.items():
             table.add_row(
-                key.partition("/")[2],
+                _text(key.partition("/")[2]),
                 f"{metrics.epoch if metrics else 0}/{spec.training.epochs}",
                 _number(metrics.validation_metric) if metrics else "",
                 f"{spec.parameters:,}",
                 f"{metrics.step_ms:.1f} ms" if metrics else "",
-                f"[{_STYLES[state]}]{state}[/] {note}",
+                Text.assemble((state, _STYLES[state]), " ", _text(note)),
             )
         return Group(table, self._progress)
+
+
+def _text(text: str) -> Text:
+    """A text of a study: in it, brackets are no markup."""
+    return Text(visible(hide(text)))
 
 
 def _score(spec: TrialSpec, metrics: EpochMetrics) -> str:
@@ -167,11 +176,13 @@ def study_view(console: Console, *, quiet: bool = False) -> Iterator[list[PlainV
 
 def table_of(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> Table:
     """A plain table; `columns` maps headings to `left` or `right`."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=_text(title) if title else None, title_justify="left", box=None, pad_edge=False
+    )
     for heading, justify in columns.items():
         table.add_column(
-            heading, justify="right" if justify == "right" else "left", overflow="fold"
+            _text(heading), justify="right" if justify == "right" else "left", overflow="fold"
         )
-    for row in rows:
-        table.add_row(*row)
+    for row in hide_all(rows):
+        table.add_row(*(Text(visible(cell)) for cell in row))
     return table

@@ -8,9 +8,11 @@ import math
 import os
 import tempfile
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -51,16 +53,20 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_RUN_NAME,
     MLFLOW_RUN_NOTE,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
 )
 from sqlalchemy import make_url
 
 from rnnsearch import settings
 from rnnsearch.errors import TrackingError
-from rnnsearch.home import home
+from rnnsearch.home import home, private_folder, sqlite_url
+from rnnsearch.mlflow_views import STUDY_RUN, has_views, is_server, view_tags
 from rnnsearch.model import Complexity
 from rnnsearch.registry import load_registry
+from rnnsearch.secrets import hide, hide_all, hide_password, is_ambiguous
 from rnnsearch.serving import save_model
-from rnnsearch.task import DataSource
+from rnnsearch.task import DataSource, Direction
 from rnnsearch.trial import EpochMetrics, TrialRecord, TrialSpec, TrialState
 from rnnsearch.worker import Outcome
 
@@ -86,7 +92,7 @@ _PASSING = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED
 
 def local_uri() -> str:
     """The embedded store: one database file in RNNSEARCH_HOME."""
-    return f"sqlite:///{home() / _DATABASE}"
+    return sqlite_url(home() / _DATABASE)
 
 
 def _make_database(path: Path) -> None:
@@ -107,9 +113,10 @@ def _make_database(path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     store = SqlAlchemyStore(  # type: ignore[no-untyped-call]
-        f"sqlite:///{partial}", str(path.with_name("mlartifacts"))
+        sqlite_url(partial), str(path.with_name("mlartifacts"))
     )
     store.engine.dispose()
+    partial.chmod(0o600)  # it has the code's uncommitted changes
     try:
         os.link(partial, path)
     except FileExistsError:  # another study was first
@@ -127,16 +134,42 @@ def _client_of(uri: str) -> MlflowClient:
 
 
 def resolve_uri(configured: str | None) -> str:
-    """The store to use: the study file's, else MLFLOW_TRACKING_URI, else the embedded one."""
-    return configured or os.environ.get("MLFLOW_TRACKING_URI") or local_uri()
+    """The store to use: the study file's, else MLFLOW_TRACKING_URI, else the embedded one.
+
+    Raises:
+        TrackingError: it is a server's, and its password is written so that it cannot be read.
+    """
+    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or local_uri()
+    if is_server(uri) and is_ambiguous(uri):
+        msg = (
+            f"the address of the MLflow server, {hide_password(uri)}, cannot be read: write `/`, "
+            "`?`, `#`, `@` and `:` in a password as `%2F`, `%3F`, `%23`, `%40` and `%3A`, or give "
+            "the password in MLFLOW_TRACKING_PASSWORD"
+        )
+        raise TrackingError(msg)
+    return uri
 
 
-def hide_password(uri: str) -> str:
-    """A tracking URI that may be shown."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")).geturl()
+@contextmanager
+def _answering(uri: str, otherwise: str, advice: str = "") -> Iterator[None]:
+    """Say of a store that did not do what it was asked what it `otherwise` does, and why."""
+    try:
+        yield
+    except Exception as error:
+        msg = f"the MLflow tracking store {hide_password(uri)} {otherwise}: {_reason(error, uri)}"
+        raise TrackingError(msg + advice) from _tellable(error, uri)
+
+
+def _reason(error: Exception, uri: str) -> str:
+    """The first line of an error, without the password that a URI may hold."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return hide(lines[0], uri)[:300]
+
+
+def _tellable(error: Exception, uri: str) -> Exception | None:
+    """The cause to be shown below an error of ours; none if it says a password."""
+    told = "".join(traceback.format_exception(error))
+    return error if hide(told, uri) == told else None
 
 
 class Tracker:
@@ -172,8 +205,14 @@ class Tracker:
         Raises:
             TrackingError: it does not answer, or the database cannot be made.
         """
-        shown = hide_password(self.uri)
-        try:
+        if self.uri == local_uri():
+            advice = ". Set RNNSEARCH_HOME to a folder that you may write"
+        else:
+            advice = (
+                ". Start it, correct `tracking.uri` or MLFLOW_TRACKING_URI, or unset them to use "
+                f"{local_uri()}"
+            )
+        with _answering(self.uri, "does not answer", advice):
             mlflow.set_tracking_uri(self.uri)
             self._client = _client_of(self.uri)
             experiment = self._client.get_experiment_by_name(self._experiment)
@@ -181,19 +220,12 @@ class Tracker:
                 self._client.restore_experiment(experiment.experiment_id)
             if experiment is None:
                 # MLflow would put those of a database below whatever folder this is run in.
-                place = home() / "mlartifacts" if _is_database(self.uri) else None
+                place = private_folder(home() / "mlartifacts") if _is_database(self.uri) else None
                 self.experiment_id = self._client.create_experiment(
                     self._experiment, artifact_location=place.as_uri() if place else None
                 )
             else:
                 self.experiment_id = experiment.experiment_id
-        except Exception as error:
-            msg = (
-                f"the MLflow tracking store {shown} does not answer: {_reason(error, self.uri)}. "
-                f"Start it, correct `tracking.uri` or MLFLOW_TRACKING_URI, or unset them to use "
-                f"{local_uri()}"
-            )
-            raise TrackingError(msg) from error
 
     def start_study(
         self,
@@ -202,8 +234,10 @@ class Tracker:
         source: DataSource,
         environment: Mapping[str, str],
         git: Mapping[str, str],
+        metric: str,
+        direction: Direction,
     ) -> str:
-        """Open the study's own run; returns its id.
+        """Open the study's own run, and say how the UI shows its trials; returns the run's id.
 
         Raises:
             TrackingError: the store does not take it.
@@ -211,6 +245,7 @@ class Tracker:
         tags = {
             MLFLOW_RUN_NAME: f"study {self._experiment}",
             MLFLOW_RUN_NOTE: question,
+            **self._source_tags(),
             "rnnsearch.study": self._experiment,
             "rnnsearch.phase": "study",
             **self._data_tags(source),
@@ -222,21 +257,20 @@ class Tracker:
             ("diff", MLFLOW_GIT_DIFF),
         ):
             if git.get(key):
-                tags[name] = git[key][:_TAG_LIMIT]
+                tags[name] = hide(git[key], self.uri)[:_TAG_LIMIT]
         self._source = source
-        try:
+        with _answering(self.uri, "does not take runs"):
             run = self._client.create_run(self.experiment_id, tags=tags)
             run_id = str(run.info.run_id)
             self._runs["study"] = run_id
-            self._client.log_artifact(run_id, str(study_file))
-            self._client.log_dict(run_id, dict(environment), "environment.json")
+            text = hide(study_file.read_text(encoding="utf-8"), self.uri)
+            self._client.log_text(run_id, text, study_file.name)
+            self._client.log_dict(run_id, hide_all(environment), "environment.json")
             self._log_input(run_id, source)
-        except Exception as error:
-            shown = hide_password(self.uri)
-            msg = (
-                f"the MLflow tracking store {shown} does not take runs: {_reason(error, self.uri)}"
-            )
-            raise TrackingError(msg) from error
+        if question:
+            _tag_experiment(self._client, self.experiment_id, {MLFLOW_RUN_NOTE: question})
+        tags = view_tags(metric, direction, run_id)
+        _tag_experiment(self._client, self.experiment_id, tags)
         return run_id
 
     def resume_study(self, run_id: str, source: DataSource, records: Sequence[TrialRecord]) -> bool:
@@ -253,7 +287,7 @@ class Tracker:
         """
         self._source = source
         self._runs["study"] = run_id
-        try:
+        with _answering(self.uri, "lost the study"):
             if not self._reopen(run_id):
                 return False
             known = self._find_runs(records)
@@ -270,11 +304,15 @@ class Tracker:
                     self._adopt(self._runs[key], record.spec, record.complexity, found)
                     if record.state == "COMPLETE":  # it has the model already
                         self._runs.setdefault(_group("model", record.spec), self._runs[key])
-        except Exception as error:
-            shown = hide_password(self.uri)
-            msg = f"the MLflow tracking store {shown} lost the study: {_reason(error, self.uri)}"
-            raise TrackingError(msg) from error
         return True
+
+    def show_trials(self, metric: str, direction: Direction) -> None:
+        """Say how the UI shows the trials of a study that began with an older version."""
+        with _answering(self.uri, "lost the study"):
+            tags = self._client.get_experiment(self.experiment_id).tags
+        if not has_views(tags):
+            tags = view_tags(metric, direction, None)
+            _tag_experiment(self._client, self.experiment_id, tags)
 
     def _reopen(self, run_id: str) -> bool:
         """Let the study's run and its experiment be there again; false if the run is gone."""
@@ -461,7 +499,7 @@ class Tracker:
                 f"{self._experiment}` shows them, and `rnnsearch study resume "
                 f"{self._experiment}` writes to MLflow what it missed"
             )
-            raise TrackingError(msg) from self._failed
+            raise TrackingError(msg) from _tellable(self._failed, self.uri)
 
     def close(self) -> None:
         """End the writing thread; what a store that does not answer was not told is left."""
@@ -542,6 +580,8 @@ class Tracker:
         common = {
             MLFLOW_RUN_NAME: name,
             MLFLOW_PARENT_RUN_ID: parent,
+            **self._source_tags(),
+            STUDY_RUN: self._runs["study"],
             "rnnsearch.study": self._experiment,
             "rnnsearch.architecture": spec.model.architecture,
             "rnnsearch.plugin": f"{plugin.distribution} {plugin.version}",
@@ -567,11 +607,11 @@ class Tracker:
         self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
     ) -> None:
         run_id = self._runs[key]
-        tags = {"rnnsearch.state": state, "rnnsearch.reason": reason[:_TAG_LIMIT]}
+        tags = {"rnnsearch.state": state, "rnnsearch.reason": hide(reason)[:_TAG_LIMIT]}
         metrics = []
         if outcome is not None:
             tags["rnnsearch.engine"] = outcome.engine
-            tags["rnnsearch.engine_reason"] = outcome.engine_reason[:_TAG_LIMIT]
+            tags["rnnsearch.engine_reason"] = hide(outcome.engine_reason)[:_TAG_LIMIT]
             now = _milliseconds()
             for name, value in (("loss", outcome.test_loss), (spec.metric, outcome.test_metric)):
                 if value is not None and math.isfinite(value):
@@ -609,6 +649,11 @@ class Tracker:
             )
             self._client.log_artifacts(run_id, str(Path(scratch, "model")), "model")
 
+    def _source_tags(self) -> dict[str, str]:
+        """What stands as the source of a run."""
+        name = f"rnnsearch study {self._experiment}"
+        return {MLFLOW_SOURCE_NAME: name, MLFLOW_SOURCE_TYPE: "LOCAL"}
+
     def _data_tags(self, source: DataSource) -> dict[str, str]:
         tags = {
             "rnnsearch.data": source.dataset,
@@ -622,7 +667,7 @@ class Tracker:
             name=source.dataset,
             digest=source.sha256[:36],
             source_type="local",
-            source=json.dumps({"uri": source.location, "sha256": source.sha256}),
+            source=json.dumps({"uri": hide(source.location), "sha256": source.sha256}),
             profile=json.dumps(dict(source.sizes)),
         )
         self._client.log_inputs(
@@ -688,16 +733,44 @@ def flat_parameters(spec: TrialSpec) -> dict[str, str | int | float | bool]:
     }
 
 
-def find_configurations(uri: str, experiment: str, run_id: str) -> tuple[str, list[str]] | None:
+def _tag_experiment(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> bool:
+    """Tag an experiment; false where one may write runs, but not change their experiment."""
+    try:
+        for name, value in tags.items():
+            client.set_experiment_tag(experiment_id, name, value)
+    except MlflowException:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class FoundRuns:
+    """Where a study is in a store.
+
+    Attributes:
+        experiment_id: its experiment.
+        has_views: whether the experiment says how the UI is to show its trials.
+        configurations: runs of its confirmed configurations.
+    """
+
+    experiment_id: str
+    has_views: bool
+    configurations: list[str]
+
+
+def find_runs(
+    uri: str, experiment: str, run_id: str, metric: str, direction: Direction
+) -> FoundRuns | None:
     """Find a study's experiment and the runs of its confirmed configurations.
 
-    `run_id` is the study's own run: an earlier study of the same name is not to be mixed in.
+    `run_id` is the study's own run: an earlier study of the same name is not to be mixed in. The
+    experiment of a study that began with an older version is told how to show its trials.
 
     Raises:
         TrackingError: the store does not answer.
     """
     mlflow.set_tracking_uri(uri)
-    try:
+    with _answering(uri, "does not answer"):
         client = _client_of(uri)
         found = client.get_experiment_by_name(experiment)
         if found is None:
@@ -708,13 +781,11 @@ def find_configurations(uri: str, experiment: str, run_id: str) -> tuple[str, li
             f"AND tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'",
             max_results=200,
         )
-        runs = [run for run in runs if run.data.tags.get("rnnsearch.superseded") != "true"]
-    except Exception as error:
-        msg = (
-            f"the MLflow tracking store {hide_password(uri)} does not answer: {_reason(error, uri)}"
+        shows = has_views(found.tags) or _tag_experiment(
+            client, found.experiment_id, view_tags(metric, direction, None)
         )
-        raise TrackingError(msg) from error
-    return found.experiment_id, [run.info.run_id for run in runs]
+    ids = [r.info.run_id for r in runs if r.data.tags.get("rnnsearch.superseded") != "true"]
+    return FoundRuns(found.experiment_id, shows, ids)
 
 
 @dataclass(frozen=True)
@@ -738,7 +809,7 @@ def look_at_runs(uri: str, run_id: str) -> RunsLeft:
     Raises:
         TrackingError: the store does not answer.
     """
-    try:
+    with _answering(uri, "does not answer"):
         client = _client_of(uri)
         study = _run_of(client, run_id)
         if study is None:
@@ -755,10 +826,6 @@ def look_at_runs(uri: str, run_id: str) -> RunsLeft:
                 )
             found += below
             level = [r for r in below if r.data.tags.get("rnnsearch.phase") == "configuration"]
-    except Exception as error:
-        shown = hide_password(uri)
-        msg = f"the MLflow tracking store {shown} does not answer: {_reason(error, uri)}"
-        raise TrackingError(msg) from error
     return RunsLeft(
         running=sum(run.info.status == "RUNNING" for run in found),
         deleted=sum(run.info.lifecycle_stage == _DELETED for run in found),
@@ -781,26 +848,17 @@ def read_artifact(uri: str, run_id: str, name: str) -> str:
     Raises:
         TrackingError: the store does not answer, or has no such file.
     """
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = _client_of(uri).download_artifacts(run_id, name, folder)
-            return Path(path).read_text(encoding="utf-8")
-    except Exception as error:
-        shown = hide_password(uri)
-        msg = f"the MLflow tracking store {shown} does not answer: {_reason(error, uri)}"
-        raise TrackingError(msg) from error
+    with _answering(uri, "does not answer"), tempfile.TemporaryDirectory() as folder:
+        path = _client_of(uri).download_artifacts(run_id, name, folder)
+        return Path(path).read_text(encoding="utf-8")
 
 
 def log_files(uri: str, run_id: str, files: list[Path]) -> None:
     """Log files to a run; raises `TrackingError` if the store does not take them."""
-    try:
+    with _answering(uri, "does not take results"):
         client = _client_of(uri)
         for path in files:
             client.log_artifact(run_id, str(path))
-    except Exception as error:
-        shown = hide_password(uri)
-        msg = f"the MLflow tracking store {shown} does not take results: {_reason(error, uri)}"
-        raise TrackingError(msg) from error
 
 
 def delete_experiment(uri: str, experiment_id: str) -> bool:
@@ -809,7 +867,7 @@ def delete_experiment(uri: str, experiment_id: str) -> bool:
     Raises:
         TrackingError: the store does not answer, or does not allow it.
     """
-    try:
+    with _answering(uri, "deletes nothing"):
         client = _client_of(uri)
         try:
             experiment = client.get_experiment(experiment_id)
@@ -820,23 +878,7 @@ def delete_experiment(uri: str, experiment_id: str) -> bool:
         if experiment.lifecycle_stage == "deleted":
             return False
         client.delete_experiment(experiment_id)
-    except Exception as error:
-        shown = hide_password(uri)
-        msg = f"the MLflow tracking store {shown} deletes nothing: {_reason(error, uri)}"
-        raise TrackingError(msg) from error
     return True
-
-
-def _reason(error: Exception, uri: str) -> str:
-    """The first line of an error, without the password that a URI may hold."""
-    password = urlsplit(uri).password
-    lines = str(error).splitlines() or [type(error).__name__]
-    return (lines[0].replace(password, "***") if password else lines[0])[:300]
-
-
-def is_server(uri: str) -> bool:
-    """Whether a store is an MLflow server, which answers at once or not at all."""
-    return uri.startswith(("http://", "https://"))
 
 
 def _is_database(uri: str) -> bool:
@@ -845,7 +887,7 @@ def _is_database(uri: str) -> bool:
 
 def is_missing(uri: str) -> bool:
     """Whether a store is a database file that does not exist."""
-    if not uri.startswith("sqlite:"):
+    if not uri.startswith(("sqlite:", "sqlite+")):
         return False
     database = make_url(uri).database
     return database is None or not Path(database).exists()
@@ -858,4 +900,5 @@ def _milliseconds() -> int:
 def _raise_bug(future: Future[None]) -> None:
     # What `guarded` does not catch is an error of ours: let it be seen.
     if (error := future.exception()) is not None:
-        logging.getLogger("rnnsearch").error("while writing to MLflow", exc_info=error)
+        told = hide("".join(traceback.format_exception(error)))
+        logging.getLogger("rnnsearch").error("while writing to MLflow\n%s", told)

@@ -30,7 +30,7 @@ from rnnsearch import interrupts  # noqa: E402
 from rnnsearch.compiled_model import Compiled  # noqa: E402
 from rnnsearch.config import ResourcesConfig  # noqa: E402
 from rnnsearch.errors import RnnsearchError, StoppedError  # noqa: E402
-from rnnsearch.home import write_whole  # noqa: E402
+from rnnsearch.home import private_folder, write_whole  # noqa: E402
 from rnnsearch.packing import (  # noqa: E402
     NOTHING_SEEN,
     Footprint,
@@ -39,6 +39,7 @@ from rnnsearch.packing import (  # noqa: E402
     this_machine,
     trials_at_a_time,
 )
+from rnnsearch.secrets import hide  # noqa: E402
 from rnnsearch.store import STOP_FILE  # noqa: E402
 from rnnsearch.task import Direction, Examples  # noqa: E402
 from rnnsearch.trial import TrialSpec  # noqa: E402
@@ -439,7 +440,7 @@ class _QueueCallback(tune.Callback):
         # What goes wrong in training comes as news: this is the worker itself, or its machine.
         if keys := self._keys(trial):
             with interrupts.wait():
-                self._queue.lose(keys, _reason(trial.error_file))
+                self._queue.lose(keys, hide(_reason(trial.error_file)))
 
     @property
     def _queue(self) -> TrialQueue:
@@ -457,8 +458,9 @@ class _QueueCallback(tune.Callback):
         if news.is_last:
             _drop_checkpoints(self._folder, news.key)
         if news.error:
-            self._write("errors", f"{news.key}.txt", news.traceback.encode())
-            self._queue.fail(news.key, news.error)
+            # Again, for this process may know of secrets that the worker's node did not.
+            self._write("errors", f"{news.key}.txt", hide(news.traceback).encode())
+            self._queue.fail(news.key, hide(news.error))
         elif news.outcome is not None:
             outcome = news.outcome
             if news.weights:
@@ -468,8 +470,7 @@ class _QueueCallback(tune.Callback):
 
     def _write(self, folder: str, name: str, content: bytes) -> Path:
         path = self._folder / folder / name.replace("/", "-")
-        path.parent.mkdir(exist_ok=True)
-        write_whole(path, content)
+        write_whole(private_folder(path.parent) / path.name, content)
         return path
 
     def _keys(self, trial: Any) -> list[str]:

@@ -18,6 +18,7 @@ from rnnsearch.engine.capture import Unsupported
 from rnnsearch.errors import DivergedError
 from rnnsearch.population import PopulationRun, share_a_program
 from rnnsearch.registry import load_registry
+from rnnsearch.secrets import hide
 from rnnsearch.task import Examples
 from rnnsearch.training import TrainingRun
 from rnnsearch.trial import EpochMetrics, TrialSpec
@@ -158,8 +159,8 @@ class Worker:
             # A trial that fails leaves without touching those behind it.
             self._waiting.pop(key, None)
             self._run = None
-            reason = load_registry().explain(error)
-            return [News(key, [], error=reason, traceback=traceback.format_exc())]
+            reason = hide(load_registry().explain(error))
+            return [News(key, [], error=reason, traceback=hide(traceback.format_exc()))]
 
     def _epoch_alone(self, key: str, spec: TrialSpec) -> News:
         if self._run is None:

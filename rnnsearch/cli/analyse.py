@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnsearch.cli.logged import log_to_mlflow
-from rnnsearch.cli.output import print_table
+from rnnsearch.cli.output import echo, print_table
 
 if TYPE_CHECKING:
     from rnnsearch.analysis import Analysis, Finding, TrainedModel
@@ -61,7 +61,7 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
     labels: list[str] = []
     left_out: list[str] = []
     for trained in load_trained(store, rows, samples):
-        click.echo(_which(trained))
+        echo(_which(trained))
         labels.append(trained.label)
         folder = store.folder / FOLDER / _file_name(trained.label)
         _write_model(folder, trained)
@@ -84,8 +84,8 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
                     row[trained.label] = f"{value:.4g}"
     _print_numbers(table, labels)
     for text in left_out:
-        click.echo(f"left out  {text}")
-    click.echo(f"written   {store.folder / FOLDER}")
+        echo(f"left out  {text}")
+    echo(f"written   {store.folder / FOLDER}")
     log_to_mlflow(store, [store.folder / FOLDER])
     if failed:
         msg = f"not every analysis came through: {'; '.join(failed)}"
@@ -109,9 +109,9 @@ def _print_numbers(table: Mapping[tuple[str, str, str], dict[str, str]], labels:
             if any(label in values for label in some)
         ]
         if lines:
-            click.echo("")
+            echo("")
             print_table({**left, **dict.fromkeys(some, "right")}, lines)
-    click.echo("")
+    echo("")
 
 
 def _which(trained: TrainedModel) -> str:

@@ -93,8 +93,9 @@ def _delete_runs(store: StudyStore) -> str:
     info = store.info
     if info.experiment_id is None or info.tracking_uri is None:
         return "the study has no experiment there"
+    from rnnsearch.secrets import hide_password
     from rnnsearch.study import tracking_uri
-    from rnnsearch.tracking import delete_experiment, hide_password
+    from rnnsearch.tracking import delete_experiment
 
     uri = tracking_uri(store)
     shown = f"experiment {info.experiment_id} of {hide_password(uri)}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rnnsearch.cli.output import browse
 from rnnsearch.errors import RnnsearchError, StoreError
 from rnnsearch.ray_jobs import SERVER, exit_code, job_server, output, submit
 
@@ -53,14 +54,12 @@ def run_detached(name: str, *arguments: str, file: str | None = None) -> None:
 
 
 def _run_here(name: str, arguments: list[str]) -> None:
-    from rnnsearch.home import home
+    from rnnsearch.home import home, private_file, private_folder
     from rnnsearch.store import StudyStore, studies_folder
 
-    folder = home() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{name}.log"
+    log = private_folder(home() / "logs") / f"{name}.log"
     # Behind what is there: a study of this name may be running, and writing to it.
-    with log.open("a", encoding="utf-8") as output_file:
+    with open(log, "a", encoding="utf-8", opener=private_file) as output_file:
         before = output_file.tell()
         driver = subprocess.Popen(
             [sys.executable, "-m", "rnnsearch", *arguments],
@@ -118,4 +117,9 @@ def _run_as_job(name: str, arguments: list[str], file: str | None) -> None:
 
 
 def _say_begun(name: str, where: str) -> None:
-    click.echo(f"study {name} runs as {where}\nnext      rnnsearch study status {name} --watch")
+    from rnnsearch.store import StudyStore, studies_folder
+
+    info = StudyStore(studies_folder() / name).info
+    trials = browse(name, info.tracking_uri, info.experiment_id)
+    click.echo(f"study {name} runs as {where}\ntrials    {trials}")
+    click.echo(f"next      rnnsearch study status {name} --watch")

@@ -1,4 +1,8 @@
-"""How commands print: tables and JSON on stdout, everything else on stderr."""
+"""How commands print: tables and JSON on stdout, everything else on stderr.
+
+A study may be somebody else's, and its texts are whatever a plugin or an archive said. Here they
+lose their passwords, and what a terminal would obey is written out. No command prints by itself.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from rnnsearch.escaping import visible_lines
+from rnnsearch.secrets import hide, hide_all
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +28,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def print_json(content: Any) -> None:
     """Print plain values as JSON."""
-    click.echo(json.dumps(content, indent=2, allow_nan=False), file=results.get())
+    click.echo(json.dumps(hide_all(content), indent=2, allow_nan=False), file=results.get())
+
+
+def echo(text: str = "", *, err: bool = False, end: str = "\n") -> None:
+    """Print a text, on stdout unless it is no result."""
+    click.echo(shown(text) + end, err=err, nl=False)
+
+
+def shown(text: str) -> str:
+    """A text of one or more lines as a terminal may be given it."""
+    return visible_lines(hide(text))
 
 
 def stdout() -> Console:
@@ -45,17 +62,24 @@ def stderr() -> Console:
 
 
 def escaped(text: str) -> str:
-    """Text in which a console reads no markup."""
+    """A text in which a console reads no markup, either."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(shown(text))
 
 
 def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> None:
     """Print a table; `columns` maps headings to `left` or `right`."""
     from rnnsearch.terminal import table_of
 
-    stdout().print(table_of(columns, [[escaped(cell) for cell in row] for row in rows], title))
+    stdout().print(table_of(columns, rows, title))
+
+
+def browse(study: str, tracking_uri: str | None, experiment_id: str | None) -> str:
+    """Where a browser finds a study's trials, or the command that shows them in one."""
+    from rnnsearch.mlflow_views import trials_link
+
+    return trials_link(tracking_uri, experiment_id) or f"rnnsearch ui {study}"
 
 
 def describe_each(

@@ -13,7 +13,7 @@ from rnnsearch.cli.archive import delete, export, import_
 from rnnsearch.cli.detach import detach_option, run_detached
 from rnnsearch.cli.lifecycle import doctor, extend, go_on, kill, resume, status, stop
 from rnnsearch.cli.logged import log_to_mlflow
-from rnnsearch.cli.output import json_option, print_json, print_table, stderr, stdout
+from rnnsearch.cli.output import browse, json_option, print_json, print_table, stderr, stdout
 from rnnsearch.cli.replay import verify
 from rnnsearch.cli.watch import name_study, watch
 
@@ -70,12 +70,15 @@ def start(
 
 def print_result(result: StudyResult, name: str) -> None:
     """Print what a finished study leaves; fails where a confirmation is missing."""
+    from rnnsearch.store import StudyStore
+
     _print_comparison(result.comparison)
     click.echo("")
     for path in result.files:
         click.echo(f"written   {path}")
     click.echo(f"recorded  {result.tracking_uri}")
-    click.echo(f"next      rnnsearch ui {name}")
+    info = StudyStore.open(name).info
+    click.echo(f"next      {browse(name, info.tracking_uri, info.experiment_id)}")
     _require_confirmed(result.comparison)
     if result.left_out:
         from rnnsearch.errors import BrokenPluginError
@@ -253,6 +256,8 @@ def show(name: str, as_json: bool) -> None:
         return
     click.echo(f"Study {name}: {store.state or 'never started'}")
     click.echo(f"Folder {store.folder}")
+    if info.run_id is not None:
+        click.echo(f"Trials {browse(name, info.tracking_uri, info.experiment_id)}")
     if info.data:
         _print_source(info.data)
     states = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnsearch.cli.output import json_option, print_json, print_table
+from rnnsearch.cli.output import echo, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from rnnsearch.store import StudyStore
@@ -75,7 +75,7 @@ def _line(record: TrialRecord) -> list[str]:
         number(told["validation_metric"]),
         number(told["test_metric"]),
         record.engine,
-        _printable(told["reason"].partition("\n")[0]),
+        told["reason"].partition("\n")[0],
     ]
 
 
@@ -125,26 +125,26 @@ def show(study: str, key: str, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"Trial  {_key(record)} of study {study}: {record.state}")
+    echo(f"Trial  {_key(record)} of study {study}: {record.state}")
     for title, text in (
         ("Reason", _summary(record)["reason"]),
         ("Engine", ": ".join(filter(None, [record.engine, record.engine_reason]))),
     ):
         if text:
-            click.echo(f"{title} {_printable(text)}")
+            echo(f"{title} {text}")
     if record.test_metric is not None and record.spec:
         loss = "" if record.test_loss is None else f"loss {record.test_loss:.6g}, "
-        click.echo(f"Test   {loss}{record.spec.metric} {record.test_metric:.6g}")
-    click.echo("")
+        echo(f"Test   {loss}{record.spec.metric} {record.test_metric:.6g}")
+    echo("")
     if not spec:
-        click.echo("It ended before it was known what it would train.")
+        echo("It ended before it was known what it would train.")
     for title, facts in (("specification", spec), ("complexity", complexity)):
         if facts:
             rows = [[name, _text(value)] for name, value in facts.items()]
             print_table({title: "left", "": "left"}, rows)
-            click.echo("")
+            echo("")
     if not record.epochs:
-        click.echo("It finished no epoch.")
+        echo("It finished no epoch.")
         return
     columns = list(asdict(record.epochs[0]))
     print_table(
@@ -167,8 +167,8 @@ def logs(study: str, key: str) -> None:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        told = f" ({_printable(record.reason)})" if record.reason else ""
-        click.echo(
+        told = f" ({record.reason})" if record.reason else ""
+        echo(
             f"{_key(record)} left no log: it is {record.state}{told}. Only a trial that breaks off "
             f"with an error in its worker leaves one, in {path.parent}"
         )
@@ -176,7 +176,7 @@ def logs(study: str, key: str) -> None:
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise StoreError(msg) from error
-    click.echo(_printable(text.rstrip("\n")))
+    echo(text.rstrip("\n"))
 
 
 def _key(record: TrialRecord) -> str:
@@ -228,14 +228,7 @@ def _text(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, (tuple, list, dict)) and not value:
         return "none"
-    return _printable("none" if value in (None, "") else str(value))
-
-
-def _printable(text: str) -> str:
-    """Text that a terminal shows and does not obey: a study may be somebody else's."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
+    return "none" if value in (None, "") else str(value)
 
 
 def _finite(value: float | None) -> float | None:
