@@ -54,7 +54,9 @@ def sqlite_url(path: Path) -> str:
     plain = f"sqlite:///{path}"
     if not {"%", "?"} & set(plain) and make_url(plain).database == str(path):
         return plain
-    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+    # Of `sqlite:` MLflow would make the folder that the address names without its escapes read.
+    url = URL.create("sqlite+pysqlite", database=str(path))
+    return url.render_as_string(hide_password=False)
 
 
 def private_folder(path: Path) -> Path:

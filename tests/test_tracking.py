@@ -19,13 +19,15 @@ import pytest
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
+from rnnsearch.mlflow_ui import serve, study_links
+from rnnsearch.mlflow_views import address, table_link
 from rnnsearch.store import StudyStore
 from rnnsearch.tracking import Tracker, local_uri
 
-from .command import run, write_study
+from .command import run, run_here, write_study
 from .life import Life
 from .loopback import free_port
-from .trial_records import epoch, searched
+from .trial_records import SOURCE, epoch, searched
 
 
 class SlowClient:
@@ -158,12 +160,19 @@ def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
     # The study, a trial of each row, a configuration of each row with a seed.
     assert len(runs) == 1 + 2 + 2 + 2
     shown = run("ui", "small", **environment)
-    assert shown.stdout.startswith(f"small: {uri}/#/compare-runs?runs=")
+    trials, confirmed, compared = shown.stdout.splitlines()
+    assert trials == f"small: {table_link(uri, '1', 'trials')}"
+    assert confirmed == f"small, confirmed: {table_link(uri, '1', 'confirmed')}"
+    assert compared.startswith(f"small, comparison: {uri}/#/compare-runs?runs=")
+    # As a browser knows the server that a container knows by another name.
+    environment["RNNSEARCH_TRACKING_LINK"] = "http://localhost:7000/"
+    told = run_here("study", "show", "small", **environment)
+    assert f"Trials {table_link('http://localhost:7000', '1', 'trials')}" in told.stdout
 
 
 @pytest.fixture
-def ui(undisturbed: Life) -> Iterator[tuple[str, str]]:
-    """`rnnsearch ui` on a finished study: the address, and the link that it prints."""
+def ui(undisturbed: Life) -> Iterator[tuple[str, dict[str, str]]]:
+    """`rnnsearch ui` on a finished study: the address, and the links that it prints."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnsearch", "ui", "life", "--port", str(port)],
@@ -174,21 +183,34 @@ def ui(undisturbed: Life) -> Iterator[tuple[str, str]]:
     )
     assert process.stdout is not None
     base = process.stdout.readline().strip()
-    link = process.stdout.readline().strip().removeprefix("life: ")
-    yield base, link
+    lines = [process.stdout.readline().strip() for _ in range(3)]
+    yield base, dict(line.removeprefix("life").lstrip(", ").split(": ", 1) for line in lines)
     process.terminate()  # SIGINT is ignored where the tests run in a shell's background
     process.communicate(timeout=30)
 
 
-def test_ui_serves_the_store_and_its_link_opens_the_comparison_in_a_browser(
-    ui: tuple[str, str], tmp_path: Path
+def test_ui_serves_the_store_and_its_links_open_trials_and_comparison_in_a_browser(
+    ui: tuple[str, dict[str, str]], tmp_path: Path
 ) -> None:
-    base, link = ui
+    base, links = ui
     assert base.startswith("http://127.0.0.1:")
-    assert 'metrics=["test/accuracy"]' in unquote(link)
+    assert links[""] == table_link(base, "1", "trials")
+    assert 'metrics=["test/accuracy"]' in unquote(links["comparison"])
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium on this machine")
+    page = _page(browser, links[""], tmp_path)
+    for shown in ("lstm trial 0", "elman trial 0", "validation/accuracy", "parameters/total"):
+        assert shown in page
+    page = _page(browser, links["comparison"], tmp_path)
+    assert "Comparing 2 Runs from 1 Experiment" in page
+    assert "lstm confirmed" in page
+    assert "elman confirmed" in page
+    assert "test/accuracy" in page
+
+
+def _page(browser: str, link: str, tmp_path: Path) -> str:
+    """What a browser makes of a page, once its code has run."""
     done = subprocess.run(
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
@@ -201,11 +223,144 @@ def test_ui_serves_the_store_and_its_link_opens_the_comparison_in_a_browser(
         timeout=120,
         check=False,
     )  # fmt: skip
-    page = done.stdout
-    assert "Comparing 2 Runs from 1 Experiment" in page
-    assert "lstm confirmed" in page
-    assert "elman confirmed" in page
-    assert "test/accuracy" in page
+    return done.stdout
+
+
+def test_the_experiment_says_how_its_trials_are_shown_and_every_run_where_it_is_from(
+    own_home: Path, tmp_path: Path
+) -> None:
+    # The parameters and tags that a browser was seen to open the table of trials with.
+    link = table_link("http://h", "7", "trials")
+    assert link == (
+        "http://h/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=trials"
+    )
+    file = tmp_path / "study.yaml"
+    file.write_text("# http://ann:geheim@h\n", encoding="utf-8")
+    tracker = Tracker(local_uri(), "small")
+    tracker.connect()
+    diff = "+remote = https://ann:geheim@h/x.git\n+PASSWORD=geheim"
+    environment = {"proxy": "http://ann:geheim@h"}
+    git = {"commit": "c0ffee", "diff": diff}
+    run_id = tracker.start_study(file, "Which?", SOURCE, environment, git, "mse", "minimize")
+    (trial,) = searched("gru", 1)
+    assert trial.spec is not None
+    assert trial.complexity is not None
+    tracker.trial_started("search/gru/0", trial.spec, trial.complexity)
+    reason = "OSError: http://ann:geheim@h"
+    tracker.trial_finished("search/gru/0", trial.spec, "FAIL", reason, None)
+    tracker.flush()
+    client = MlflowClient(local_uri())
+    tags = client.get_experiment(tracker.experiment_id).tags
+    assert tags["mlflow.note.content"] == "Which?"
+    for name, phase, score in (
+        ("trials", "search", "validation/mse"),
+        ("confirmed", "confirmation", "test/mse"),
+    ):
+        view = json.loads(tags[f"mlflow.sharedViewState.{name}"])
+        assert view["orderByKey"] == f"metrics.`{score}`"
+        assert view["orderByAsc"] is True, "the smallest error is the best"
+        assert view["selectedColumns"][1:4] == [
+            f"metrics.`{score}`", "metrics.`parameters/total`", "params.`architecture`",
+        ]  # fmt: skip
+        assert view["columnOrder"] == list(view["columnWidths"]) == view["selectedColumns"]
+        found = client.search_runs([tracker.experiment_id], view["searchFilter"])
+        assert [run.data.tags["rnnsearch.phase"] for run in found] == [phase] * (phase == "search")
+        assert run_id in view["searchFilter"], "an earlier study of that name is not in it"
+    runs = client.search_runs([tracker.experiment_id])
+    assert len(runs) == 2
+    for one in runs:
+        assert one.data.tags["mlflow.source.name"] == "rnnsearch study small"
+        assert one.data.tags["mlflow.source.type"] == "LOCAL"
+    tracker.close()
+    # Nothing that went there has a password.
+    folder = own_home / "mlartifacts" / run_id / "artifacts"
+    assert sorted(p.name for p in folder.iterdir()) == ["environment.json", "study.yaml"]
+    sent = [p.read_text("utf-8") for p in folder.iterdir()] + [str(one.data.tags) for one in runs]
+    assert all("geheim" not in text for text in sent)
+    assert sum("***" in text for text in sent) == 4
+    # A study that began before there were views gets them when it is looked for.
+    for name in ("trials", "confirmed"):
+        client.delete_experiment_tag(tracker.experiment_id, f"mlflow.sharedViewState.{name}")
+    links = study_links(local_uri(), "http://h", "small", run_id, "mse", "minimize")
+    assert links is not None
+    assert links["trials"] == table_link("http://h", tracker.experiment_id, "trials")
+    tags = client.get_experiment(tracker.experiment_id).tags
+    assert run_id not in json.loads(tags["mlflow.sharedViewState.trials"])["searchFilter"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "told", "expected"),
+    [
+        ("http://ann:geheim@h:5000/mlflow/?token=geheim", None, "http://h:5000/mlflow"),
+        ("HTTPS://h", None, "https://h"),
+        ("sqlite:////home/x/mlflow.db", None, None),
+        ("postgresql://h/db", "https://runs.example/", "https://runs.example"),
+        ("http://mlflow:5000", "localhost:5000", "http://localhost:5000"),
+    ],
+)
+def test_links_are_to_where_a_browser_finds_the_server(
+    uri: str, told: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if told is not None:
+        monkeypatch.setenv("RNNSEARCH_TRACKING_LINK", told)
+    assert address(uri) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "names"),
+    [
+        ("127.0.0.1", (), None),
+        ("0.0.0.0", (), {"localhost:*", "127.0.0.1:*"}),
+        ("::", ("runs.example",), {"localhost:*", "runs.example", "runs.example:*"}),
+        ("10.1.2.3", (), {"localhost:*", "10.1.2.3:*"}),
+    ],
+)
+def test_a_ui_that_others_reach_answers_to_names_that_are_known_and_never_to_all(
+    host: str,
+    allowed: tuple[str, ...],
+    names: set[str] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(
+        "rnnsearch.mlflow_ui.subprocess.Popen", lambda command, **_: commands.append(command)
+    )
+    serve("sqlite:////nowhere.db", 5000, host, allowed)
+    (command,) = commands
+    assert command[command.index("--host") + 1] == host
+    assert "sqlite:////nowhere.db" not in command, "an address may have a password"
+    if names is None:
+        assert "--allowed-hosts" not in command, "MLflow's own: this machine"
+        return
+    told = set(command[command.index("--allowed-hosts") + 1].split(","))
+    assert names <= told
+    assert not told & {"*", "*:*", "0.0.0.0:*"}
+    origins = set(command[command.index("--cors-allowed-origins") + 1].split(","))
+    assert origins == {f"{scheme}://{name}" for name in told for scheme in ("http", "https")}
+
+
+def test_nothing_is_asked_at_an_address_that_came_with_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rnnsearch.archive import export_study, import_study
+    from rnnsearch.study import stored_config
+
+    asked: list[object] = []
+    text = write_study(tmp_path, tracking={"uri": "http://evil.example"}).read_text("utf-8")
+    store = StudyStore.create("small", text)
+    store.write_info(
+        state="finished", tracking_uri="http://evil.example", experiment_id="1", run_id="a" * 32
+    )
+    export_study(store, tmp_path / "small.zip")
+    theirs = import_study(tmp_path / "small.zip", "theirs")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "geheim")
+    monkeypatch.setattr("socket.getaddrinfo", lambda host, *_, **__: asked.append(host))
+    assert stored_config(theirs)[0].tracking.uri is None
+    done = run_here("ui", "theirs")
+    assert done.returncode == 8
+    assert "http://evil.example, which is not asked" in done.stderr
+    assert "set MLFLOW_TRACKING_URI to it" in done.stderr
+    assert not asked
 
 
 def test_who_is_killed_while_making_the_database_leaves_no_half_of_one(own_home: Path) -> None:

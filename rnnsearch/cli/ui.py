@@ -39,6 +39,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     It asks for no password: whoever reaches it can read and delete runs. It listens on this machine
     alone unless --host says otherwise.
     """
+    import os
     import signal
     import socket
     import sys
@@ -114,6 +115,12 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
         if code := server.wait():
             msg = f"the MLflow UI on {shown} ended with exit code {code}"
             raise TrackingError(msg)
+    except (SystemExit, KeyboardInterrupt) as stop:
+        end(server)
+        # Whoever stops it waits. To take libraries apart that were imported takes seconds, more
+        # than `docker stop` has where the machine is busy, and there is nothing else to end.
+        sys.stdout.flush()
+        os._exit(143 if isinstance(stop, SystemExit) else 130)
     finally:
         end(server)
 
