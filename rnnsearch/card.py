@@ -17,6 +17,7 @@ from rnnsearch import plugin_check
 from rnnsearch.budget import Budget, solve
 from rnnsearch.engine_choice import choose_engine
 from rnnsearch.errors import BudgetError
+from rnnsearch.escaping import visible
 from rnnsearch.home import home
 from rnnsearch.losses import Classification
 from rnnsearch.model import Architecture, ModelSpec, refusal
@@ -109,7 +110,7 @@ def table(registry: Registry) -> str:
             found = registry.architecture(name)
             what = " ".join((found.__doc__ or "").strip().partition("\n\n")[0].split())
             cells = (f"`{name}`", what, count_formula(found) or "", source_of(found))
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            lines.append(f"| {' | '.join(visible(c).replace('|', chr(92) + '|') for c in cells)} |")
     return "\n".join(lines)
 
 

@@ -9,10 +9,10 @@ UI's own code and looked at in a browser; its Python API does not know them.
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from rnnsearch import settings
 from rnnsearch.secrets import hide_password
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _view(runs: str, score: str, direction: Direction) -> str:
         "params.`hidden_size`": 100,
         "params.`learning_rate`": 150,
         "tags.`rnnsearch.state`": 130,
+        "tags.`rnnsearch.superseded`": 110,  # by `study extend`: of a configuration no longer best
         "tags.`rnnsearch.engine`": 150,
         "attributes.`Duration`": 90,
         "attributes.`Source`": 170,
@@ -104,7 +105,7 @@ def address(uri: str) -> str | None:
     It is RNNSEARCH_TRACKING_LINK where that is set: containers know their server by another name
     than the browser does.
     """
-    if told := os.environ.get(LINK):
+    if told := settings.text(LINK):
         told = told if "://" in told else f"http://{told}"
         return hide_password(told).rstrip("/")
     if not is_server(uri):

@@ -85,9 +85,11 @@ def _assert_one_line_and_nothing_left(done: subprocess.CompletedProcess[str], ho
 def test_a_tracking_server_that_does_not_answer_is_named_without_its_password(
     tmp_path: Path,
 ) -> None:
-    path = write_study(tmp_path, tracking={"uri": "http://me:hunter2@127.0.0.1:9"})
-    home = tmp_path / "home"
-    done = run("study", "start", path, "-q", RNNSEARCH_HOME=str(home))
+    home, uri = tmp_path / "home", "http://me:hunter2@127.0.0.1:9"
+    done = run(
+        "study", "start", write_study(tmp_path), "-q",
+        RNNSEARCH_HOME=str(home), MLFLOW_TRACKING_URI=uri,
+    )  # fmt: skip
     assert done.returncode == 8
     assert "http://me:***@127.0.0.1:9 does not answer" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout

@@ -104,6 +104,18 @@ def test_modules_import_downwards_only() -> None:
 # Vendor libraries
 
 
+def test_commands_print_by_what_hides_passwords_and_escapes_for_a_terminal() -> None:
+    printing = [
+        f"{_relative(path)}:{node.lineno}"
+        for path in LIBRARY
+        if path.parent.name == "cli" and path.name != "output.py"
+        for node in ast.walk(_parsed(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("click.echo", "click.secho", "print", "sys.stdout.write")
+    ]
+    assert not printing, "use `echo` of rnnsearch/cli/output.py"
+
+
 @pytest.mark.parametrize("vendor", HOMES)
 def test_a_vendor_library_is_imported_in_its_own_file_only(vendor: str) -> None:
     found = {

@@ -11,6 +11,7 @@ import click
 from rnnsearch.cli.output import (
     describe_each,
     describe_option,
+    echo,
     first_line,
     json_option,
     print_json,
@@ -58,7 +59,7 @@ def list_architectures(markdown: bool, as_json: bool) -> None:
         print_json(described)
         return
     if markdown:
-        click.echo(card.table(registry))
+        echo(card.table(registry))
         return
     rows = [[d["architecture"], d["kind"], d["distribution"], d["summary"]] for d in described]
     print_table(dict.fromkeys(("architecture", "kind", "distribution", "what it is"), "left"), rows)
@@ -79,7 +80,7 @@ def show_architecture(name: str, quick: bool, as_json: bool) -> None:
     widths = {} if refused else card.widths(name)
     measured = None
     if not quick and not refused:
-        measured = card.measure(name, lambda text: click.echo(text, err=True))
+        measured = card.measure(name, lambda text: echo(text, err=True))
     described |= {
         "capabilities": {
             k: sorted(v) if isinstance(v, frozenset) else v
@@ -93,7 +94,7 @@ def show_architecture(name: str, quick: bool, as_json: bool) -> None:
     if as_json:
         print_json(described)
         return
-    click.echo(inspect.cleandoc(found.__doc__ or "") + "\n")
+    echo(inspect.cleandoc(found.__doc__ or "") + "\n")
     rows = [["kind", described["kind"]]]
     rows += [["brought by", f"{described['distribution']} {described['version']}"]]
     can = found.capabilities
@@ -252,7 +253,7 @@ def compile_architecture(name: str, options: tuple[str, ...], source: bool, as_j
     chosen = {**defaults(declared), **_read_options(options, declared)}
     if source:
         try:
-            click.echo(cell_source(found(28, 16, **chosen)))
+            echo(cell_source(found(28, 16, **chosen)))
         except Unsupported as error:
             raise CapabilityError(f"`{name}` cannot be compiled: {error}") from None
         return

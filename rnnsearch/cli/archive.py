@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rnnsearch.cli.output import echo
+
 if TYPE_CHECKING:
     from rnnsearch.store import StudyStore
 
@@ -42,7 +44,7 @@ def export(name: str, file: Path | None) -> None:
     if len(done.left_out) > _SHOWN:
         lines.append(f"left out  {len(done.left_out) - _SHOWN} more")
     lines.append(f"next      rnnsearch study import {'FILE' if to_stdout else done.path}")
-    click.echo("\n".join(lines), err=to_stdout)
+    echo("\n".join(lines), err=to_stdout)
 
 
 @click.command("import")
@@ -58,8 +60,8 @@ def import_(file: Path, name: str | None) -> None:
     from rnnsearch.archive import import_study
 
     store = import_study(file, name)
-    click.echo(f"imported  {store.name}, to {store.folder}")
-    click.echo(f"next      rnnsearch study compare {store.name}")
+    echo(f"imported  {store.name}, to {store.folder}")
+    echo(f"next      rnnsearch study compare {store.name}")
 
 
 @click.command()
@@ -78,14 +80,14 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
 
     store = StudyStore.open(name)
     if not yes and not click.confirm(f"Delete {store.folder} with everything in it?", err=True):
-        click.echo("nothing was deleted", err=True)
+        echo("nothing was deleted", err=True)
         raise click.exceptions.Exit(1)
     with store.held("deleting", force=force) as held:
         # First what can be refused, and undone.
         said = _delete_runs(held) if tracking else "its runs in MLflow are kept"
         delete_study(held)
-    click.echo(f"deleted   {store.folder}")
-    click.echo(f"MLflow    {said}")
+    echo(f"deleted   {store.folder}")
+    echo(f"MLflow    {said}")
 
 
 def _delete_runs(store: StudyStore) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rnnsearch.cli.output import json_option, print_json, print_table
+from rnnsearch.cli.output import echo, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from rnnsearch.data import Dataset
@@ -28,7 +28,7 @@ def _datasets(name: str | None) -> list[tuple[Dataset, list[str]]]:
         try:
             datasets = registry.task(task).datasets
         except PluginError as error:
-            click.echo(f"left out: {error}", err=True)
+            echo(f"left out: {error}", err=True)
             continue
         for dataset in datasets:
             found.setdefault(dataset.name, (dataset, []))[1].append(task)
@@ -86,7 +86,7 @@ def fetch_data(name: str | None) -> None:
 
     for dataset, _ in _datasets(name):
         place = fetch(dataset)
-        click.echo(f"{dataset.name}: {place.origin}, {place.folder}")
+        echo(f"{dataset.name}: {place.origin}, {place.folder}")
 
 
 @data.command("verify")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rnnsearch.cli.output import browse
+from rnnsearch.cli.output import browse, echo
 from rnnsearch.errors import RnnsearchError, StoreError
 from rnnsearch.ray_jobs import SERVER, exit_code, job_server, output, submit
 
@@ -68,7 +68,7 @@ def _run_here(name: str, arguments: list[str]) -> None:
             stderr=output_file,
             start_new_session=True,
         )
-    click.echo(f"starting study {name} in the background ...", err=True)
+    echo(f"starting study {name} in the background ...", err=True)
     store = StudyStore(studies_folder() / name)
     while driver.poll() is None:
         if (pid := _driver_in(store, driver.pid)) is not None:
@@ -77,7 +77,7 @@ def _run_here(name: str, arguments: list[str]) -> None:
             driver.returncode = 0
             return
         time.sleep(_LOOK_S)
-    click.echo(log.read_bytes()[before:].decode(), err=True, nl=False)
+    echo(log.read_bytes()[before:].decode(), err=True, end="")
     raise click.exceptions.Exit(driver.returncode)
 
 
@@ -105,14 +105,14 @@ def _run_as_job(name: str, arguments: list[str], file: str | None) -> None:
     from rnnsearch.store import StudyStore, studies_folder
 
     job = submit(name, arguments, Path(file) if file else None)
-    click.echo(f"starting study {name} on the cluster at {job_server()} ...", err=True)
+    echo(f"starting study {name} on the cluster at {job_server()} ...", err=True)
     store = StudyStore(studies_folder() / name)
     while (code := exit_code(job)) is None:
         if store.info.job == job:
             _say_begun(name, f"Ray job {job}; `ray job logs --follow {job}` shows its output")
             return
         time.sleep(_LOOK_S)
-    click.echo(output(job), err=True, nl=False)
+    echo(output(job), err=True, end="")
     raise click.exceptions.Exit(code)
 
 
@@ -121,5 +121,5 @@ def _say_begun(name: str, where: str) -> None:
 
     info = StudyStore(studies_folder() / name).info
     trials = browse(name, info.tracking_uri, info.experiment_id)
-    click.echo(f"study {name} runs as {where}\ntrials    {trials}")
-    click.echo(f"next      rnnsearch study status {name} --watch")
+    echo(f"study {name} runs as {where}\ntrials    {trials}")
+    echo(f"next      rnnsearch study status {name} --watch")

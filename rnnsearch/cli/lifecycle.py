@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnsearch.cli.detach import detach_option, run_detached
-from rnnsearch.cli.output import json_option, print_json, print_table, stderr
+from rnnsearch.cli.output import echo, json_option, print_json, print_table, stderr
 from rnnsearch.cli.watch import name_study, watch
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def stop(name: str) -> None:
     store = StudyStore.open(name)
     _require_running(store)
     (store.folder / STOP_FILE).touch()
-    click.echo(f"study {name} stops once its running trials have ended")
+    echo(f"study {name} stops once its running trials have ended")
 
 
 @click.command()
@@ -85,7 +85,7 @@ def kill(name: str) -> None:
     if not _interrupt(store):
         waited = f"has not ended within {_KILL_WAIT_S} s"
         raise StoreError(f"study `{name}` {waited}: {store.last_driver}")
-    click.echo(f"study {name} was interrupted; `rnnsearch study resume {name}` goes on")
+    echo(f"study {name} was interrupted; `rnnsearch study resume {name}` goes on")
 
 
 def _interrupt(store: StudyStore) -> bool:
@@ -196,7 +196,7 @@ def _status(store: StudyStore) -> dict[str, Any]:
 
 def _print_status(found: dict[str, Any]) -> None:
     where = f" ({found['where']})" if found["where"] else ""
-    click.echo(f"Study {found['study']}: {found['state']}{where}")
+    echo(f"Study {found['study']}: {found['state']}{where}")
     headings = ("wanted", "COMPLETE", "PRUNED", "FAIL", "RUNNING", "interrupted")
     rows = [
         [phase, *(str(counts.get(h, 0)) for h in headings)]
@@ -204,15 +204,15 @@ def _print_status(found: dict[str, Any]) -> None:
     ]
     print_table({"phase": "left", **dict.fromkeys(headings, "right")}, rows)
     pace = found["trials_per_minute"]
-    click.echo(
+    echo(
         f"left {found['trials_left']} trials"
         + (f", {pace:g} a minute so far" if pace else "")
         + f"; {found['bytes'] / 1e6:.1f} MB here, {found['bytes_free'] / 1e9:.1f} GB free"
     )
     if found["superseded"]:
-        click.echo(f"superseded by a better configuration: {found['superseded']} confirmations")
+        echo(f"superseded by a better configuration: {found['superseded']} confirmations")
     for reason, count in found["failures"].items():
-        click.echo(f"failed {count} times: {reason}")
+        echo(f"failed {count} times: {reason}")
 
 
 @click.command()
@@ -233,13 +233,13 @@ def doctor(name: str | None, fix: bool, as_json: bool) -> None:
             try:
                 found += examine(store, fix=fix)
             except StoreError as error:  # somebody runs it, and it is well
-                click.echo(f"left alone: {error}", err=True)
+                echo(f"left alone: {error}", err=True)
         found += examine_leftovers(fix=fix)
     if as_json:
         print_json([asdict(finding) for finding in found])
         return
     for finding in found:
         end = "mended" if finding.mended else finding.advice
-        click.echo(f"{finding.study}: {finding.what} ({end})")
+        echo(f"{finding.study}: {finding.what} ({end})")
     if not found:
-        click.echo("nothing is amiss")
+        echo("nothing is amiss")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
     from rnnsearch.store import StudyStore
@@ -24,9 +24,9 @@ def log_to_mlflow(store: StudyStore, files: list[Path]) -> None:
 
     run_id = store.info.run_id
     if run_id is None:
-        click.echo("WARNING   not logged: the study has no run in MLflow here", err=True)
+        echo("WARNING   not logged: the study has no run in MLflow here", err=True)
         return
     try:
         log_files(tracking_uri(store), run_id, files)
     except TrackingError as error:
-        click.echo(f"WARNING   not logged: {error}", err=True)
+        echo(f"WARNING   not logged: {error}", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rnnsearch.cli.output import escaped, json_option, print_json, print_table, stdout
+from rnnsearch.cli.output import echo, escaped, json_option, print_json, print_table, stdout
 
 if TYPE_CHECKING:
     from rnnsearch.plugin_check import Verdict
@@ -51,7 +51,7 @@ def list_plugins(as_json: bool) -> None:
     print_table(dict.fromkeys(headings, "left"), rows)
     for p in plugins:
         for line in p.output.splitlines():
-            click.echo(f"printed by {p.name} ({p.distribution}) while it was loaded: {line}")
+            echo(f"printed by {p.name} ({p.distribution}) while it was loaded: {line}")
 
 
 @plugin.command("new")
@@ -69,9 +69,9 @@ def new_plugin(name: str, kind: str, into: Path) -> None:
 
     folder = scaffold.new_plugin(name, kind, into)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        click.echo(str(path))
-    click.echo(f"\nCheck it:    rnnsearch plugin check {folder}", err=True)
-    click.echo(f"Install it:  pip install {folder}", err=True)
+        echo(str(path))
+    echo(f"\nCheck it:    rnnsearch plugin check {folder}", err=True)
+    echo(f"Install it:  pip install {folder}", err=True)
 
 
 @plugin.command("check")
@@ -120,7 +120,7 @@ def check_plugin(name_or_path: str | None, examples: int, as_json: bool) -> None
         for one, results in counted.items():
             if unjudged := results.get("not judged"):
                 checks = f"{unjudged} more check{'s' * (unjudged > 1)}"
-                click.echo(f"  {one}: {checks} not judged: they fail for the same cause")
+                echo(f"  {one}: {checks} not judged: they fail for the same cause")
     if as_json:
         print_json({"summary": counted, "checks": [asdict(v) for v in verdicts]})
     else:

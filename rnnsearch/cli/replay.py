@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rnnsearch.cli.output import echo
+
 if TYPE_CHECKING:
     from rnnsearch.replay import Difference
     from rnnsearch.trial import EpochMetrics, TrialSpec
@@ -36,16 +38,16 @@ def verify(name: str, row: str | None, seed: int | None, tolerance: float) -> No
 
     done = replay(StudyStore.open(name), row, seed, _show_epoch)
     spec = done.spec
-    click.echo(f"trial      {done.key}, seed {spec.seed}, {spec.training.epochs} epochs")
+    echo(f"trial      {done.key}, seed {spec.seed}, {spec.training.epochs} epochs")
     engine = done.engine
     if engine != done.recorded_engine:
         engine = f"{engine}, where the record has {done.recorded_engine}"
-    click.echo(f"engine     {engine}")
+    echo(f"engine     {engine}")
     for change in done.changes:
-        click.echo(f"changed    {change}")
-    click.echo(f"test       loss {done.test_loss:.6g}, {spec.metric} {done.test_metric:.6g}")
+        echo(f"changed    {change}")
+    echo(f"test       loss {done.test_loss:.6g}, {spec.metric} {done.test_metric:.6g}")
     if done.worst is None:
-        click.echo(f"verified   all {done.numbers} numbers are identical to the record")
+        echo(f"verified   all {done.numbers} numbers are identical to the record")
         return
     worst = done.worst
     told = (
@@ -55,13 +57,13 @@ def verify(name: str, row: str | None, seed: int | None, tolerance: float) -> No
     if not worst.size <= tolerance:
         msg = f"{done.key} was not reproduced within the tolerance of {tolerance:g}: {told}"
         raise RnnsearchError(msg)
-    click.echo(f"verified   within the tolerance of {tolerance:g}: {told}")
+    echo(f"verified   within the tolerance of {tolerance:g}: {told}")
 
 
 def _show_epoch(spec: TrialSpec, metrics: EpochMetrics, worst: Difference | None) -> None:
     told = "identical" if worst is None else f"differs by {_size(worst)}"
     done = f"epoch {metrics.epoch}/{spec.training.epochs}"
-    click.echo(f"{done}  train loss {metrics.train_loss:.4g}  {told}", err=True)
+    echo(f"{done}  train loss {metrics.train_loss:.4g}  {told}", err=True)
 
 
 def _size(difference: Difference) -> str:

@@ -13,7 +13,7 @@ from rnnsearch.cli.archive import delete, export, import_
 from rnnsearch.cli.detach import detach_option, run_detached
 from rnnsearch.cli.lifecycle import doctor, extend, go_on, kill, resume, status, stop
 from rnnsearch.cli.logged import log_to_mlflow
-from rnnsearch.cli.output import browse, json_option, print_json, print_table, stderr, stdout
+from rnnsearch.cli.output import browse, echo, json_option, print_json, print_table, stderr
 from rnnsearch.cli.replay import verify
 from rnnsearch.cli.watch import name_study, watch
 
@@ -73,12 +73,12 @@ def print_result(result: StudyResult, name: str) -> None:
     from rnnsearch.store import StudyStore
 
     _print_comparison(result.comparison)
-    click.echo("")
+    echo("")
     for path in result.files:
-        click.echo(f"written   {path}")
-    click.echo(f"recorded  {result.tracking_uri}")
+        echo(f"written   {path}")
+    echo(f"recorded  {result.tracking_uri}")
     info = StudyStore.open(name).info
-    click.echo(f"next      {browse(name, info.tracking_uri, info.experiment_id)}")
+    echo(f"next      {browse(name, info.tracking_uri, info.experiment_id)}")
     _require_confirmed(result.comparison)
     if result.left_out:
         from rnnsearch.errors import BrokenPluginError
@@ -120,13 +120,11 @@ def _print_plan(planned: StudyPlan) -> None:
     from rnnsearch.wording import whole
 
     config = planned.config
-    click.echo(f"Study {config.name}. {config.question}".rstrip())
-    click.echo(
-        f"Task  {config.task.name} ({planned.task.metric}, no skill {planned.task.no_skill:g})"
-    )
+    echo(f"Study {config.name}. {config.question}".rstrip())
+    echo(f"Task  {config.task.name} ({planned.task.metric}, no skill {planned.task.no_skill:g})")
     _print_source(planned.source)
     budget = config.budget
-    click.echo(
+    echo(
         f"Budget {budget.parameters:,} parameters within {100 * budget.tolerance:g}% "
         f"(counting: {budget.counting})\n"
     )
@@ -167,15 +165,15 @@ def _print_plan(planned: StudyPlan) -> None:
     print_table(headings, rows)
     if shown and config.published:
         where = f", {config.published.where}" if config.published.where else ""
-        click.echo(f"published: {config.published.source}{where}")
+        echo(f"published: {config.published.source}{where}")
     if any(row.typical.closed_by for row in planned.rows):
-        click.echo("closed by: the second size that was set to meet the budget")
+        echo("closed by: the second size that was set to meet the budget")
     for row in planned.rows:
         if row.engine.reason:
-            click.echo(f"engine of {row.space.label}: {row.engine.reason}")
+            echo(f"engine of {row.space.label}: {row.engine.reason}")
     for failed in planned.failed:
-        click.echo(f"CANNOT RUN {failed.label}: {failed.error}")
-    click.echo(
+        echo(f"CANNOT RUN {failed.label}: {failed.error}")
+    echo(
         f"\nSearch        {planned.trials} trials "
         f"({config.search.sampler}, {config.search.scheduler})\n"
         f"Confirmation  {planned.confirmations} runs on fresh seeds\n"
@@ -185,11 +183,11 @@ def _print_plan(planned: StudyPlan) -> None:
 
 def _print_source(source: DataSource) -> None:
     sizes = ", ".join(f"{split} {size:,}" for split, size in source.sizes.items())
-    click.echo(f"Data  {source.dataset} from {source.origin} ({sizes})")
-    click.echo(f"      {source.location}")
-    click.echo(f"      sha256 {source.sha256}")
+    echo(f"Data  {source.dataset} from {source.origin} ({sizes})")
+    echo(f"      {source.location}")
+    echo(f"      sha256 {source.sha256}")
     if source.caveat:
-        click.echo(f"      CAVEAT: {source.caveat}")
+        echo(f"      CAVEAT: {source.caveat}")
 
 
 def _duration(seconds: float) -> str:
@@ -209,7 +207,7 @@ def list_studies(as_json: bool) -> None:
     rows = []
     for store in list_stores():
         if damage := store.damage:
-            click.echo(f"{store.name}: {damage}", err=True)
+            echo(f"{store.name}: {damage}", err=True)
         info = StudyInfo() if damage else store.info
         rows.append(
             {
@@ -254,10 +252,10 @@ def show(name: str, as_json: bool) -> None:
         found = {"trials": trials, "failures": failures, "superseded": superseded}
         print_json({**info.content(), "folder": str(store.folder), **found})
         return
-    click.echo(f"Study {name}: {store.state or 'never started'}")
-    click.echo(f"Folder {store.folder}")
+    echo(f"Study {name}: {store.state or 'never started'}")
+    echo(f"Folder {store.folder}")
     if info.run_id is not None:
-        click.echo(f"Trials {browse(name, info.tracking_uri, info.experiment_id)}")
+        echo(f"Trials {browse(name, info.tracking_uri, info.experiment_id)}")
     if info.data:
         _print_source(info.data)
     states = ("COMPLETE", "PRUNED", "FAIL", "RUNNING")
@@ -269,9 +267,9 @@ def show(name: str, as_json: bool) -> None:
         ],
     )
     for failure in failures:
-        click.echo(f"failed  {failure['trial']}: {failure['reason']}")
+        echo(f"failed  {failure['trial']}: {failure['reason']}")
     for key in superseded:
-        click.echo(f"superseded by a better configuration  {key}")
+        echo(f"superseded by a better configuration  {key}")
 
 
 @study.command()
@@ -289,13 +287,13 @@ def compare(name: str, as_json: bool) -> None:
         with store.held("writing") as held:
             files = write_comparison(held, comparison)
     else:
-        click.echo(f"note      nothing is written or logged: {holder} has the study", err=True)
+        echo(f"note      nothing is written or logged: {holder} has the study", err=True)
     if as_json:
         print_json(comparison.to_dict())
     else:
         _print_comparison(comparison)
     for path in files:
-        click.echo(f"written   {path}", err=as_json)
+        echo(f"written   {path}", err=as_json)
     if files:
         log_to_mlflow(store, files)
 
@@ -318,7 +316,7 @@ def report(name: str, out: Path | None) -> None:
     config = stored_config(store)[0]
     files = write_report(make_report(store, config, comparison), out or store.folder / "report")
     for path in files:
-        click.echo(f"written   {path}")
+        echo(f"written   {path}")
     log_to_mlflow(store, files)
 
 
@@ -332,7 +330,7 @@ def schema(output: Path | None) -> None:
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if output is None:
-        click.echo(text, nl=False)
+        echo(text, end="")
     else:
         output.write_text(text, encoding="utf-8")
 
@@ -340,9 +338,8 @@ def schema(output: Path | None) -> None:
 def _print_comparison(comparison: Comparison) -> None:
     from rnnsearch.comparison_text import describe_time
 
-    console = stdout()
     metric = comparison.metric
-    click.echo(
+    echo(
         f"\n{comparison.study}: test {metric} at {comparison.budget_parameters:,} parameters "
         f"(no skill {comparison.no_skill:g})"
     )
@@ -371,7 +368,7 @@ def _print_comparison(comparison: Comparison) -> None:
             ]
         )
     print_table(headings, rows)
-    click.echo("\nEffort")
+    echo("\nEffort")
     headings = {"row": "left", "search trials": "right", "pruned": "right", "failed": "right"}
     headings |= {"search epochs": "right", "search s": "right"}
     headings |= {"confirmed": "right", "epochs": "right", "s": "right"}
@@ -393,14 +390,14 @@ def _print_comparison(comparison: Comparison) -> None:
         ],
     )
     for phase in comparison.time:
-        click.echo(describe_time(phase))
-    click.echo("")
-    console.print(comparison.headline, markup=False, soft_wrap=True)
+        echo(describe_time(phase))
+    echo("")
+    echo(comparison.headline)
     _print_source(comparison.source)
     for caveat in comparison.caveats:
         if comparison.source.caveat and comparison.source.caveat in caveat:
             continue  # said with the source
-        console.print(f"note  {caveat}", markup=False, soft_wrap=True)
+        echo(f"note  {caveat}")
 
 
 def _p_value(p: float | None) -> str:

@@ -10,6 +10,7 @@ import click
 from rnnsearch.cli.output import (
     describe_each,
     describe_option,
+    echo,
     first_line,
     json_option,
     print_json,
@@ -68,7 +69,7 @@ def show_task(name: str, as_json: bool) -> None:
         return
     from rnnsearch.registry import load_registry
 
-    click.echo(inspect.cleandoc(load_registry().task(name).__doc__ or "") + "\n")
+    echo(inspect.cleandoc(load_registry().task(name).__doc__ or "") + "\n")
     shape = described["shape"]
     rows = [
         ["sequences", f"{shape['length'] or 'variable'} steps of {shape['input_size']}"],

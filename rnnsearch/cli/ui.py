@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rnnsearch.cli.output import echo, stderr
+from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
     from rnnsearch.study_info import Origin
@@ -94,12 +94,11 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     except OSError as error:
         msg = f"{host}, port {port}, cannot be used: {error.strerror}. Try another --port or --host"
         raise TrackingError(msg) from None
-    console = stderr()
     server = serve(uri, port, host, tuple(filter(None, map(str.strip, allowed.split(",")))))
     try:
-        console.print(f"Starting the MLflow UI on {base} (Ctrl-C ends it) ...", markup=False)
+        echo(f"Starting the MLflow UI on {base} (Ctrl-C ends it) ...", err=True)
         if host not in LOOPBACK:
-            console.print(f"Whoever reaches {host}:{port} can read and delete runs.", markup=False)
+            echo(f"Whoever reaches {host}:{port} can read and delete runs.", err=True)
         while True:
             if server.poll() is not None:
                 msg = f"the MLflow UI on {shown} ended with exit code {server.returncode}"

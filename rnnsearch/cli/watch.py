@@ -18,6 +18,7 @@ from typing import IO
 import click
 
 from rnnsearch import settings
+from rnnsearch.cli.output import echo
 
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_PDEATHSIG = 1
@@ -77,7 +78,7 @@ def _wait(child: int, said: int, dump: IO[bytes]) -> int:
     if heard.endswith(_ENDED):
         return code
     name = heard.decode()
-    click.echo(f"error: {_record(name, code, dump)}", err=True)
+    echo(f"error: {_record(name, code, dump)}", err=True)
     return 1 if code >= 0 else 128 - code
 
 
