@@ -203,7 +203,7 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     except OSError as error:
         msg = f"cannot write {folder}: {error.strerror or error}"
         raise StoreError(msg) from error
-    for name, content in files.items():
+    for name, content in hide_all(files).items():
         write_whole(folder / name, content)
     return [folder / name for name in files]
 

@@ -12,7 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Lock
@@ -220,7 +220,10 @@ class Tracker:
                 self._client.restore_experiment(experiment.experiment_id)
             if experiment is None:
                 # MLflow would put those of a database below whatever folder this is run in.
-                place = private_folder(home() / "mlartifacts") if _is_database(self.uri) else None
+                place = home() / "mlartifacts" if _is_database(self.uri) else None
+                if place:
+                    with suppress(OSError):  # the first file that cannot be written there says why
+                        private_folder(place)
                 self.experiment_id = self._client.create_experiment(
                     self._experiment, artifact_location=place.as_uri() if place else None
                 )

@@ -275,6 +275,30 @@ def test_text_of_users_is_shown_as_it_is_and_never_run(tmp_path: Path) -> None:
         assert f"{place} &lt;script>alert(1)" in markdown
 
 
+def test_no_file_of_a_report_has_a_password_or_what_a_terminal_obeys(tmp_path: Path) -> None:
+    address = "http://ann:ge/heim@h:5000"
+    text = yaml.safe_dump({**CONTENT, "tracking": {"uri": address}}, sort_keys=False)
+    store = StudyStore.create("small", f"# {address}\n{text}")
+    odd = f"OSError: {address} \x1b[2J\u202e =1+1"
+    store.write_info(
+        state="finished",
+        tracking_uri=address,
+        run_id="a" * 32,
+        data=asdict(replace(SOURCE, location=address, caveat=odd)),
+    )
+    made = make_report(store, stored_config(store)[0], compare_study(store))
+    rows = [replace(made.comparison.source, dataset=odd, location=address)]
+    made = replace(made, comparison=replace(made.comparison, source=rows[0]), caveats=(odd,))
+    files = write_report(made, tmp_path)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in files}
+    for name, content in texts.items():
+        assert "heim@" not in content, name
+        assert not set("\x1b\u202e") & set(content), name
+    for name in ("report.html", "report.md"):
+        assert "http://ann:***@h:5000" in texts[name]
+        assert "x1b[2J" in texts[name]
+
+
 # What is not there, or went wrong
 
 
