@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from rnnsearch.__main__ import main
@@ -16,6 +17,7 @@ from rnnsearch.errors import StoreError
 from rnnsearch.store import OpenTrial, StudyStore
 from rnnsearch.trial import Phase
 
+from .command import study_content
 from .trial_records import epoch, record
 
 
@@ -49,7 +51,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNSEARCH_HOME", str(home))
-        store = StudyStore.create("small", "name: small\n")
+        content = study_content(architectures=["gru", "lstm"])
+        store = StudyStore.create("small", yaml.safe_dump(content))
         for state in ("COMPLETE", "PRUNED", "FAIL", "before"):
             _add(store, "search", "gru", state)
         _add(store, "search", "lstm", "RUNNING")
