@@ -22,7 +22,7 @@ from rnnsearch.plan import StudyPlan, make_plan, make_task
 from rnnsearch.plots import plot_comparison
 from rnnsearch.ray_jobs import own_job
 from rnnsearch.registry import load_registry
-from rnnsearch.secrets import hide_password, same_address
+from rnnsearch.secrets import hide_all, hide_password, same_address
 from rnnsearch.store import STOP_FILE, STUDY_FILE, StudyStore, disk_problem, studies_folder
 from rnnsearch.study_file import StudyFile, parse_study
 from rnnsearch.study_info import Extension, PhaseSpent
@@ -419,7 +419,7 @@ def compare_study(study: StudyStore | str) -> Comparison:
         metric=task.metric,
         direction=task.direction,
         no_skill=task.no_skill,
-        source=info.data,
+        source=replace(info.data, **hide_all(vars(info.data))),  # of an older study
         budget_parameters=config.budget.parameters,
         budget_tolerance=config.budget.tolerance,
         study=store.name,

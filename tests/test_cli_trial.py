@@ -127,6 +127,7 @@ def test_the_list_as_json_says_null_where_there_is_no_number() -> None:
         "epochs": 0,
         **dict.fromkeys(("validation_metric", "test_loss", "test_metric")),
         "engine": "",
+        "superseded": False,
         "reason": "BudgetError: no width",
     }
 
