@@ -148,7 +148,9 @@ class TestUnrankedRows:
 
 
 class TestDescription:
-    def test_operations_that_were_not_all_counted_are_not_shown_beside_those_that_were(self) -> None:
+    def test_operations_that_were_not_all_counted_are_not_shown_beside_those_that_were(
+        self,
+    ) -> None:
         one = record(metric=0.9)
         assert one.complexity is not None
         old = replace(one, complexity=replace(one.complexity, flops_counted="products"))
