@@ -53,7 +53,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     from rnnsearch.errors import RnnsearchError, TrackingError
     from rnnsearch.mlflow_ui import LOOPBACK, end, own_address, serve, study_links
     from rnnsearch.mlflow_views import address, is_server
-    from rnnsearch.secrets import hide_password, same_address
+    from rnnsearch.secrets import hide_password
     from rnnsearch.store import StudyStore, list_stores
     from rnnsearch.study import stored_config, tracking_uri
     from rnnsearch.tracking import local_uri, resolve_uri
@@ -67,14 +67,14 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     links: dict[str, dict[str, str] | None] = {}
     for store in stores:
         try:
-            there, (_, task) = tracking_uri(store), stored_config(store)
+            is_here, (_, task) = tracking_uri(store) == uri, stored_config(store)
+            run_id = store.info.run_id
         except RnnsearchError as error:
             if name is not None:
                 raise
             echo(f"left out  {store.name}: {error}", err=True)
             continue
-        run_id = store.info.run_id
-        if run_id is not None and same_address(there, uri):
+        if is_here and run_id is not None:
             links[store.name] = study_links(
                 uri, base, store.name, run_id, task.metric, task.direction
             )
