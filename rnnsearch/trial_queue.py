@@ -363,6 +363,8 @@ class SearchQueue(TrialQueue):
     def _begin_anew(self, unfinished: Unfinished) -> tuple[str, TrialSpec]:
         if halving := self._halvings.get(unfinished.spec.label):
             halving.forget(unfinished.first_number)
+            # It was let go on after each but the last; who came after it does not change that.
+            halving.remember(unfinished.first_number, unfinished.epochs[:-1])
         return super()._begin_anew(unfinished)
 
     def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:

@@ -347,6 +347,28 @@ def test_a_trial_that_loses_its_worker_is_begun_anew_with_what_was_drawn_for_it(
     assert [(r.number, r.state) for r in study.store.records()] == [(1, "COMPLETE")]
 
 
+def test_a_rung_that_a_trial_had_passed_is_not_decided_again_by_trials_that_came_later() -> None:
+    study = Study(rows=["lstm"], trials=4)
+    queue = study.search()
+    (early, spec), (other, _), (low, _), (high, _) = _ask_all(queue)
+    (rung,) = queue.pauses(spec)
+
+    def reach(key: str, validation: float) -> bool:
+        queue.report(key, [_epoch(rung, validation)])
+        return queue.stops(key, [_epoch(rung, validation)])
+
+    assert not reach(early, 0.3)
+    queue.report(early, [_epoch(rung + 1, 0.4)])  # it went on
+    assert not reach(other, 0.9)
+    assert reach(low, 0.2)
+    queue.report(high, [_epoch(rung, 0.25)])
+    queue.lose([early, high], "it died")
+    anew = {queue._anew[key].key: key for key, _ in _ask_all(queue)}
+    assert not reach(anew[early], 0.3)
+    # One that nothing was decided on yet is decided on like any other.
+    assert reach(anew[high], 0.25)
+
+
 def test_a_trial_that_loses_three_workers_is_failed() -> None:
     study = Study(rows=["lstm"], trials=1)
     queue = study.search()
