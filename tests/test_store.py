@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -177,19 +178,37 @@ def test_info_is_empty_at_first_and_fields_add_up(store: StudyStore) -> None:
     assert json.loads((store.folder / "study.json").read_text("utf-8")) == expected
 
 
+def _fail_to_replace(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(*paths: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", fail)
+
+
 def test_what_is_known_is_replaced_whole_or_not_at_all(
     store: StudyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*paths: object) -> None:
-        raise OSError(28, "No space left on device")
-
     store.write_info(state="running")
     before = sorted(store.folder.iterdir())
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", full)
-        with pytest.raises(StoreError, match=r"study\.json: No space left on device"):
+        _fail_to_replace(patched, errno.EACCES)
+        with pytest.raises(StoreError, match=r"study\.json: Permission denied"):
             store.write_info(state="finished")
     assert StudyStore.open("small").info == StudyInfo(state="running")
+    assert sorted(store.folder.iterdir()) == before
+
+
+def test_how_a_study_ended_is_known_though_the_disk_is_full(
+    store: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_info(state="interrupted", seconds=12.5)
+    before = sorted(store.folder.iterdir())
+    with monkeypatch.context() as patched:
+        _fail_to_replace(patched, errno.ENOSPC)
+        store.write_info(state="failed", seconds=13.0)  # it has the room that the old one had
+        with pytest.raises(StoreError, match=r"study\.json: No space left on device"):
+            store.write_info(git={"diff": 100 * "+"})
+    assert StudyStore.open("small").info == StudyInfo(state="failed", seconds=13.0)
     assert sorted(store.folder.iterdir()) == before
 
 

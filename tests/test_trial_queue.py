@@ -24,7 +24,7 @@ from rnnsearch.config import SearchConfig, StudyConfig, check_config
 from rnnsearch.configurations import best_first
 from rnnsearch.plan import make_task
 from rnnsearch.space import SearchSpace, build_spaces
-from rnnsearch.store import StudyStore
+from rnnsearch.store import StudyStore, is_drawn_blindly
 from rnnsearch.study_file import parse_study
 from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, TrialSpec
@@ -654,18 +654,22 @@ def test_long_trials_are_taken_one_by_one() -> None:
 
 
 def test_no_search_trial_is_taken_before_the_results_it_should_know() -> None:
-    study = _quick(Study(trials=6))
-    search = SearchConfig(trials=6, sampler="tpe", scheduler="none")
+    study = _quick(Study(trials=10))
+    search = SearchConfig(trials=10, sampler="tpe", scheduler="none")
     study.config = study.config.model_copy(update={"search": search})
-    queue = study.search()  # of TPE's six draws a row, the first two are blind, and the last two
-    groups = []
+    queue, ended, groups = study.search(), set[str](), []
     while together := [key for key, _ in queue.ask_together(1)]:
+        for key in together:
+            row, _, number = key.rpartition("/")
+            if not is_drawn_blindly("tpe", int(number)):
+                assert {f"{row}/{before}" for before in range(int(number))} <= ended
         groups.append(together)
         for key in together:
             _finish(queue, key, 0.5)
-    keys = [f"search/{row}/{number}" for number in range(6) for row in ROWS]
-    # All that is blind at once, each of the others alone, and what is blind behind the last.
-    assert groups == [keys[:6], *([key] for key in keys[6:11]), keys[11:]]
+        ended |= set(together)
+    assert len(ended) == 10 * len(ROWS)
+    # What is drawn blindly is taken at once.
+    assert groups[0] == [f"search/{row}/{number}" for number in range(2) for row in ROWS]
 
 
 def test_a_trial_that_its_worker_never_got_to_is_asked_for_again() -> None:
