@@ -31,7 +31,8 @@ _VARIABLE = re.compile(
 )
 _LONG_NAME = 16  # who has a user name of this many characters has a token in its place
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`]*")
+# Schemes are short: in base64, a picture is one word of a hundred thousand characters.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://[^\s\"'<>`]*")
 # What GitHub, GitLab, Hugging Face, OpenAI, Slack, AWS and JSON Web Tokens begin with.
 _TOKEN = re.compile(
     r"\b(?:gh[opsur]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|hf_\w{16,}|sk-[\w-]{16,}"
@@ -46,10 +47,10 @@ _KEY_BLOCK = re.compile(
 # `db_password = "..."`, `"api_key": "..."`; and without quotes as `.env` files and YAML have it.
 _WORD = r"(?:password|passwd|passphrase|secret|credentials?|[_-]token|api[_-]?key|access[_-]?key)"
 _ASSIGNED = re.compile(
-    rf"([\w.-]*{_WORD}[\w-]*[\"']?\]?\s*[:=]\s*)([rbuf]*)([\"'])(?:(?!\3).){{3,}}\3", re.IGNORECASE
+    rf"({_WORD}[\w-]{{0,80}}[\"']?\]?\s*[:=]\s*)([rbuf]*)([\"'])(?:(?!\3).){{3,}}\3", re.IGNORECASE
 )
 _SET = re.compile(
-    rf"^([+\- ]?\s*(?:export\s+|-\s+)?[\w.-]*{_WORD}[\w-]*(?:=|:\s+))[^\s\"'(\[{{].{{2,}}$",
+    rf"^([+\- ]?[ \t]*(?:export\s+|-\s+)?[\w.-]*{_WORD}[\w-]*(?:=|:\s+))[^\s\"'(\[{{].{{2,}}$",
     re.IGNORECASE | re.MULTILINE,
 )
 
