@@ -397,7 +397,7 @@ def test_a_best_that_is_not_confirmed_yet_takes_no_place_and_is_said() -> None:
         assert said.startswith(
             "elman: its search has found a better configuration (learning_rate 0.02), which is not"
         )
-    assert "Confirmations are still running: lstm." in found.caveats
+    assert "Confirmations are still running: elman." in found.caveats
 
 
 def test_an_extension_that_is_interrupted_leaves_old_confirmations_where_they_are() -> None:

@@ -243,7 +243,7 @@ def test_published_figures_are_read_by_row() -> None:
             "my.yaml:9: architectures[1].published.interval: an interval needs the `value`",
         ),
         ("{value: high}", "my.yaml:9: architectures[1].published.value: input should be a valid n"),
-        ("{value: .nan}", "my.yaml:9: architectures[1].published.value: input should be a finite"),
+        ("{value: .nan}", "my.yaml:9: architectures[1].published.value: expected a finite number"),
         ("{paramters: 5}", "my.yaml:9: architectures[1].published.paramters: unknown key. Did you"),
         ("{parameters: 0}", "my.yaml:9: architectures[1].published.parameters: input should be gr"),
         ("{value: 1, interval: -1}", "my.yaml:9: architectures[1].published.interval: input shoul"),

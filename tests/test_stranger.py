@@ -120,7 +120,7 @@ def test_the_guides_cell_runs_in_a_study_beside_ours(environment: Environment) -
     assert "leaky" in (store.folder / "comparison.csv").read_text()
 
 
-def test_the_guides_task_is_learned_by_two_cells_and_its_test_split_read_once_at_the_end(
+def test_the_guides_task_is_learned_by_two_cells_and_scored_on_its_test_split_at_the_end(
     environment: Environment,
 ) -> None:
     new, checked, install, shown, start = _lines(_section("A task, from nothing to a study"))
@@ -136,11 +136,14 @@ def test_the_guides_task_is_learned_by_two_cells_and_its_test_split_read_once_at
     store = environment.study("parity")
     assert _confirmed(store) == {"elman", "gru"}
     reads = [line.split() for line in watched.read_text().splitlines()]
-    assert sorted(split for split, _ in reads) == ["test", "train", "validation"]
-    (read_at,) = (float(at) for split, at in reads if split == "test")
+    assert sorted(split for split, _ in reads) == 2 * ["test"] + 2 * ["train"] + 2 * ["validation"]
+    # Every split is checked before anything runs; to be scored, it is read when the search is over.
+    checked_at, read_at = (float(at) for split, at in reads if split == "test")
     for label in ("gru", "elman"):
         for trial in store.optuna_study("search", label, "maximize").trials:
+            assert trial.datetime_start is not None
             assert trial.datetime_complete is not None
+            assert checked_at <= trial.datetime_start.timestamp()
             assert trial.datetime_complete.timestamp() <= read_at
 
 

@@ -104,7 +104,7 @@ def test_randomness_inside_the_step_is_refused_by_name(
         (lambda c, z, h: z.sort(-1).values, "sort"),
         (lambda c, z, h: z.topk(HIDDEN).values, "topk"),
         (lambda c, z, h: z.cumprod(-1), "cumprod"),
-        (lambda c, z, h: torch.fft.fft(z).real, "fft"),
+        (lambda c, z, h: torch.fft.fft(z).real, "complex numbers"),
         (lambda c, z, h: torch.round(z), "round"),
         (lambda c, z, h: z * (3 * z).long(), "torch.int64"),
         (lambda c, z, h: torch.tanh(z.half()).float(), "torch.float16"),

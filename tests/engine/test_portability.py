@@ -401,14 +401,11 @@ def test_a_source_that_does_not_compile_leaves_nothing_behind(empty_cache: Path)
 def test_a_write_that_breaks_off_leaves_no_library(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = Path.write_bytes
-
-    def half(path: Path, content: bytes) -> int:
-        write(path, content[: len(content) // 2])
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", half)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(StoreError, match="No space left on device"):
             build.build(_SOURCE)
     assert list(empty_cache.iterdir()) == []
