@@ -213,8 +213,8 @@ class Life:
 _WORKERS = (b"ray::_Trial", b"ray::ResourceTrainable")
 
 
-def workers_of(process: int) -> list[int]:
-    """Process numbers of the workers at trials below a process."""
+def below(process: int) -> dict[int, bytes]:
+    """Processes below one, each with its command line."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -223,16 +223,30 @@ def workers_of(process: int) -> list[int]:
             except OSError:  # it ended meanwhile
                 continue
             children.setdefault(parent, []).append(int(folder.name))
-    family, found = [process], []
+    family, found = [process], {}
     for one in family:
         family += children.get(one, [])
-    for one in family:
+    for one in family[1:]:
         try:
-            if Path(f"/proc/{one}/cmdline").read_bytes().startswith(_WORKERS):
-                found.append(one)
+            found[one] = Path(f"/proc/{one}/cmdline").read_bytes()
         except OSError:
             continue
     return found
+
+
+def workers_of(process: int) -> list[int]:
+    """Process numbers of the workers at trials below a process."""
+    return [one for one, line in below(process).items() if line.startswith(_WORKERS)]
+
+
+def kill_part_of_ray(driver: subprocess.Popen[str], program: str) -> None:
+    """Kill the `gcs_server` or the `raylet` of a study's own cluster."""
+    (found,) = [
+        one
+        for one, line in below(driver.pid).items()
+        if line.split(b"\0")[0].endswith(f"/{program}".encode())
+    ]
+    os.kill(found, signal.SIGKILL)
 
 
 def kill_one_worker(driver: subprocess.Popen[str]) -> int | None:

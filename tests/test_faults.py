@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from . import faulty_cells
-from .life import Life, kill_one_worker
+from .life import Life, kill_one_worker, kill_part_of_ray
 from .loopback import free_port, ray_node, wait_for_port
 
 pytestmark = [
@@ -40,6 +41,58 @@ def test_workers_that_are_killed_cost_no_trial_and_no_result(undisturbed: Life, 
     assert driver.wait(timeout=300) == 0, life.stderr
     life.assert_as(undisturbed)
     assert len(list(life.store.records(interrupted=True))) > life.wanted
+
+
+_EARLY_STOPPING: dict[str, Any] = {
+    "trials": 5,
+    "training": {
+        "epochs": 24,
+        "batch_size": 8,
+        "learning_rate": {"low": 1e-3, "high": 3e-2},
+    },
+    "search": {
+        "trials": 5,
+        "sampler": "tpe",
+        "scheduler": "asha",
+        "grace_epochs": 1,
+        "reduction_factor": 2,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed_stopping_early(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """A study with TPE and ASHA to which nothing happened."""
+    return Life(tmp_path_factory.mktemp("stopping_early"), **_EARLY_STOPPING).complete()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["driver", "worker", "gcs_server", "raylet", "SIGTERM"])
+def test_early_stopping_decides_as_if_nothing_had_been_killed(
+    killed: str, undisturbed_stopping_early: Life, tmp_path: Path
+) -> None:
+    """Each row's first trial, which runs to its end, past its second checkpoint or a later one."""
+    states = {r.state for r in undisturbed_stopping_early.store.records()}
+    assert states == {"COMPLETE", "PRUNED"}
+    life = Life(tmp_path, **_EARLY_STOPPING)
+    checkpoints = life.store.folder / "checkpoints"
+    driver = life.start()
+    for row in ("lstm", "elman"):
+        kept = f"search-{row}-*.[2-9]*.pt"
+        life.wait_until(lambda kept=kept: list(checkpoints.glob(kept)), driver)
+        if killed == "worker":
+            assert kill_one_worker(driver) is not None
+            continue
+        if killed == "driver":
+            driver.kill()
+        elif killed == "SIGTERM":
+            driver.terminate()
+        else:
+            kill_part_of_ray(driver, killed)
+        driver.wait(timeout=120)
+        driver = life.begin("study", "resume", "life")
+    assert driver.wait(timeout=300) == 0, life.stderr
+    life.assert_as(undisturbed_stopping_early)
 
 
 @pytest.mark.slow
