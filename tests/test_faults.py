@@ -71,13 +71,16 @@ def undisturbed_stopping_early(tmp_path_factory: pytest.TempPathFactory) -> Life
 def test_early_stopping_decides_as_if_nothing_had_been_killed(
     killed: str, undisturbed_stopping_early: Life, tmp_path: Path
 ) -> None:
-    """Each row's first trial, which runs to its end, past its second checkpoint or a later one."""
+    """Each row's first trial, which runs to its end, past its second checkpoint or a later one.
+
+    Without its raylet, Ray may go on to the end of the search before it notices: once is enough.
+    """
     states = {r.state for r in undisturbed_stopping_early.store.records()}
     assert states == {"COMPLETE", "PRUNED"}
     life = Life(tmp_path, **_EARLY_STOPPING)
     checkpoints = life.store.folder / "checkpoints"
     driver = life.start()
-    for row in ("lstm", "elman"):
+    for row in ("lstm",) if killed == "raylet" else ("lstm", "elman"):
         kept = f"search-{row}-*.[2-9]*.pt"
         life.wait_until(lambda kept=kept: list(checkpoints.glob(kept)), driver)
         if killed == "worker":
