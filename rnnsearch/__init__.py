@@ -46,13 +46,7 @@ if TYPE_CHECKING:
         cross_entropy,
         mean_squared_error,
     )
-    from rnnsearch.model import (
-        Complexity,
-        ModelSpec,
-        build_model,
-        count_parameters,
-        measure_complexity,
-    )
+    from rnnsearch.model import build_model, count_parameters, measure_complexity
     from rnnsearch.parameters import (
         Choice,
         FloatRange,
@@ -62,9 +56,11 @@ if TYPE_CHECKING:
         Value,
     )
     from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import Batch, SequenceModel, SequenceShape
+    from rnnsearch.sequence_model import Batch, SequenceModel
+    from rnnsearch.spec.model import Complexity, ModelSpec
+    from rnnsearch.spec.shape import DataSource, SequenceShape, Split
     from rnnsearch.study import Study, StudyResult, compare_study, load_study
-    from rnnsearch.task import DataSource, Examples, Split, Task
+    from rnnsearch.task import Examples, Task
     from rnnsearch.vision import import_torchvision
     from rnnsearch.wrapper import CellWrapper
 
@@ -106,12 +102,14 @@ _NAMES = {
         "cross_entropy",
         "mean_squared_error",
     ),
-    "model": ("Complexity", "ModelSpec", "build_model", "count_parameters", "measure_complexity"),
+    "model": ("build_model", "count_parameters", "measure_complexity"),
     "parameters": ("Choice", "FloatRange", "IntRange", "OutputSize", "Parameters", "Value"),
     "registry": ("load_registry",),
-    "sequence_model": ("Batch", "SequenceModel", "SequenceShape"),
+    "sequence_model": ("Batch", "SequenceModel"),
+    "spec.model": ("Complexity", "ModelSpec"),
+    "spec.shape": ("DataSource", "SequenceShape", "Split"),
     "study": ("Study", "StudyResult", "compare_study", "load_study"),
-    "task": ("DataSource", "Examples", "Split", "Task"),
+    "task": ("Examples", "Task"),
     "vision": ("import_torchvision",),
     "wrapper": ("CellWrapper",),
 }

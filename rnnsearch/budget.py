@@ -6,17 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rnnsearch.architecture import Architecture
 from rnnsearch.errors import BudgetError
-from rnnsearch.model import (
-    Architecture,
-    ModelSpec,
-    count_parameters,
-    default_head_hidden_size,
-    idle_wrapper,
-    width_multiple,
-)
+from rnnsearch.model import count_parameters, default_head_hidden_size, idle_wrapper, width_multiple
 from rnnsearch.registry import load_registry
 from rnnsearch.sequence_model import SequenceModel
+from rnnsearch.spec.model import ModelSpec
 
 _LARGEST_WIDTH = 1 << 20
 _WIDTHS_TRIED = 64

@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 
 from rnnsearch import plugin_check
+from rnnsearch.architecture import Architecture
 from rnnsearch.budget import Budget, solve
 from rnnsearch.engine_choice import choose_engine
 from rnnsearch.errors import BudgetError
 from rnnsearch.escaping import visible
 from rnnsearch.home import home
 from rnnsearch.losses import Classification
-from rnnsearch.model import Architecture, ModelSpec, refusal
+from rnnsearch.model import refusal
 from rnnsearch.parameters import defaults
 from rnnsearch.registry import Registry, load_registry
-from rnnsearch.sequence_model import SequenceModel, SequenceShape
+from rnnsearch.sequence_model import SequenceModel
+from rnnsearch.spec.model import ModelSpec
+from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.trial import TrainingConfig, TrialSpec
 
 BUDGETS = (1_000, 3_200, 10_000, 100_000)

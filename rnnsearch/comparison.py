@@ -27,8 +27,8 @@ from rnnsearch.home import write_whole
 from rnnsearch.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
 from rnnsearch.parameters import Value
 from rnnsearch.ranking import Row, rank_rows, rows_of
+from rnnsearch.spec.shape import DataSource, Direction
 from rnnsearch.statistics import FEWEST_SEEDS
-from rnnsearch.task import DataSource, Direction
 from rnnsearch.trial import TrialRecord
 from rnnsearch.wording import count, enumerate_names, interval, number
 

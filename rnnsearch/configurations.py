@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from rnnsearch.config import check_config
 from rnnsearch.errors import StudyFileError
 from rnnsearch.parameters import Value
+from rnnsearch.spec.shape import Direction
 from rnnsearch.store import StudyStore
 from rnnsearch.study_file import parse_study
-from rnnsearch.task import Direction
 from rnnsearch.trial import TrialRecord, TrialSpec, configuration_of
 from rnnsearch.wording import number
 

@@ -17,8 +17,8 @@ import torch
 
 from rnnsearch.errors import DataError, MissingDataError, RnnsearchError, on_one_line
 from rnnsearch.losses import NOT_ASKED, Measure, Objective, Targets
-from rnnsearch.sequence_model import SequenceShape
-from rnnsearch.task import DataSource, Examples, Split, Task
+from rnnsearch.spec.shape import DataSource, SequenceShape, Split
+from rnnsearch.task import Examples, Task
 
 _Found = TypeVar("_Found")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

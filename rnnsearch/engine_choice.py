@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import torch
 
+from rnnsearch.architecture import Architecture
 from rnnsearch.batches import Batches
 from rnnsearch.closed_form import ClosedFormUpdates, is_closed_form
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.engines import POPULATION_ENGINES, prepare
 from rnnsearch.losses import Objective, StandIn, fitting_random_targets
-from rnnsearch.model import Architecture, build_model
+from rnnsearch.model import build_model
 from rnnsearch.trial import TrialSpec
 from rnnsearch.verification import Mismatch, random_data, verify
 

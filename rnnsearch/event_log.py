@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnsearch.home import private_file
-from rnnsearch.model import Complexity
 from rnnsearch.secrets import hide_all
-from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
-from rnnsearch.worker import Outcome
+from rnnsearch.spec.model import Complexity
+from rnnsearch.trial import EpochMetrics, Outcome, TrialSpec, TrialState
 
 LOG_FILE = "log.jsonl"
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from rnnsearch.data_contract import plain
 from rnnsearch.parameters import IntRange
-from rnnsearch.task import DataSource, Examples, Split, Task
+from rnnsearch.spec.shape import DataSource, Split
+from rnnsearch.task import Examples, Task
 
 if TYPE_CHECKING:
     from numpy.random import RandomState

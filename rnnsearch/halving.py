@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from rnnsearch.config import SearchConfig
-from rnnsearch.task import Direction
+from rnnsearch.spec.shape import Direction
 from rnnsearch.trial import EpochMetrics
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from rnnsearch.home import home
 from rnnsearch.mlflow_views import CONFIRMED, TRIALS, comparison_link, table_link
-from rnnsearch.task import Direction
+from rnnsearch.spec.shape import Direction
 from rnnsearch.tracking import find_runs, local_uri
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -16,7 +16,7 @@ from rnnsearch import settings
 from rnnsearch.secrets import hide_password
 
 if TYPE_CHECKING:
-    from rnnsearch.task import Direction
+    from rnnsearch.spec.shape import Direction
 
 LINK = "RNNSEARCH_TRACKING_LINK"
 TRIALS, CONFIRMED = "trials", "confirmed"

@@ -12,11 +12,13 @@ from rnnsearch.config import StudyConfig
 from rnnsearch.data_contract import find_and_check
 from rnnsearch.engine_choice import EngineChoice, choose_engine
 from rnnsearch.errors import BrokenPluginError, StudyFileError
-from rnnsearch.model import Complexity, advising, measure_complexity, try_one_sample
+from rnnsearch.model import advising, measure_complexity, try_one_sample
 from rnnsearch.registry import Registry
 from rnnsearch.space import SearchSpace, blaming_row, build_space
+from rnnsearch.spec.model import Complexity
+from rnnsearch.spec.shape import DataSource
 from rnnsearch.study_file import StudyFile
-from rnnsearch.task import DataSource, Task
+from rnnsearch.task import Task
 from rnnsearch.trial import Phase, TrialSpec
 
 _PER_UPDATE = 7 / 6  # a sixth for evaluation and everything that is not training

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnsearch.architecture import Architecture
 from rnnsearch.batches import Batches, weight
 from rnnsearch.data_contract import Contract
 from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.engines import EVALUATION_BATCH, POPULATION_ENGINES, noise_keys
 from rnnsearch.errors import DivergedError
-from rnnsearch.model import Architecture, build_model
+from rnnsearch.model import build_model
 from rnnsearch.task import Task
 from rnnsearch.trial import EpochMetrics, TrialSpec
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnsearch.model import Complexity
 from rnnsearch.parameters import Value
+from rnnsearch.spec.model import Complexity
+from rnnsearch.spec.shape import Direction
 from rnnsearch.statistics import PairedComparison, Verdict, compare_with_winner, estimate
-from rnnsearch.task import Direction
 from rnnsearch.trial import TrialRecord, TrialSpec
 from rnnsearch.wording import count
 

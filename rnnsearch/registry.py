@@ -26,8 +26,8 @@ from rnnsearch.plugin_loading import OFF, loading, turned_off
 
 if TYPE_CHECKING:
     from rnnsearch.analysis import Analysis
+    from rnnsearch.architecture import Architecture
     from rnnsearch.head import Head
-    from rnnsearch.model import Architecture
     from rnnsearch.task import Task
     from rnnsearch.wrapper import CellWrapper
 

@@ -19,9 +19,10 @@ from rnnsearch.environment import describe_environment
 from rnnsearch.errors import DivergedError, RnnsearchError, StoreError, did_you_mean
 from rnnsearch.population import PopulationRun
 from rnnsearch.registry import load_registry
+from rnnsearch.spec.shape import DataSource
 from rnnsearch.store import StudyStore
 from rnnsearch.study import compare_study, stored_config
-from rnnsearch.task import DataSource, Task
+from rnnsearch.task import Task
 from rnnsearch.training import TrainingRun
 from rnnsearch.trial import EpochMetrics, TrialRecord, TrialSpec
 

@@ -10,12 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnnsearch.architecture import Architecture
 from rnnsearch.budget import Budget, BudgetSolution, count, percent_of, solve
 from rnnsearch.config import ArchitectureConfig, HeadConfig, ModelSettings, StudyConfig
 from rnnsearch.errors import BudgetError, CapabilityError, did_you_mean
 from rnnsearch.model import (
-    Architecture,
-    ModelSpec,
     default_head_hidden_size,
     head_features,
     idle_wrapper,
@@ -34,7 +33,9 @@ from rnnsearch.parameters import (
 )
 from rnnsearch.registry import Registry
 from rnnsearch.schedule import CONSTANT, Schedule
-from rnnsearch.sequence_model import SequenceModel, SequenceShape
+from rnnsearch.sequence_model import SequenceModel
+from rnnsearch.spec.model import ModelSpec
+from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.study_file import KeyPath, StudyFile, dotted
 from rnnsearch.task import Task
 from rnnsearch.trial import Phase, TrainingConfig, TrialSpec

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from rnnsearch.task import Direction
+    from rnnsearch.spec.shape import Direction
 
 # scipy and statsmodels take seconds to import, so the functions that need them do it.
 

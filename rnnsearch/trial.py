@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
-from rnnsearch.model import Complexity, ModelSpec
 from rnnsearch.parameters import Value
 from rnnsearch.schedule import CONSTANT, Schedule
-from rnnsearch.sequence_model import SequenceShape
+from rnnsearch.spec.model import Complexity, ModelSpec
+from rnnsearch.spec.shape import SequenceShape
 
 Phase: TypeAlias = Literal["search", "confirmation"]
 TrialState: TypeAlias = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
@@ -185,3 +185,22 @@ class TrialRecord:
     def is_superseded(self) -> bool:
         """Whether it ended and counts in nothing any more."""
         return not self.stands and self.state != "RUNNING"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial that ran to its last epoch hands back.
+
+    Attributes:
+        engine: what ran the model.
+        engine_reason: why not what the trial asked for, or an empty string.
+        test_loss: loss on the test split, for a confirmation.
+        test_metric: metric on the test split, for a confirmation.
+        weights: path of the trained weights, for a confirmation.
+    """
+
+    engine: str
+    engine_reason: str = ""
+    test_loss: float | None = None
+    test_metric: float | None = None
+    weights: str = ""

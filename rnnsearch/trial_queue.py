@@ -19,20 +19,21 @@ from rnnsearch.configurations import best_first
 from rnnsearch.engines import POPULATION_ENGINES
 from rnnsearch.errors import BudgetError, RnnsearchError
 from rnnsearch.halving import Halving
-from rnnsearch.model import Complexity, measure_complexity
+from rnnsearch.model import measure_complexity
 from rnnsearch.parameters import Value
 from rnnsearch.space import SearchSpace, derive_seed
+from rnnsearch.spec.model import Complexity
+from rnnsearch.spec.shape import Direction
 from rnnsearch.store import Drawing, OpenTrial, StudyStore, Unfinished, is_drawn_blindly
-from rnnsearch.task import Direction
 from rnnsearch.trial import (
     EpochMetrics,
+    Outcome,
     Phase,
     TrialRecord,
     TrialSpec,
     TrialState,
     configuration_of,
 )
-from rnnsearch.worker import Outcome
 
 _MOST_DRAWS = 100
 # Trials that one worker takes at a time last about so long together: short ones would otherwise

@@ -40,8 +40,9 @@ from rnnsearch.packing import (  # noqa: E402
     trials_at_a_time,
 )
 from rnnsearch.secrets import hide  # noqa: E402
+from rnnsearch.spec.shape import Direction  # noqa: E402
 from rnnsearch.store import STOP_FILE  # noqa: E402
-from rnnsearch.task import Direction, Examples  # noqa: E402
+from rnnsearch.task import Examples  # noqa: E402
 from rnnsearch.trial import TrialSpec  # noqa: E402
 from rnnsearch.trial_queue import TrialQueue  # noqa: E402
 from rnnsearch.worker import News, Worker  # noqa: E402

@@ -21,7 +21,7 @@ from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engines import ProgramUpdates, compile_layers, noise_keys, prepare
 from rnnsearch.losses import Objective, fitting_random_targets
 from rnnsearch.model import RecurrentModel
-from rnnsearch.sequence_model import SequenceShape
+from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.task import Examples
 from rnnsearch.trial import TrainingConfig
 

@@ -21,32 +21,13 @@ from rnnsearch.registry import load_registry
 from rnnsearch.secrets import hide
 from rnnsearch.task import Examples
 from rnnsearch.training import TrainingRun
-from rnnsearch.trial import EpochMetrics, TrialSpec
+from rnnsearch.trial import EpochMetrics, Outcome, TrialSpec
 
 # What a worker that dies costs at most, of a trial that trains alone.
 _BETWEEN_CHECKPOINTS_S = settings.seconds("RNNSEARCH_CHECKPOINT_S", 30)
 # A reader sees progress this old; whoever records it has to keep up with all workers.
 _BETWEEN_NEWS_S = 2.0
 _NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial that ran to its last epoch hands back.
-
-    Attributes:
-        engine: what ran the model.
-        engine_reason: why not what the trial asked for, or an empty string.
-        test_loss: loss on the test split, for a confirmation.
-        test_metric: metric on the test split, for a confirmation.
-        weights: path of the trained weights, for a confirmation.
-    """
-
-    engine: str
-    engine_reason: str = ""
-    test_loss: float | None = None
-    test_metric: float | None = None
-    weights: str = ""
 
 
 @dataclass

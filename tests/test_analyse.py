@@ -15,8 +15,9 @@ from mlflow.tracking import MlflowClient
 from rnnsearch.analysis import Analysis, Finding, TrainedModel
 from rnnsearch.cli.analyse import analyse, write_findings
 from rnnsearch.errors import DataError, PluginError, RnnsearchError, StoreError
-from rnnsearch.model import ModelSpec, build_model, measure_complexity
+from rnnsearch.model import build_model, measure_complexity
 from rnnsearch.registry import Registry, load_registry
+from rnnsearch.spec.model import ModelSpec
 from rnnsearch.store import OpenTrial, StudyStore
 from rnnsearch.trained import load_trained, weights_path
 from rnnsearch.trial import TrainingConfig, TrialSpec

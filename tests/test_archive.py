@@ -30,8 +30,9 @@ from rnnsearch import archive as archive_module
 from rnnsearch.archive import MANIFEST, delete_study, export_study, hide_secrets, import_study
 from rnnsearch.cli import rnnsearch
 from rnnsearch.errors import RnnsearchError, StoreError, StudyFileError
-from rnnsearch.model import ModelSpec, build_model, measure_complexity
+from rnnsearch.model import build_model, measure_complexity
 from rnnsearch.registry import load_registry
+from rnnsearch.spec.model import ModelSpec
 from rnnsearch.store import OpenTrial, StudyStore, list_stores, studies_folder
 from rnnsearch.study import compare_study
 from rnnsearch.trained import load_trained

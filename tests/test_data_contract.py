@@ -39,7 +39,7 @@ from rnnsearch.closed_form import ClosedFormUpdates
 from rnnsearch.data_contract import SPLITS, Contract, check, find_and_check, join
 from rnnsearch.engines import ENGINES, prepare
 from rnnsearch.population import PopulationRun
-from rnnsearch.task import Direction
+from rnnsearch.spec.shape import Direction
 from rnnsearch.training import TrainingRun
 from rnnsearch.trial import TrainingConfig, TrialSpec
 

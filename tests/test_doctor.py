@@ -16,8 +16,8 @@ from mlflow.tracking import MlflowClient
 
 from rnnsearch.doctor import examine, examine_leftovers
 from rnnsearch.errors import StoreError, TrackingError
-from rnnsearch.model import Complexity, ModelSpec
 from rnnsearch.registry import load_registry
+from rnnsearch.spec.model import Complexity, ModelSpec
 from rnnsearch.store import OpenTrial, StudyStore, studies_folder
 from rnnsearch.study import compare_study, stored_config, tracking_uri
 from rnnsearch.tracking import Tracker

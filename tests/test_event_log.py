@@ -7,9 +7,8 @@ import math
 from pathlib import Path
 
 from rnnsearch.event_log import EventLog
-from rnnsearch.model import Complexity
-from rnnsearch.trial import EpochMetrics
-from rnnsearch.worker import Outcome
+from rnnsearch.spec.model import Complexity
+from rnnsearch.trial import EpochMetrics, Outcome
 
 from .test_worker import spec
 

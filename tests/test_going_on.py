@@ -18,9 +18,8 @@ from sqlalchemy import Engine, event
 from rnnsearch.comparison import Comparison
 from rnnsearch.configurations import best_first, settle, settled_records
 from rnnsearch.store import OpenTrial, StudyStore
-from rnnsearch.trial import EpochMetrics, TrialRecord, TrialSpec
+from rnnsearch.trial import EpochMetrics, Outcome, TrialRecord, TrialSpec
 from rnnsearch.trial_queue import TrialQueue
-from rnnsearch.worker import Outcome
 
 from .test_trial_queue import Study
 from .trial_records import comparison

@@ -19,8 +19,8 @@ from rnnsearch.comparison import Comparison
 from rnnsearch.errors import StoreError
 from rnnsearch.plots import draw_comparison, plot_comparison
 from rnnsearch.ranking import Row
+from rnnsearch.spec.shape import DataSource
 from rnnsearch.statistics import PairedComparison, estimate
-from rnnsearch.task import DataSource
 
 LONG = [
     *("sm_rnn with a slope per unit #1", "sm_rnn with a slope per unit #2", "mcrm, paper"),

@@ -16,9 +16,10 @@ from rnnsearch import replay as replay_module
 from rnnsearch.cli import rnnsearch
 from rnnsearch.compiled_model import Compiled
 from rnnsearch.errors import DataError, DivergedError, RnnsearchError, StoreError
-from rnnsearch.model import ModelSpec, measure_complexity
+from rnnsearch.model import measure_complexity
 from rnnsearch.registry import load_registry
 from rnnsearch.replay import TOLERANCE, Difference, replay
+from rnnsearch.spec.model import ModelSpec
 from rnnsearch.store import OpenTrial, StudyStore
 from rnnsearch.study import join
 from rnnsearch.trial import EpochMetrics, TrainingConfig, TrialSpec

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rnnsearch.errors import DataError, StoreError
+from rnnsearch.spec.shape import DataSource
 from rnnsearch.study_info import EngineUsed, Extension, PhaseSpent, StudyInfo
-from rnnsearch.task import DataSource
 
 # As a study of version 0.1.0 wrote it, before there was a type.
 OLD = {

@@ -24,17 +24,16 @@ from rnnsearch.config import SearchConfig, StudyConfig, check_config
 from rnnsearch.configurations import best_first
 from rnnsearch.plan import make_task
 from rnnsearch.space import SearchSpace, build_spaces
+from rnnsearch.spec.shape import Direction
 from rnnsearch.store import StudyStore, is_drawn_blindly
 from rnnsearch.study_file import parse_study
-from rnnsearch.task import Direction
-from rnnsearch.trial import EpochMetrics, TrialSpec
+from rnnsearch.trial import EpochMetrics, Outcome, TrialSpec
 from rnnsearch.trial_queue import (
     ConfirmationQueue,
     Listener,
     SearchQueue,
     TrialQueue,
 )
-from rnnsearch.worker import Outcome
 
 ROWS = ["lstm", "elman", "gru"]
 TEXT = """\

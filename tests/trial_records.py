@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 from rnnsearch.comparison import Comparison, compare
-from rnnsearch.model import Complexity, ModelSpec
 from rnnsearch.ranking import Row
-from rnnsearch.sequence_model import SequenceShape
-from rnnsearch.task import DataSource
+from rnnsearch.spec.model import Complexity, ModelSpec
+from rnnsearch.spec.shape import DataSource, SequenceShape
 from rnnsearch.trial import (
     EpochMetrics,
     Phase,

@@ -163,10 +163,12 @@ def size_architecture(
     """Solve the widths of an architecture for a parameter budget."""
     from rnnsearch.budget import Budget, solve
     from rnnsearch.errors import CapabilityError
-    from rnnsearch.model import ModelSpec, advising, measure_complexity, refusal, try_one_sample
+    from rnnsearch.model import advising, measure_complexity, refusal, try_one_sample
     from rnnsearch.parameters import defaults
     from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import SequenceModel, SequenceShape
+    from rnnsearch.sequence_model import SequenceModel
+    from rnnsearch.spec.model import ModelSpec
+    from rnnsearch.spec.shape import SequenceShape
 
     found = load_registry().architecture(name)
     shape = SequenceShape(input_size, output_size, length, "last_step")
@@ -239,10 +241,11 @@ def compile_architecture(name: str, options: tuple[str, ...], source: bool, as_j
     from rnnsearch.engine_choice import choose_engine
     from rnnsearch.errors import CapabilityError
     from rnnsearch.losses import Classification
-    from rnnsearch.model import ModelSpec
     from rnnsearch.parameters import defaults
     from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import SequenceModel, SequenceShape
+    from rnnsearch.sequence_model import SequenceModel
+    from rnnsearch.spec.model import ModelSpec
+    from rnnsearch.spec.shape import SequenceShape
     from rnnsearch.trial import TrainingConfig, TrialSpec
 
     found = load_registry().architecture(name)

@@ -20,8 +20,8 @@ from rnnsearch.cli.watch import name_study, watch
 if TYPE_CHECKING:
     from rnnsearch.comparison import Comparison
     from rnnsearch.plan import StudyPlan
+    from rnnsearch.spec.shape import DataSource
     from rnnsearch.study import StudyResult
-    from rnnsearch.task import DataSource
 
 
 @click.group()

@@ -13,11 +13,12 @@ import torch
 
 from rnnsearch.analysis import Analysis, TrainedModel
 from rnnsearch.losses import accuracy, cross_entropy
-from rnnsearch.model import ModelSpec, build_model
+from rnnsearch.model import build_model
 from rnnsearch.parameters import Value, defaults
 from rnnsearch.registry import load_registry
-from rnnsearch.sequence_model import SequenceShape
-from rnnsearch.task import DataSource, Examples, Split, Task
+from rnnsearch.spec.model import ModelSpec
+from rnnsearch.spec.shape import DataSource, SequenceShape, Split
+from rnnsearch.task import Examples, Task
 from rnnsearch.testing.probes import first_difference, seeded, what_changes
 from rnnsearch.trial import TrainingConfig, TrialSpec
 

@@ -28,7 +28,7 @@ from rnnsearch.losses import Classification
 from rnnsearch.model import RecurrentModel
 from rnnsearch.parameters import Value
 from rnnsearch.registry import load_registry
-from rnnsearch.sequence_model import SequenceShape
+from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.testing.probes import (
     KnownFailures,
     Sizes,

@@ -13,7 +13,8 @@ from rnnsearch.errors import StudyFileError
 from rnnsearch.generated_task import GeneratedTask, digest_of
 from rnnsearch.losses import asked
 from rnnsearch.parameters import Value
-from rnnsearch.task import DataSource, Examples, Split
+from rnnsearch.spec.shape import DataSource, Split
+from rnnsearch.task import Examples
 from rnnsearch.testing.probes import elsewhere, noise
 from rnnsearch.testing.tasks import (
     SPLITS,

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 from torch import Tensor, nn
 
-from rnnsearch.model import Architecture
+from rnnsearch.architecture import Architecture
 from rnnsearch.parameters import (
     Choice,
     IntRange,

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rnnsearch.parameters import IntRange, Value, defaults
-from rnnsearch.sequence_model import SequenceModel, SequenceShape
+from rnnsearch.sequence_model import SequenceModel
+from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.testing.probes import (
     KnownFailures,
     Variant,

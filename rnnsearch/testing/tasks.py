@@ -29,7 +29,8 @@ from rnnsearch.losses import (
     mean_squared_error,
 )
 from rnnsearch.parameters import IntRange, Value, defaults
-from rnnsearch.task import DataSource, Examples, Split, Task
+from rnnsearch.spec.shape import DataSource, Split
+from rnnsearch.task import Examples, Task
 from rnnsearch.testing.probes import noise, settings
 
 _READOUTS = ("last_step", "masked_step", "every_step")

@@ -26,7 +26,7 @@ from rnnsearch import (
     split_of,
 )
 from rnnsearch.parameters import Parameters
-from rnnsearch.task import Direction
+from rnnsearch.spec.shape import Direction
 from rnnsearch.testing import GeneratedTaskConformance
 from rnnsearch.testing.tasks import IGNORED, SPLITS
 

@@ -25,7 +25,7 @@ from rnnsearch import (
     cross_entropy,
 )
 from rnnsearch.parameters import Parameters
-from rnnsearch.task import Direction
+from rnnsearch.spec.shape import Direction
 from rnnsearch.testing import TaskConformance
 from rnnsearch.testing.tasks import SPLITS
 

@@ -1,0 +1,1 @@
+"""What travels between stages: names and numbers that pickle and log, without torch."""
