@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rnnsearch.comparison_text import (
-    COLUMN_TYPES,
-    COLUMNS,
-    flatten,
-    to_csv,
-    to_markdown,
-    to_plain_values,
-)
 from rnnsearch.configurations import (
     Superseded,
     describe_values,
@@ -23,6 +17,7 @@ from rnnsearch.configurations import (
     superseded_of,
     unconfirmed_best,
 )
+from rnnsearch.escaping import csv_value
 from rnnsearch.home import write_whole
 from rnnsearch.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
 from rnnsearch.parameters import Value
@@ -34,6 +29,35 @@ from rnnsearch.wording import count, enumerate_names, interval, number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+COLUMNS = [
+    *("place", "name", "label", "architecture", "rank", "verdict", "reason"),
+    *("mean", "low", "high", "std", "n", "seeds", "values", "failed_seeds"),
+    *("difference", "difference_low", "difference_high", "common_seeds", "p", "p_holm"),
+    *("effect_size", "seeds_needed"),
+    *("parameters", "trainable", "one_bias", "frozen", "residual", "matched", "closed_by"),
+    *("state_size", "flops_per_step", "step_ms", "engine"),
+    *("hidden_sizes", "head", "learning_rate", "options"),
+]
+# Without these, a single missing value turns counts into floats, and a column of them into objects.
+COLUMN_TYPES: dict[str, Any] = {
+    **dict.fromkeys(
+        [
+            *("place", "rank", "common_seeds", "seeds_needed", "parameters", "trainable"),
+            *("one_bias", "frozen", "state_size"),
+        ],
+        "Int64",
+    ),
+    **dict.fromkeys(
+        [
+            *("mean", "low", "high", "std", "difference", "difference_low", "difference_high"),
+            *("p", "p_holm", "effect_size", "residual", "flops_per_step", "step_ms"),
+            "learning_rate",
+        ],
+        "float",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -131,10 +155,6 @@ class Comparison:
             StoreError: the file cannot be written.
         """
         write_whole(path, to_csv(self.rows))
-
-    def to_markdown(self) -> str:
-        """Return the comparison as a Markdown document: ranking, effort, caveats and data."""
-        return to_markdown(self)
 
 
 def compare(
@@ -275,3 +295,48 @@ def _seeds_told(row: Row) -> str:
     if against is None or against.seeds_needed is None:
         return f"{row.name} ({count(common, 'seed')}, hardly any difference)"
     return f"{row.name} ({count(common, 'seed')}, about {against.seeds_needed:,} needed)"
+
+
+def flatten(row: Row) -> dict[str, Any]:
+    """One row with a value for each of `COLUMNS`, in that order."""
+    against = vars(row.against_winner) if row.against_winner else {}
+    cells = {
+        **against,
+        "difference_low": against.get("low"),
+        "difference_high": against.get("high"),
+        "common_seeds": against.get("n"),
+        **vars(row),
+        "n": row.n,
+        "verdict": row.verdict,
+    }
+    return {column: cells.get(column) for column in COLUMNS}
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """Rows as CSV with a heading; lists are joined by spaces."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        cells = flatten(row).values()
+        joined = (" ".join(map(str, c)) if isinstance(c, tuple) else c for c in cells)
+        writer.writerow(map(csv_value, joined))
+    return text.getvalue()
+
+
+def to_plain_values(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON has it; what is not a finite number becomes None."""
+    rows = [{**vars(row), "n": row.n, "verdict": row.verdict} for row in comparison.rows]
+    winner = comparison.winner.name if comparison.winner else None
+    fields = {**vars(comparison), "rows": rows, "winner": winner, "headline": comparison.headline}
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

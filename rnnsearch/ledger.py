@@ -152,3 +152,11 @@ def _by_count(counts: Mapping[str, int], causes: Mapping[str, int], cause: str) 
         why = f" with {count(causes[label], 'trial')} {cause}" if causes[label] else ""
         groups.setdefault(amount, []).append(label + why)
     return ", ".join(f"{n:,} ({enumerate_names(labels)})" for n, labels in groups.items())
+
+
+def describe_time(phase: PhaseTime) -> str:
+    """A sentence on where the wall time of a phase went."""
+    return (
+        f"The {phase.phase} took {phase.seconds:,.1f} s with {phase.workers} at a time: "
+        f"{100 * phase.other_share:.0f} % of the workers' time was not training or validation."
+    )

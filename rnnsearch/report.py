@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rnnsearch.comparison import Comparison
-from rnnsearch.comparison_text import describe_time
 from rnnsearch.config import StudyConfig
 from rnnsearch.configurations import settled_records
 from rnnsearch.errors import StoreError
 from rnnsearch.escaping import markdown_text, visible_lines
 from rnnsearch.home import write_whole
+from rnnsearch.ledger import describe_time
 from rnnsearch.plot_curves import Curve, curves_of, draw_curves
 from rnnsearch.plots import draw_comparison, picture_of
 from rnnsearch.report_tables import Table, latex_document, make_tables

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnsearch.comparison import Comparison
-from rnnsearch.comparison_text import markdown_table
 from rnnsearch.config import PublishedFigures
-from rnnsearch.escaping import csv_value, latex_text
+from rnnsearch.escaping import csv_value, latex_text, markdown_text
 from rnnsearch.ledger import Spent
 from rnnsearch.ranking import Row
 from rnnsearch.statistics import PairedComparison
@@ -307,3 +306,12 @@ def latex_document(tables: Sequence[Table]) -> str:
     """All tables for one `\\input`."""
     head = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}."
     return "\n\n".join([head, *(table.to_latex() for table in tables if table.lines)]) + "\n"
+
+
+def markdown_table(lines: Sequence[Mapping[str, str]]) -> str:
+    """A Markdown table of lines with the same headings; nothing for no lines."""
+    if not lines:
+        return ""
+    rows = [list(map(markdown_text, cells)) for cells in (lines[0], *(m.values() for m in lines))]
+    rows.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

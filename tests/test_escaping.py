@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from rnnsearch.cli.output import echo, print_json, print_table
-from rnnsearch.comparison_text import markdown_table, to_csv
+from rnnsearch.comparison import to_csv
 from rnnsearch.escaping import csv_value, latex_text, markdown_text, visible, visible_lines
+from rnnsearch.report_tables import markdown_table
 from rnnsearch.terminal import LiveView, PlainView
 
 from .trial_records import GOOD, comparison, confirmed

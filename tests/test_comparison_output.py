@@ -13,6 +13,7 @@ from types import MappingProxyType
 import pytest
 
 from rnnsearch.errors import StoreError
+from rnnsearch.report_tables import make_tables
 
 from .trial_records import (
     GOOD,
@@ -99,23 +100,20 @@ class TestOutput:
         with pytest.raises(StoreError, match=r"cannot write .*absent.*No such file"):
             comparison(self.records).write_csv(tmp_path / "absent" / "comparison.csv")
 
-    def test_markdown_has_ranking_effort_caveats_and_data(self) -> None:
-        source = replace(SOURCE, caveat="5,000 of 70,000 digits.")
-        text = comparison(self.records, source=source).to_markdown()
-        lines = text.splitlines()
-        assert lines[0] == "# mnist"
-        assert any(line.startswith("| 1 | gru | 0.9634 [") for line in lines)
-        assert any(line.startswith("| 2 | elman | 0.7670 [") for line in lines)
-        assert "| gru | search | 2 | 0 | 0 | 4 | 400 | 8.0 |" in lines
-        assert "- Data: 5,000 of 70,000 digits." in lines
-        assert "MNIST (55,000 train, 5,000 validation, 10,000 test), from cache" in text
+    def test_its_tables_have_ranking_and_effort(self) -> None:
+        tables = {table.name: table for table in make_tables(comparison(self.records), {})}
+        ranking = tables["results"].to_markdown().splitlines()
+        assert any(line.startswith("| 1 | gru | 0.9634 [") for line in ranking)
+        assert any(line.startswith("| 2 | elman | 0.7670 [") for line in ranking)
+        effort = tables["effort"].to_markdown().splitlines()
+        assert "| gru | search | 2 | 0 | 0 | 4 | 400 | 8.0 |" in effort
 
     def test_a_bar_in_a_name_does_not_break_the_table(self) -> None:
-        text = comparison(confirmed("a|b", [0.9])).to_markdown()
-        table = [line for line in text.splitlines() if line.startswith("|")]
+        text = make_tables(comparison(confirmed("a|b", [0.9])), {})[0].to_markdown()
+        table = text.splitlines()
         cells = {line.replace("\\|", "").count("|") for line in table[:3]}
         assert len(cells) == 1
         assert "a\\|b" in table[2]
 
-    def test_markdown_of_nothing_says_so(self) -> None:
-        assert "nothing is ranked" in comparison([]).to_markdown()
+    def test_a_comparison_of_nothing_says_so(self) -> None:
+        assert "nothing is ranked" in comparison([]).headline
