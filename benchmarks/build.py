@@ -56,9 +56,9 @@ def measure_here(name: str) -> dict[str, float]:
     other = registered("elman", 3, 4)
 
     began = time.perf_counter()
-    from rnnsearch import compiled_model
     from rnnsearch.engine.capture import capture
-    from rnnsearch.losses import Classification
+    from rnnsearch.plugin.losses import Classification
+    from rnnsearch.training import compiled_model
 
     capture(other, 3, ((4,),))
     seconds["tracer"] = time.perf_counter() - began

@@ -11,10 +11,10 @@ from benchmarks.interleaving import ROUNDS, STEPS, Block, interleave
 from benchmarks.models import lstm_of_equal_size, parameters_of, sm_rnn
 from benchmarks.table import Table, Value
 from benchmarks.training import Sequences, autograd_block
+from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
-from rnnsearch.losses import accuracy, cross_entropy
-from rnnsearch.model import RecurrentModel
+from rnnsearch.plugin.losses import accuracy, cross_entropy
 
 
 def run(quick: bool = False) -> list[Table]:

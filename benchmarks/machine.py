@@ -9,7 +9,7 @@ import torch
 
 from rnnsearch import load_registry
 from rnnsearch.engine.build import NoCompiler, toolchain
-from rnnsearch.environment import describe_environment, describe_git
+from rnnsearch.records.environment import describe_environment, describe_git
 
 
 def describe_machine() -> dict[str, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell, load_registry
-from rnnsearch.head import Head
-from rnnsearch.layers import Stacked, Unrolled
-from rnnsearch.model import RecurrentModel
+from rnnsearch.budget.model import RecurrentModel
+from rnnsearch.plugin.head import Head
+from rnnsearch.plugin.layers import Stacked, Unrolled
 from rnnsearch_heads.linear import LinearHead
 from rnnsearch_heads.prelu import PReLUHead
 

@@ -80,7 +80,7 @@ def work(storage: str, spec: dict[str, Any], low: float, high: float, trials: in
     from torch import nn
 
     from rnnsearch import build_model, load_registry
-    from rnnsearch.trial import TrialSpec
+    from rnnsearch.spec.trial import TrialSpec
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)

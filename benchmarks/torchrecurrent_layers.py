@@ -22,8 +22,8 @@ from benchmarks.table import Table, Value
 from benchmarks.training import Sequences, autograd_block, layers_block, program_block
 from rnnsearch import RecurrentCell, State
 from rnnsearch.engine.capture import Unsupported
-from rnnsearch.engines import compile_layers
-from rnnsearch.layers import Unrolled
+from rnnsearch.plugin.layers import Unrolled
+from rnnsearch.training.engines import compile_layers
 
 _PACKAGE = "torchrecurrent"
 # Layers by name, and the tensors of their state.

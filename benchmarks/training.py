@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from benchmarks.interleaving import STEPS, Block
 from benchmarks.models import CLASSES
-from rnnsearch.compiled_model import plan_program
+from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.program import Data, Member, Program
-from rnnsearch.engines import compile_layers, join_layers
-from rnnsearch.losses import Classification
-from rnnsearch.model import RecurrentModel
-from rnnsearch.optimizers import ModelOptimizer
-from rnnsearch.trial import TrainingConfig
+from rnnsearch.plugin.losses import Classification
+from rnnsearch.spec.trial import TrainingConfig
+from rnnsearch.training.compiled_model import plan_program
+from rnnsearch.training.engines import compile_layers, join_layers
+from rnnsearch.training.optimizers import ModelOptimizer
 
 _RATE = 1e-3
 

@@ -16,13 +16,13 @@ from benchmarks.models import CLASSES, classifier, lstm_of_equal_size, parameter
 from benchmarks.table import Table, Value
 from benchmarks.training import Sequences, autograd_block, layers_block, program_block
 from rnnsearch import RecurrentCell, SequenceShape
+from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
-from rnnsearch.losses import Classification
-from rnnsearch.model import RecurrentModel
-from rnnsearch.trial import TrainingConfig
-from rnnsearch.verification import verify
+from rnnsearch.plugin.losses import Classification
+from rnnsearch.spec.trial import TrainingConfig
+from rnnsearch.training.verification import verify
 
-# Name, what `rnnsearch.engines` calls it, and how its block is made.
+# Name, what `rnnsearch.training.engines` calls it, and how its block is made.
 _ENGINES: tuple[tuple[str, str, Callable[[RecurrentModel, Sequences], Block]], ...] = (
     ("program", "program", lambda model, data: program_block([model], data)[0]),
     ("compiled layers", "layers", layers_block),

@@ -11,18 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnnsearch.analysis import Analysis, Finding, TrainedModel
-    from rnnsearch.budget import Budget, BudgetSolution, solve
-    from rnnsearch.capabilities import Capabilities
-    from rnnsearch.cell import RecurrentCell, State
-    from rnnsearch.data import (
-        DataFile,
-        Dataset,
-        Location,
-        data_folder,
-        locate,
-        sha256_of,
-    )
+    from rnnsearch.budget.model import build_model, count_parameters, measure_complexity
+    from rnnsearch.budget.solve import Budget, BudgetSolution, solve
     from rnnsearch.errors import (
         BudgetError,
         CapabilityError,
@@ -36,18 +26,34 @@ if TYPE_CHECKING:
         TrackingError,
         TrialsFailedError,
     )
-    from rnnsearch.generated_task import GeneratedTask, generated_options, split_of
-    from rnnsearch.head import Head
-    from rnnsearch.hookspecs import hookimpl
-    from rnnsearch.losses import (
+    from rnnsearch.plugin.analysis import Analysis, Finding, TrainedModel
+    from rnnsearch.plugin.capabilities import Capabilities
+    from rnnsearch.plugin.cell import RecurrentCell, State
+    from rnnsearch.plugin.data import (
+        DataFile,
+        Dataset,
+        Location,
+        data_folder,
+        locate,
+        sha256_of,
+    )
+    from rnnsearch.plugin.generated_task import GeneratedTask, generated_options, split_of
+    from rnnsearch.plugin.head import Head
+    from rnnsearch.plugin.hookspecs import hookimpl
+    from rnnsearch.plugin.losses import (
         NOT_ASKED,
         accuracy,
         binary_cross_entropy,
         cross_entropy,
         mean_squared_error,
     )
-    from rnnsearch.model import build_model, count_parameters, measure_complexity
-    from rnnsearch.parameters import (
+    from rnnsearch.plugin.registry import load_registry
+    from rnnsearch.plugin.sequence_model import Batch, SequenceModel
+    from rnnsearch.plugin.task import Examples, Task
+    from rnnsearch.plugin.vision import import_torchvision
+    from rnnsearch.plugin.wrapper import CellWrapper
+    from rnnsearch.spec.model import Complexity, ModelSpec
+    from rnnsearch.spec.parameters import (
         Choice,
         FloatRange,
         IntRange,
@@ -55,23 +61,17 @@ if TYPE_CHECKING:
         Parameters,
         Value,
     )
-    from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import Batch, SequenceModel
-    from rnnsearch.spec.model import Complexity, ModelSpec
     from rnnsearch.spec.shape import DataSource, SequenceShape, Split
-    from rnnsearch.study import Study, StudyResult, compare_study, load_study
-    from rnnsearch.task import Examples, Task
-    from rnnsearch.vision import import_torchvision
-    from rnnsearch.wrapper import CellWrapper
+    from rnnsearch.study.run import Study, StudyResult, compare_study, load_study
 
 __version__ = "0.1.0"
 
 _NAMES = {
-    "analysis": ("Analysis", "Finding", "TrainedModel"),
-    "budget": ("Budget", "BudgetSolution", "solve"),
-    "capabilities": ("Capabilities",),
-    "cell": ("RecurrentCell", "State"),
-    "data": (
+    "plugin.analysis": ("Analysis", "Finding", "TrainedModel"),
+    "budget.solve": ("Budget", "BudgetSolution", "solve"),
+    "plugin.capabilities": ("Capabilities",),
+    "plugin.cell": ("RecurrentCell", "State"),
+    "plugin.data": (
         "DataFile",
         "Dataset",
         "Location",
@@ -92,26 +92,26 @@ _NAMES = {
         "TrackingError",
         "TrialsFailedError",
     ),
-    "generated_task": ("GeneratedTask", "generated_options", "split_of"),
-    "head": ("Head",),
-    "hookspecs": ("hookimpl",),
-    "losses": (
+    "plugin.generated_task": ("GeneratedTask", "generated_options", "split_of"),
+    "plugin.head": ("Head",),
+    "plugin.hookspecs": ("hookimpl",),
+    "plugin.losses": (
         "NOT_ASKED",
         "accuracy",
         "binary_cross_entropy",
         "cross_entropy",
         "mean_squared_error",
     ),
-    "model": ("build_model", "count_parameters", "measure_complexity"),
-    "parameters": ("Choice", "FloatRange", "IntRange", "OutputSize", "Parameters", "Value"),
-    "registry": ("load_registry",),
-    "sequence_model": ("Batch", "SequenceModel"),
+    "budget.model": ("build_model", "count_parameters", "measure_complexity"),
+    "spec.parameters": ("Choice", "FloatRange", "IntRange", "OutputSize", "Parameters", "Value"),
+    "plugin.registry": ("load_registry",),
+    "plugin.sequence_model": ("Batch", "SequenceModel"),
     "spec.model": ("Complexity", "ModelSpec"),
     "spec.shape": ("DataSource", "SequenceShape", "Split"),
-    "study": ("Study", "StudyResult", "compare_study", "load_study"),
-    "task": ("Examples", "Task"),
-    "vision": ("import_torchvision",),
-    "wrapper": ("CellWrapper",),
+    "study.run": ("Study", "StudyResult", "compare_study", "load_study"),
+    "plugin.task": ("Examples", "Task"),
+    "plugin.vision": ("import_torchvision",),
+    "plugin.wrapper": ("CellWrapper",),
 }
 _HOME_OF = {name: module for module, names in _NAMES.items() for name in names}
 

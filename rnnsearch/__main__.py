@@ -10,9 +10,9 @@ import traceback
 import warnings
 from contextlib import ExitStack, redirect_stdout
 
+from rnnsearch.compare.escaping import visible_lines
+from rnnsearch.config.secrets import hide
 from rnnsearch.errors import PluginError, RnnsearchError
-from rnnsearch.escaping import visible_lines
-from rnnsearch.secrets import hide
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,7 +64,7 @@ def _say(problem: str, debug: bool) -> None:
 
 def _of_a_plugin(error: Exception) -> PluginError | None:
     """What to say of an exception that the code of a plugin raised; None for our own faults."""
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
 
     if not load_registry.cache_info().currsize:
         return None  # no plugin was loaded

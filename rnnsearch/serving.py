@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnsearch.model import build_model
-from rnnsearch.registry import load_registry
-from rnnsearch.trial import TrialSpec
+from rnnsearch.budget.model import build_model
+from rnnsearch.plugin.registry import load_registry
+from rnnsearch.spec.trial import TrialSpec
 
 SPEC_FILE, WEIGHTS_FILE = "spec.json", "weights.pt"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rnnsearch import hookimpl
-from rnnsearch.cell import State
+from rnnsearch.plugin.cell import State
 from rnnsearch_baselines.elman import ElmanCell
 
 

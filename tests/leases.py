@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from rnnsearch import lease
-from rnnsearch.lease import Holder
-from rnnsearch.store import StudyStore
+from rnnsearch.records import lease
+from rnnsearch.records.lease import Holder
+from rnnsearch.records.store import StudyStore
 
 
 def write_lease(store: StudyStore, pid: int, **changes: Any) -> Holder:

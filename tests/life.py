@@ -14,7 +14,7 @@ from typing import Any
 
 from mlflow.tracking import MlflowClient
 
-from rnnsearch.store import StudyStore
+from rnnsearch.records.store import StudyStore
 
 from .command import run, run_here, write_study
 

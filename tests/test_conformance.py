@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 
 from rnnsearch import CellWrapper, RecurrentCell, load_registry
-from rnnsearch.plugin_check import check, subjects_of
-from rnnsearch.registry import KINDS
+from rnnsearch.plugin.check import check, subjects_of
+from rnnsearch.plugin.registry import KINDS
 from rnnsearch.testing.cells import use
 from rnnsearch.testing.probes import uncalled_methods
 from rnnsearch.testing.wrappers import around_a_plain_cell

@@ -29,7 +29,7 @@ from rnnsearch.errors import (
     StudyFileError,
     TrackingError,
 )
-from rnnsearch.store import StudyStore
+from rnnsearch.records.store import StudyStore
 
 from .command import REPOSITORY, write_study
 from .containers import NAMESPACES, load_compose

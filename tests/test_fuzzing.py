@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnsearch import hookimpl
-from rnnsearch.config import check_config
+from rnnsearch.budget.space import build_spaces
+from rnnsearch.config.schema import check_config
+from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import PluginError, RnnsearchError, StoreError
-from rnnsearch.plan import make_task
-from rnnsearch.registry import build_registry, load_registry
-from rnnsearch.space import build_spaces
-from rnnsearch.store import StudyStore, studies_folder
-from rnnsearch.study_file import parse_study
+from rnnsearch.plugin.registry import build_registry, load_registry
+from rnnsearch.records.store import StudyStore, studies_folder
+from rnnsearch.study.plan import make_task
 
 from .command import study_content
 

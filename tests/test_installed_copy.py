@@ -16,7 +16,16 @@ from .command import REPOSITORY
 def _collect(site: Path) -> subprocess.CompletedProcess[str]:
     """Begin to test this folder where a copy comes first on Python's path."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "0", "--collect-only", "tests/test_card.py"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "0",
+            "--collect-only",
+            "tests/report/test_card.py",
+        ],
         capture_output=True,
         text=True,
         timeout=300,

@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from rnnsearch import load_registry
-from rnnsearch.config import StudyConfig, check_config, json_schema, load_config
+from rnnsearch.budget.model import count_parameters
+from rnnsearch.budget.space import SearchSpace, build_spaces
+from rnnsearch.config.schema import StudyConfig, check_config, json_schema, load_config
+from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import StudyFileError
-from rnnsearch.model import count_parameters
-from rnnsearch.plan import make_task
-from rnnsearch.space import SearchSpace, build_spaces
-from rnnsearch.study_file import parse_study
+from rnnsearch.study.plan import make_task
 
 from .command import run_here, write_study
 

@@ -60,7 +60,7 @@ def _subclasses(cls: type[RnnsearchError]) -> set[type[RnnsearchError]]:
 
 def test_every_file_of_the_stages_table_exists() -> None:
     table = README[README.index("| Stage |") : README.index("**The budget is")]
-    files = re.findall(r"`(\w+\.py)`", table)
+    files = re.findall(r"`(\w+/\w+\.py)`", table)
     assert len(files) > 10
     assert [f for f in files if not (REPOSITORY / "rnnsearch" / f).exists()] == []
 

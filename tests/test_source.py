@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,27 +23,27 @@ README = REPOSITORY / "plugins" / "README.md"
 
 # Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
 HOMES = {
-    "ray": {"tuning.py", "ray_jobs.py"},
-    "optuna": {"store.py"},
-    "mlflow": {"tracking.py"},
-    "pluggy": {"hookspecs.py", "registry.py"},
-    "yaml": {"study_file.py"},
-    "torchvision": {"vision.py"},
-    "scipy": {"statistics.py"},
-    "statsmodels": {"statistics.py"},
+    "ray": {"search/tune.py", "records/ray_jobs.py"},
+    "optuna": {"records/store.py"},
+    "mlflow": {"records/tracking.py"},
+    "pluggy": {"plugin/hookspecs.py", "plugin/registry.py"},
+    "yaml": {"config/study_file.py"},
+    "torchvision": {"plugin/vision.py"},
+    "scipy": {"compare/statistics.py"},
+    "statsmodels": {"compare/statistics.py"},
     "matplotlib": {
-        "analysis.py",  # for its types
-        "canvas.py",
+        "plugin/analysis.py",  # for its types
         "cli/analyse.py",
-        "plots.py",
-        "plot_axes.py",
-        "plot_points.py",
-        "plot_curves.py",
-        "drawable_text.py",
+        "report/canvas.py",
+        "report/comparison_plot.py",
+        "report/plot_axes.py",
+        "report/plot_points.py",
+        "report/curves_plot.py",
+        "report/drawable_text.py",
     },
-    "rich": {"terminal.py", "cli/output.py"},
-    "pydantic": {"config.py", "study_info.py", "trial_check.py"},
-    "pydantic_core": {"config.py"},
+    "rich": {"cli/terminal.py", "cli/output.py"},
+    "pydantic": {"config/schema.py", "records/study_info.py", "records/trial_check.py"},
+    "pydantic_core": {"config/schema.py"},
 }
 
 
@@ -101,6 +102,52 @@ def test_modules_import_downwards_only() -> None:
     _run(command)
 
 
+# Layout
+
+
+def test_the_root_holds_folders_and_little_else() -> None:
+    entries = {
+        path.relative_to(REPOSITORY / "rnnsearch").parts[0]
+        for path in (REPOSITORY / "rnnsearch").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert len(entries - {"__init__.py", "__main__.py", "py.typed"}) <= 15
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    modules = {_module(path): path for path in LIBRARY}
+    imports = {
+        name: {
+            found
+            for module, names in _imports(path)
+            for found in (module, *(f"{module}.{taken}" for taken in names))
+            # The lazy public names of the package itself lead everywhere.
+            if found in modules and found not in (name, "rnnsearch")
+        }
+        for name, path in modules.items()
+    }
+    try:
+        tuple(TopologicalSorter(imports).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def test_a_circle_is_seen_wherever_its_import_stands(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from rnnsearch.a import A\n"
+        "def f():\n    import rnnsearch.b\n"
+    )
+    found = [module for module, _ in _imports(path)]
+    assert found == ["typing", "rnnsearch.a", "rnnsearch.b"]
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 # Vendor libraries
 
 
@@ -152,7 +199,7 @@ def test_every_public_name_exists() -> None:
 def _hooks() -> list[str]:
     return [
         node.name
-        for node in _parsed(REPOSITORY / "rnnsearch" / "hookspecs.py").body
+        for node in _parsed(REPOSITORY / "rnnsearch" / "plugin" / "hookspecs.py").body
         if isinstance(node, ast.FunctionDef)
         and "hookspec" in [ast.unparse(decorator) for decorator in node.decorator_list]
     ]

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnsearch.scaffold import KINDS, new_plugin
-from rnnsearch.store import StudyStore
+from rnnsearch.plugin.scaffold import KINDS, new_plugin
+from rnnsearch.records.store import StudyStore
 
 from .command import REPOSITORY, run, run_here, write_study
 
@@ -380,7 +380,8 @@ def test_the_guides_table_is_that_of_the_registry() -> None:
 
 
 def test_every_kind_has_a_hook_a_suite_and_a_plugin_of_ours_in_the_guide() -> None:
-    from rnnsearch import hookspecs, load_registry, testing
+    from rnnsearch import load_registry, testing
+    from rnnsearch.plugin import hookspecs
 
     table = _section("The kinds, the hooks, the suites")
     rows = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in table.splitlines()[2:]]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rnnsearch.comparison import Comparison, compare
-from rnnsearch.ranking import Row
+from rnnsearch.compare.comparison import Comparison, compare
+from rnnsearch.compare.ranking import Row
 from rnnsearch.spec.model import Complexity, ModelSpec
 from rnnsearch.spec.shape import DataSource, SequenceShape
-from rnnsearch.trial import (
+from rnnsearch.spec.trial import (
     EpochMetrics,
     Phase,
     TrainingConfig,

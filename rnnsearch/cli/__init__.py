@@ -11,7 +11,7 @@ from rnnsearch.cli.study import study
 from rnnsearch.cli.task import task
 from rnnsearch.cli.trial import trial
 from rnnsearch.cli.ui import ui
-from rnnsearch.home import require_temporary_folder
+from rnnsearch.config.home import require_temporary_folder
 
 _EXIT_CODES = """\b
 Exit codes: 0 success, 1 failure, 2 usage or environment, 3 study file, 4 failed trials,

@@ -14,7 +14,7 @@ from rnnsearch.cli.logged import log_to_mlflow
 from rnnsearch.cli.output import echo, print_table
 
 if TYPE_CHECKING:
-    from rnnsearch.analysis import Analysis, Finding, TrainedModel
+    from rnnsearch.plugin.analysis import Analysis, Finding, TrainedModel
 
 FOLDER, FINDINGS = "analyses", "findings.json"
 _SIDE_BY_SIDE = 6
@@ -38,9 +38,9 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
     Only samples of the validation split are looked at, never of the test split.
     """
     from rnnsearch.errors import BrokenPluginError, RnnsearchError
-    from rnnsearch.registry import load_registry
-    from rnnsearch.store import StudyStore
-    from rnnsearch.trained import load_trained
+    from rnnsearch.plugin.registry import load_registry
+    from rnnsearch.records.store import StudyStore
+    from rnnsearch.study.trained import load_trained
 
     registry = load_registry()
     failed: list[str] = []
@@ -129,8 +129,8 @@ def _file_name(label: str) -> str:
 
 def _write_model(folder: Path, trained: TrainedModel) -> None:
     """Write down which model was looked at."""
+    from rnnsearch.config.home import write_whole
     from rnnsearch.errors import StoreError
-    from rnnsearch.home import write_whole
 
     spec = trained.spec
     content = {
@@ -162,7 +162,7 @@ def write_findings(folder: Path, findings: Sequence[Finding]) -> list[Path]:
 
     from matplotlib import rc_context
 
-    from rnnsearch.home import write_whole
+    from rnnsearch.config.home import write_whole
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -19,7 +19,7 @@ from rnnsearch.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from rnnsearch.parameters import Value
+    from rnnsearch.spec.parameters import Value
 
 
 @click.group()
@@ -28,8 +28,8 @@ def architecture() -> None:
 
 
 def _describe(name: str) -> dict[str, Any]:
-    from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import SequenceModel
+    from rnnsearch.plugin.registry import load_registry
+    from rnnsearch.plugin.sequence_model import SequenceModel
 
     registry = load_registry()
     found = registry.architecture(name)
@@ -50,8 +50,8 @@ def _describe(name: str) -> dict[str, Any]:
 @json_option
 def list_architectures(markdown: bool, as_json: bool) -> None:
     """List architectures."""
-    from rnnsearch import card
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
+    from rnnsearch.report import card
 
     registry = load_registry()
     described = describe_each(_describe, "architecture", registry.architectures)
@@ -71,8 +71,8 @@ def list_architectures(markdown: bool, as_json: bool) -> None:
 @json_option
 def show_architecture(name: str, quick: bool, as_json: bool) -> None:
     """Show an architecture's card: equations, source, options, counts, speed, checks passed."""
-    from rnnsearch import card
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
+    from rnnsearch.report import card
 
     described = _describe(name)
     found = load_registry().architecture(name)
@@ -161,13 +161,13 @@ def size_architecture(
     as_json: bool,
 ) -> None:
     """Solve the widths of an architecture for a parameter budget."""
-    from rnnsearch.budget import Budget, solve
+    from rnnsearch.budget.model import advising, measure_complexity, refusal, try_one_sample
+    from rnnsearch.budget.solve import Budget, solve
     from rnnsearch.errors import CapabilityError
-    from rnnsearch.model import advising, measure_complexity, refusal, try_one_sample
-    from rnnsearch.parameters import defaults
-    from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import SequenceModel
+    from rnnsearch.plugin.registry import load_registry
+    from rnnsearch.plugin.sequence_model import SequenceModel
     from rnnsearch.spec.model import ModelSpec
+    from rnnsearch.spec.parameters import defaults
     from rnnsearch.spec.shape import SequenceShape
 
     found = load_registry().architecture(name)
@@ -235,18 +235,18 @@ def size_architecture(
 @json_option
 def compile_architecture(name: str, options: tuple[str, ...], source: bool, as_json: bool) -> None:
     """Compile a step cell, verify it, and time it (28 steps of 28 inputs, batches of 32)."""
-    from rnnsearch.compiled_model import cell_source
     from rnnsearch.engine.build import cache_folder, toolchain
     from rnnsearch.engine.capture import Unsupported
-    from rnnsearch.engine_choice import choose_engine
     from rnnsearch.errors import CapabilityError
-    from rnnsearch.losses import Classification
-    from rnnsearch.parameters import defaults
-    from rnnsearch.registry import load_registry
-    from rnnsearch.sequence_model import SequenceModel
+    from rnnsearch.plugin.losses import Classification
+    from rnnsearch.plugin.registry import load_registry
+    from rnnsearch.plugin.sequence_model import SequenceModel
     from rnnsearch.spec.model import ModelSpec
+    from rnnsearch.spec.parameters import defaults
     from rnnsearch.spec.shape import SequenceShape
-    from rnnsearch.trial import TrainingConfig, TrialSpec
+    from rnnsearch.spec.trial import TrainingConfig, TrialSpec
+    from rnnsearch.training.compiled_model import cell_source
+    from rnnsearch.training.engine_choice import choose_engine
 
     found = load_registry().architecture(name)
     if issubclass(found, SequenceModel):
@@ -298,8 +298,8 @@ def _fraction(text: str) -> float:
 
 
 def _read_options(pairs: tuple[str, ...], declared: Any) -> dict[str, Value]:
+    from rnnsearch.config.study_file import parse_value
     from rnnsearch.errors import did_you_mean
-    from rnnsearch.study_file import parse_value
 
     options: dict[str, Value] = {}
     for pair in pairs:

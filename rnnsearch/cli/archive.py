@@ -13,7 +13,7 @@ import click
 from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
 _SHOWN = 10
 
@@ -28,8 +28,8 @@ def export(name: str, file: Path | None) -> None:
     weights. Not in it: passwords and tokens in addresses, environment variables, uncommitted
     changes of your code, MLflow's runs.
     """
-    from rnnsearch.archive import export_study
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.archive import export_study
+    from rnnsearch.records.store import StudyStore
 
     store, to_stdout = StudyStore.open(name), str(file) == "-"
     with tempfile.TemporaryDirectory() as scratch:
@@ -57,7 +57,7 @@ def import_(file: Path, name: str | None) -> None:
     left. No code in it is run. Its report is a page by whoever wrote the archive: `study report`
     writes your own.
     """
-    from rnnsearch.archive import import_study
+    from rnnsearch.records.archive import import_study
 
     store = import_study(file, name)
     echo(f"imported  {store.name}, to {store.folder}")
@@ -75,8 +75,8 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
     Its runs in MLflow are kept, unless `--tracking` is given; MLflow can restore an experiment that
     was deleted.
     """
-    from rnnsearch.archive import delete_study
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.archive import delete_study
+    from rnnsearch.records.store import StudyStore
 
     store = StudyStore.open(name)
     if not yes and not click.confirm(f"Delete {store.folder} with everything in it?", err=True):
@@ -95,9 +95,9 @@ def _delete_runs(store: StudyStore) -> str:
     info = store.info
     if info.experiment_id is None or info.tracking_uri is None:
         return "the study has no experiment there"
-    from rnnsearch.secrets import hide_password
-    from rnnsearch.study import tracking_uri
-    from rnnsearch.tracking import delete_experiment
+    from rnnsearch.config.secrets import hide_password
+    from rnnsearch.records.tracking import delete_experiment
+    from rnnsearch.study.run import tracking_uri
 
     uri = tracking_uri(store)
     shown = f"experiment {info.experiment_id} of {hide_password(uri)}"

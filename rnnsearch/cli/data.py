@@ -9,7 +9,7 @@ import click
 from rnnsearch.cli.output import echo, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from rnnsearch.data import Dataset
+    from rnnsearch.plugin.data import Dataset
 
 
 @click.group()
@@ -20,7 +20,7 @@ def data() -> None:
 def _datasets(name: str | None) -> list[tuple[Dataset, list[str]]]:
     """Data sets with the tasks that need them, or the one that is named."""
     from rnnsearch.errors import DataError, PluginError, did_you_mean
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
 
     registry = load_registry()
     found: dict[str, tuple[Dataset, list[str]]] = {}
@@ -44,7 +44,7 @@ def _datasets(name: str | None) -> list[tuple[Dataset, list[str]]]:
 @json_option
 def list_data(as_json: bool) -> None:
     """List data sets, the tasks that need them, and where they are."""
-    from rnnsearch.data import verify
+    from rnnsearch.plugin.data import verify
 
     rows = []
     for dataset, tasks in _datasets(None):
@@ -82,7 +82,7 @@ def list_data(as_json: bool) -> None:
 @click.argument("name", required=False)
 def fetch_data(name: str | None) -> None:
     """Make a data set available: find it, or download and check it. All of them without NAME."""
-    from rnnsearch.data import fetch
+    from rnnsearch.plugin.data import fetch
 
     for dataset, _ in _datasets(name):
         place = fetch(dataset)
@@ -94,8 +94,8 @@ def fetch_data(name: str | None) -> None:
 @json_option
 def verify_data(name: str | None, as_json: bool) -> None:
     """Check every file of a data set against its sha256. All of them without NAME."""
-    from rnnsearch.data import verify
     from rnnsearch.errors import DataError
+    from rnnsearch.plugin.data import verify
 
     rows = [
         {

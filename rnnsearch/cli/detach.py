@@ -13,10 +13,10 @@ import click
 
 from rnnsearch.cli.output import browse, echo
 from rnnsearch.errors import RnnsearchError, StoreError
-from rnnsearch.ray_jobs import SERVER, exit_code, job_server, output, submit
+from rnnsearch.records.ray_jobs import SERVER, exit_code, job_server, output, submit
 
 if TYPE_CHECKING:
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
 detach_option = click.option(
     "--detach",
@@ -54,8 +54,8 @@ def run_detached(name: str, *arguments: str, file: str | None = None) -> None:
 
 
 def _run_here(name: str, arguments: list[str]) -> None:
-    from rnnsearch.home import home, private_file, private_folder
-    from rnnsearch.store import StudyStore, studies_folder
+    from rnnsearch.config.home import home, private_file, private_folder
+    from rnnsearch.records.store import StudyStore, studies_folder
 
     log = private_folder(home() / "logs") / f"{name}.log"
     # Behind what is there: a study of this name may be running, and writing to it.
@@ -102,7 +102,7 @@ def _driver_in(store: StudyStore, session: int) -> int | None:
 
 
 def _run_as_job(name: str, arguments: list[str], file: str | None) -> None:
-    from rnnsearch.store import StudyStore, studies_folder
+    from rnnsearch.records.store import StudyStore, studies_folder
 
     job = submit(name, arguments, Path(file) if file else None)
     echo(f"starting study {name} on the cluster at {job_server()} ...", err=True)
@@ -117,7 +117,7 @@ def _run_as_job(name: str, arguments: list[str], file: str | None) -> None:
 
 
 def _say_begun(name: str, where: str) -> None:
-    from rnnsearch.store import StudyStore, studies_folder
+    from rnnsearch.records.store import StudyStore, studies_folder
 
     info = StudyStore(studies_folder() / name).info
     trials = browse(name, info.tracking_uri, info.experiment_id)

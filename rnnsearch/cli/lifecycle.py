@@ -14,7 +14,7 @@ from rnnsearch.cli.output import echo, json_option, print_json, print_table, std
 from rnnsearch.cli.watch import name_study, watch
 
 if TYPE_CHECKING:
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
 _KILL_WAIT_S = 60
 
@@ -44,7 +44,7 @@ def extend(name: str, trials: int | None, seeds: int | None, detach: bool, quiet
 def go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
     """Resume a study, here or in the background, and print its result."""
     if detach:
-        from rnnsearch.store import StudyStore
+        from rnnsearch.records.store import StudyStore
 
         StudyStore.open(name)  # before anything is written by its name
         grown = [word for k, v in more.items() if v is not None for word in (f"--{k}", str(v))]
@@ -53,8 +53,8 @@ def go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
     watch(click.get_current_context())
     name_study(name)
     from rnnsearch.cli.show_comparison import print_result
-    from rnnsearch.study import resume_study
-    from rnnsearch.terminal import study_view
+    from rnnsearch.cli.terminal import study_view
+    from rnnsearch.study.run import resume_study
 
     with study_view(stderr(), quiet=quiet) as views:
         result = resume_study(name, views, **more)
@@ -65,7 +65,7 @@ def go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
 @click.argument("name")
 def stop(name: str) -> None:
     """Let the trials that run end, and then stop; `resume` goes on."""
-    from rnnsearch.store import STOP_FILE, StudyStore
+    from rnnsearch.records.store import STOP_FILE, StudyStore
 
     store = StudyStore.open(name)
     _require_running(store)
@@ -78,7 +78,7 @@ def stop(name: str) -> None:
 def kill(name: str) -> None:
     """Stop a study at once; `resume` goes on from the last checkpoints."""
     from rnnsearch.errors import StoreError
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
     store = StudyStore.open(name)
     _require_running(store)
@@ -90,8 +90,8 @@ def kill(name: str) -> None:
 
 def _interrupt(store: StudyStore) -> bool:
     """Interrupt a study's driver wherever it runs; False if it has not ended in time."""
-    from rnnsearch import ray_jobs
     from rnnsearch.errors import StoreError
+    from rnnsearch.records import ray_jobs
 
     driver = store.holder
     if driver is None:
@@ -137,7 +137,7 @@ def describe_state(store: StudyStore) -> str:
 @json_option
 def status(name: str, watch: bool, as_json: bool) -> None:
     """Show how far a study is: its trials, its pace, its failures, its room on disk."""
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
     store = StudyStore.open(name)
     while True:
@@ -156,8 +156,8 @@ def status(name: str, watch: bool, as_json: bool) -> None:
 def _status(store: StudyStore) -> dict[str, Any]:
     import shutil
 
-    from rnnsearch.configurations import settled_records
-    from rnnsearch.study import stored_config
+    from rnnsearch.compare.configurations import settled_records
+    from rnnsearch.study.run import stored_config
 
     config, _ = stored_config(store)
     records = settled_records(store, interrupted=True)
@@ -221,9 +221,9 @@ def _print_status(found: dict[str, Any]) -> None:
 @json_option
 def doctor(name: str | None, fix: bool, as_json: bool) -> None:
     """Find what a crash left behind: trials and runs that seem to run, files half written."""
-    from rnnsearch.doctor import examine, examine_leftovers
     from rnnsearch.errors import StoreError
-    from rnnsearch.store import StudyStore, list_stores
+    from rnnsearch.records.store import StudyStore, list_stores
+    from rnnsearch.study.doctor import examine, examine_leftovers
 
     if name:
         found = examine(StudyStore.open(name), fix=fix)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
 
 def log_to_mlflow(store: StudyStore, files: list[Path]) -> None:
@@ -19,8 +19,8 @@ def log_to_mlflow(store: StudyStore, files: list[Path]) -> None:
         files: what to log; a folder keeps its name and everything below it.
     """
     from rnnsearch.errors import TrackingError
-    from rnnsearch.study import tracking_uri
-    from rnnsearch.tracking import log_files
+    from rnnsearch.records.tracking import log_files
+    from rnnsearch.study.run import tracking_uri
 
     run_id = store.info.run_id
     if run_id is None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from rnnsearch.escaping import visible_lines
-from rnnsearch.secrets import hide, hide_all
+from rnnsearch.compare.escaping import visible_lines
+from rnnsearch.config.secrets import hide, hide_all
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,14 +70,14 @@ def escaped(text: str) -> str:
 
 def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> None:
     """Print a table; `columns` maps headings to `left` or `right`."""
-    from rnnsearch.terminal import table_of
+    from rnnsearch.cli.terminal import table_of
 
     stdout().print(table_of(columns, rows, title))
 
 
 def browse(study: str, tracking_uri: str | None, experiment_id: str | None) -> str:
     """Where a browser finds a study's trials, or the command that shows them in one."""
-    from rnnsearch.mlflow_views import trials_link
+    from rnnsearch.records.mlflow_views import trials_link
 
     return trials_link(tracking_uri, experiment_id) or f"rnnsearch ui {study}"
 
@@ -87,7 +87,7 @@ def describe_each(
 ) -> list[dict[str, Any]]:
     """Describe each name; what a broken plugin brings is named on stderr and left out."""
     from rnnsearch.errors import PluginError
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
 
     described = []
     for name in names:

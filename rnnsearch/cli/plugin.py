@@ -12,7 +12,7 @@ import click
 from rnnsearch.cli.output import echo, escaped, json_option, print_json, print_table, stdout
 
 if TYPE_CHECKING:
-    from rnnsearch.plugin_check import Verdict
+    from rnnsearch.plugin.check import Verdict
 
 _KINDS = ("cell", "wrapper", "model", "head", "task", "analysis")
 _MARKS = {
@@ -33,7 +33,7 @@ def plugin() -> None:
 @json_option
 def list_plugins(as_json: bool) -> None:
     """List plugins: distribution, version, what each registers, and what failed to load and why."""
-    from rnnsearch.registry import KINDS, load_registry
+    from rnnsearch.plugin.registry import KINDS, load_registry
 
     plugins = load_registry().check()
     if as_json:
@@ -65,7 +65,7 @@ def list_plugins(as_json: bool) -> None:
 )
 def new_plugin(name: str, kind: str, into: Path) -> None:
     """Write a plugin that works, to be changed into yours."""
-    from rnnsearch import scaffold
+    from rnnsearch.plugin import scaffold
 
     folder = scaffold.new_plugin(name, kind, into)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -90,8 +90,8 @@ def check_plugin(name_or_path: str | None, examples: int, as_json: bool) -> None
     NAME_OR_PATH is a plugin, a distribution, one architecture, wrapper, head, task or analysis, or
     a folder with a `pyproject.toml`, which need not be installed.
     """
-    from rnnsearch import plugin_check
     from rnnsearch.errors import PluginError
+    from rnnsearch.plugin import check as plugin_check
 
     console = stdout()
 

@@ -9,8 +9,8 @@ import click
 from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
-    from rnnsearch.replay import Difference
-    from rnnsearch.trial import EpochMetrics, TrialSpec
+    from rnnsearch.spec.trial import EpochMetrics, TrialSpec
+    from rnnsearch.study.replay import Difference
 
 _TOLERANCE = 1e-3
 
@@ -33,8 +33,8 @@ def verify(name: str, row: str | None, seed: int | None, tolerance: float) -> No
     by more than the tolerance.
     """
     from rnnsearch.errors import RnnsearchError
-    from rnnsearch.replay import replay
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
+    from rnnsearch.study.replay import replay
 
     done = replay(StudyStore.open(name), row, seed, _show_epoch)
     spec = done.spec

@@ -8,13 +8,13 @@ from rnnsearch.cli.output import browse, echo, print_table
 from rnnsearch.cli.show_plan import print_source
 
 if TYPE_CHECKING:
-    from rnnsearch.comparison import Comparison
-    from rnnsearch.study import StudyResult
+    from rnnsearch.compare.comparison import Comparison
+    from rnnsearch.study.run import StudyResult
 
 
 def print_result(result: StudyResult, name: str) -> None:
     """Print what a finished study leaves; fails where a confirmation is missing."""
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
     print_comparison(result.comparison)
     echo("")
@@ -45,7 +45,7 @@ def _require_confirmed(comparison: Comparison) -> None:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    from rnnsearch.ledger import describe_time
+    from rnnsearch.compare.ledger import describe_time
 
     metric = comparison.metric
     echo(

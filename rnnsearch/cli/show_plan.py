@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from rnnsearch.cli.output import echo, print_table
 
 if TYPE_CHECKING:
-    from rnnsearch.plan import StudyPlan
     from rnnsearch.spec.shape import DataSource
+    from rnnsearch.study.plan import StudyPlan
 
 
 def print_plan(planned: StudyPlan) -> None:
-    from rnnsearch.wording import whole
+    from rnnsearch.compare.wording import whole
 
     config = planned.config
     echo(f"Study {config.name}. {config.question}".rstrip())

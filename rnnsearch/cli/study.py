@@ -45,8 +45,8 @@ def start(
     if not detach:
         watch(context)
     console = stderr()
-    from rnnsearch.study import load_study
-    from rnnsearch.terminal import study_view
+    from rnnsearch.cli.terminal import study_view
+    from rnnsearch.study.run import load_study
 
     loaded = load_study(file)
     if name is not None:
@@ -69,7 +69,7 @@ def start(
 @json_option
 def plan(file: str, as_json: bool) -> None:
     """Show what the study in FILE would do: widths, residuals, trials, data, estimated time."""
-    from rnnsearch.study import load_study
+    from rnnsearch.study.run import load_study
 
     planned = load_study(file).plan()
     if as_json:
@@ -84,8 +84,8 @@ def plan(file: str, as_json: bool) -> None:
 @json_option
 def list_studies(as_json: bool) -> None:
     """List studies."""
-    from rnnsearch.store import list_stores
-    from rnnsearch.study_info import StudyInfo
+    from rnnsearch.records.store import list_stores
+    from rnnsearch.records.study_info import StudyInfo
 
     rows = []
     for store in list_stores():
@@ -113,8 +113,8 @@ def list_studies(as_json: bool) -> None:
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Show a study: its state, its data, and what became of its trials."""
-    from rnnsearch.configurations import settled_records
-    from rnnsearch.store import StudyStore
+    from rnnsearch.compare.configurations import settled_records
+    from rnnsearch.records.store import StudyStore
 
     store = StudyStore.open(name)
     info, records = store.info, settled_records(store)
@@ -160,8 +160,8 @@ def show(name: str, as_json: bool) -> None:
 @json_option
 def compare(name: str, as_json: bool) -> None:
     """Compare what a study has confirmed; writes the table and the plot, and logs them."""
-    from rnnsearch.store import StudyStore
-    from rnnsearch.study import compare_study, write_comparison
+    from rnnsearch.records.store import StudyStore
+    from rnnsearch.study.run import compare_study, write_comparison
 
     store = StudyStore.open(name)
     comparison = compare_study(store)
@@ -190,9 +190,9 @@ def compare(name: str, as_json: bool) -> None:
 )
 def report(name: str, out: Path | None) -> None:
     """Write a page with all that is known of a study, and its tables as Markdown, LaTeX and CSV."""
-    from rnnsearch.report import make_report, write_report
-    from rnnsearch.store import StudyStore
-    from rnnsearch.study import compare_study, stored_config
+    from rnnsearch.records.store import StudyStore
+    from rnnsearch.report.page import make_report, write_report
+    from rnnsearch.study.run import compare_study, stored_config
 
     store = StudyStore.open(name)
     comparison = compare_study(store)
@@ -209,7 +209,7 @@ def schema(output: Path | None) -> None:
     """Print the JSON Schema of study files, for editors that check YAML."""
     import json
 
-    from rnnsearch.config import json_schema
+    from rnnsearch.config.schema import json_schema
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if output is None:

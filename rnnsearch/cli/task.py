@@ -26,7 +26,7 @@ def task() -> None:
 def _describe(name: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
 
     registry = load_registry()
     found = registry.task(name)
@@ -48,7 +48,7 @@ def _describe(name: str) -> dict[str, Any]:
 @json_option
 def list_tasks(as_json: bool) -> None:
     """List tasks."""
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
 
     described = describe_each(_describe, "task", load_registry().tasks)
     if as_json:
@@ -67,7 +67,7 @@ def show_task(name: str, as_json: bool) -> None:
     if as_json:
         print_json(described)
         return
-    from rnnsearch.registry import load_registry
+    from rnnsearch.plugin.registry import load_registry
 
     echo(inspect.cleandoc(load_registry().task(name).__doc__ or "") + "\n")
     shape = described["shape"]

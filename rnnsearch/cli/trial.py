@@ -12,8 +12,8 @@ import click
 from rnnsearch.cli.output import echo, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from rnnsearch.store import StudyStore
-    from rnnsearch.trial import TrialRecord
+    from rnnsearch.records.store import StudyStore
+    from rnnsearch.spec.trial import TrialRecord
 
 _STATES = ("RUNNING", "COMPLETE", "PRUNED", "FAIL")
 _NAMED = 5
@@ -36,9 +36,9 @@ def list_trials(
     study: str, phase: str | None, row: str | None, state: str | None, as_json: bool
 ) -> None:
     """List the trials of STUDY."""
-    from rnnsearch.configurations import settled_records
+    from rnnsearch.compare.configurations import settled_records
     from rnnsearch.errors import StoreError, did_you_mean
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
     records = settled_records(StudyStore.open(study), interrupted=True)
     labels = list(dict.fromkeys(record.label for record in records))
@@ -63,7 +63,7 @@ def list_trials(
 
 
 def _line(record: TrialRecord) -> list[str]:
-    from rnnsearch.wording import number, whole
+    from rnnsearch.compare.wording import number, whole
 
     told = _summary(record)
     return [
@@ -106,7 +106,7 @@ def _summary(record: TrialRecord) -> dict[str, Any]:
 @json_option
 def show(study: str, key: str, as_json: bool) -> None:
     """Show a trial of STUDY in full; KEY is as `trial list` prints it, or the beginning of one."""
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
     record = _find(StudyStore.open(study), key)
     spec = _flat(asdict(record.spec)) if record.spec else {}
@@ -159,7 +159,7 @@ def show(study: str, key: str, as_json: bool) -> None:
 def logs(study: str, key: str) -> None:
     """Print the traceback that a trial of STUDY left; KEY as for `trial show`."""
     from rnnsearch.errors import StoreError
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
     store = StudyStore.open(study)
     record = _find(store, key)
@@ -189,7 +189,7 @@ def _find(store: StudyStore, key: str) -> TrialRecord:
     Raises:
         StoreError: there is none, or there are several.
     """
-    from rnnsearch.configurations import settled_records
+    from rnnsearch.compare.configurations import settled_records
     from rnnsearch.errors import StoreError, did_you_mean
 
     records = {_key(record): record for record in settled_records(store, interrupted=True)}

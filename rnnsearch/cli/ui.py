@@ -9,7 +9,7 @@ import click
 from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
-    from rnnsearch.study_info import Origin
+    from rnnsearch.records.study_info import Origin
 
 
 @click.command()
@@ -50,13 +50,13 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     # At once: as the first process of a container it would be deaf to it, and nothing is open yet.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 
+    from rnnsearch.config.secrets import hide_password
     from rnnsearch.errors import RnnsearchError, TrackingError
-    from rnnsearch.mlflow_ui import LOOPBACK, end, own_address, serve, study_links
-    from rnnsearch.mlflow_views import address, is_server
-    from rnnsearch.secrets import hide_password
-    from rnnsearch.store import StudyStore, list_stores
-    from rnnsearch.study import stored_config, tracking_uri
-    from rnnsearch.tracking import local_uri, resolve_uri
+    from rnnsearch.records.mlflow_ui import LOOPBACK, end, own_address, serve, study_links
+    from rnnsearch.records.mlflow_views import address, is_server
+    from rnnsearch.records.store import StudyStore, list_stores
+    from rnnsearch.records.tracking import local_uri, resolve_uri
+    from rnnsearch.study.run import stored_config, tracking_uri
 
     stores = list_stores() if name is None else [StudyStore.open(name)]
     if name is not None and stores[0].info.run_id is None:

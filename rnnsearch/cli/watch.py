@@ -17,8 +17,8 @@ from typing import IO
 
 import click
 
-from rnnsearch import settings
 from rnnsearch.cli.output import echo
+from rnnsearch.config import settings
 
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_PDEATHSIG = 1
@@ -94,9 +94,9 @@ def _record(name: str, code: int, dump: IO[bytes]) -> str:
         )
     if not name:
         return f"the study could not begin: {why}"
+    from rnnsearch.config.home import write_whole
     from rnnsearch.errors import RnnsearchError
-    from rnnsearch.home import write_whole
-    from rnnsearch.store import StudyStore
+    from rnnsearch.records.store import StudyStore
 
     try:
         with StudyStore.open(name).held("writing") as store:

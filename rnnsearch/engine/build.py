@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from rnnsearch.config.home import home, write_whole
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.errors import StoreError
-from rnnsearch.home import home, write_whole
 
 NATIVE = Path(__file__).parent / "native"
 _FLAGS = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rnnsearch.errors import CapabilityError
-from rnnsearch.parameters import Value
+from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import SequenceShape
 
 # The head whose weight is the embedding of the tokens, too.

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from rnnsearch.analysis import Analysis, TrainedModel
-from rnnsearch.losses import accuracy, cross_entropy
-from rnnsearch.model import build_model
-from rnnsearch.parameters import Value, defaults
-from rnnsearch.registry import load_registry
+from rnnsearch.budget.model import build_model
+from rnnsearch.plugin.analysis import Analysis, TrainedModel
+from rnnsearch.plugin.losses import accuracy, cross_entropy
+from rnnsearch.plugin.registry import load_registry
+from rnnsearch.plugin.task import Examples, Task
 from rnnsearch.spec.model import ModelSpec
+from rnnsearch.spec.parameters import Value, defaults
 from rnnsearch.spec.shape import DataSource, SequenceShape, Split
-from rnnsearch.task import Examples, Task
+from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.testing.probes import first_difference, seeded, what_changes
-from rnnsearch.trial import TrainingConfig, TrialSpec
 
 _SHAPE = SequenceShape(input_size=3, output_size=2, length=None, readout="masked_step")
 

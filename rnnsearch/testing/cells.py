@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnsearch.cell import RecurrentCell, State
+from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
-from rnnsearch.layers import (
+from rnnsearch.plugin.cell import RecurrentCell, State
+from rnnsearch.plugin.layers import (
     Bidirectional,
     Stacked,
     Unrolled,
@@ -24,11 +25,12 @@ from rnnsearch.layers import (
     run_as_torch,
     run_eagerly,
 )
-from rnnsearch.losses import Classification
-from rnnsearch.model import RecurrentModel
-from rnnsearch.parameters import Value
-from rnnsearch.registry import load_registry
+from rnnsearch.plugin.losses import Classification
+from rnnsearch.plugin.registry import load_registry
+from rnnsearch.plugin.wrapper import CellWrapper
+from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import SequenceShape
+from rnnsearch.spec.trial import TrainingConfig
 from rnnsearch.testing.probes import (
     KnownFailures,
     Sizes,
@@ -45,9 +47,7 @@ from rnnsearch.testing.probes import (
     variants,
     what_changes,
 )
-from rnnsearch.trial import TrainingConfig
-from rnnsearch.verification import Mismatch, NotFinite, verify
-from rnnsearch.wrapper import CellWrapper
+from rnnsearch.training.verification import Mismatch, NotFinite, verify
 
 # Sizes at which options count as small enough to try, and at which every parameter must matter.
 _STANDARD = Sizes(inputs=3, hidden=5, batch=3, steps=4)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from rnnsearch.errors import StudyFileError
-from rnnsearch.generated_task import GeneratedTask, digest_of
-from rnnsearch.losses import asked
-from rnnsearch.parameters import Value
+from rnnsearch.plugin.generated_task import GeneratedTask, digest_of
+from rnnsearch.plugin.losses import asked
+from rnnsearch.plugin.task import Examples
+from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import DataSource, Split
-from rnnsearch.task import Examples
 from rnnsearch.testing.probes import elsewhere, noise
 from rnnsearch.testing.tasks import (
     SPLITS,

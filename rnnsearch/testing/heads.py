@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnsearch.head import Head
-from rnnsearch.parameters import Value
-from rnnsearch.registry import load_registry
+from rnnsearch.plugin.head import Head
+from rnnsearch.plugin.registry import load_registry
+from rnnsearch.spec.parameters import Value
 from rnnsearch.testing.probes import (
     first_difference,
     noise,

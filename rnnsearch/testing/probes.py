@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 from torch import Tensor, nn
 
-from rnnsearch.architecture import Architecture
-from rnnsearch.parameters import (
+from rnnsearch.plugin.architecture import Architecture
+from rnnsearch.spec.parameters import (
     Choice,
     IntRange,
     OutputSize,

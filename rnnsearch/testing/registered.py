@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from rnnsearch.cell import RecurrentCell
-from rnnsearch.generated_task import GeneratedTask
-from rnnsearch.registry import load_registry
-from rnnsearch.sequence_model import SequenceModel
+from rnnsearch.plugin.cell import RecurrentCell
+from rnnsearch.plugin.generated_task import GeneratedTask
+from rnnsearch.plugin.registry import load_registry
+from rnnsearch.plugin.sequence_model import SequenceModel
 from rnnsearch.testing import (
     AnalysisConformance,
     CellConformance,

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnsearch.parameters import IntRange, Value, defaults
-from rnnsearch.sequence_model import SequenceModel
+from rnnsearch.plugin.sequence_model import SequenceModel
+from rnnsearch.spec.parameters import IntRange, Value, defaults
 from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.testing.probes import (
     KnownFailures,

@@ -16,22 +16,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnsearch.batches import Batches
-from rnnsearch.capabilities import DATA
-from rnnsearch.data_contract import SPLITS as SPLITS
-from rnnsearch.data_contract import Contract, check
 from rnnsearch.errors import DataError, MissingDataError, RnnsearchError
-from rnnsearch.losses import (
+from rnnsearch.plugin.capabilities import DATA
+from rnnsearch.plugin.data_contract import SPLITS as SPLITS
+from rnnsearch.plugin.data_contract import Contract, check
+from rnnsearch.plugin.losses import (
     NOT_ASKED,
     asked,
     binary_cross_entropy,
     cross_entropy,
     mean_squared_error,
 )
-from rnnsearch.parameters import IntRange, Value, defaults
+from rnnsearch.plugin.task import Examples, Task
+from rnnsearch.spec.parameters import IntRange, Value, defaults
 from rnnsearch.spec.shape import DataSource, Split
-from rnnsearch.task import Examples, Task
 from rnnsearch.testing.probes import noise, settings
+from rnnsearch.training.batches import Batches
 
 _READOUTS = ("last_step", "masked_step", "every_step")
 _SOME = 8
@@ -373,7 +373,9 @@ def as_batches(task: Task, examples: Examples) -> Batches:
 def skip_unless_known(task: Task) -> None:
     """Skip a check that has to know what a good answer looks like."""
     if task.loss not in _KNOWN_LOSSES:
-        pytest.skip("what a good answer looks like is known for the losses of `rnnsearch.losses`")
+        pytest.skip(
+            "what a good answer looks like is known for the losses of `rnnsearch.plugin.losses`"
+        )
 
 
 def _perfect(task: Task, targets: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnsearch.cell import RecurrentCell, State
-from rnnsearch.parameters import Value
+from rnnsearch.plugin.cell import RecurrentCell, State
+from rnnsearch.plugin.wrapper import CellWrapper
+from rnnsearch.spec.parameters import Value
 from rnnsearch.testing.cells import CellConformance
-from rnnsearch.wrapper import CellWrapper
 
 
 class PlainCell(RecurrentCell):

@@ -12,7 +12,7 @@ from rnnsearch import State
 from rnnsearch.engine.build import toolchain
 from rnnsearch.engine.layer import CompiledLayer
 from rnnsearch.engine.step import compile_step
-from rnnsearch.layers import run_eagerly
+from rnnsearch.plugin.layers import run_eagerly
 
 TOLERANCE = 1e-5  # relative, in the L2 norm
 

@@ -13,18 +13,18 @@ import numpy as np
 import torch
 
 from rnnsearch import Examples, ModelSpec, SequenceShape, load_registry
-from rnnsearch.batches import Batches
+from rnnsearch.budget.model import build_model
 from rnnsearch.engine import build
-from rnnsearch.engines import prepare
-from rnnsearch.losses import (
+from rnnsearch.plugin.losses import (
     Classification,
     Measure,
     StandIn,
     binary_cross_entropy,
     mean_squared_error,
 )
-from rnnsearch.model import build_model
-from rnnsearch.trial import TrainingConfig
+from rnnsearch.spec.trial import TrainingConfig
+from rnnsearch.training.batches import Batches
+from rnnsearch.training.engines import prepare
 
 CPU = torch.device("cpu")
 # Steps, samples and samples per batch: one of each, an odd batch, a last one that is not full,

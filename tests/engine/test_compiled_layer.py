@@ -16,7 +16,7 @@ from rnnsearch import RecurrentCell, State, load_registry
 from rnnsearch.engine.build import toolchain
 from rnnsearch.engine.capture import capture
 from rnnsearch.engine.layer import CompiledLayer
-from rnnsearch.layers import run_eagerly
+from rnnsearch.plugin.layers import run_eagerly
 
 from .agreement import (
     TOLERANCE,

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import ModelSpec, SequenceShape, build_model, load_registry
-from rnnsearch.compiled_model import plan_program
+from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.build import toolchain
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.program import Data, Measured, Member, Plan, Program
-from rnnsearch.layers import Stacked, Unrolled
-from rnnsearch.losses import (
+from rnnsearch.plugin.layers import Stacked, Unrolled
+from rnnsearch.plugin.losses import (
     Measure,
     accuracy,
     binary_cross_entropy,
     cross_entropy,
     mean_squared_error,
 )
-from rnnsearch.model import RecurrentModel
+from rnnsearch.training.compiled_model import plan_program
 from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_heads.linear import LinearHead
 

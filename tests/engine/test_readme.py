@@ -10,7 +10,7 @@ from torch import nn
 
 import rnnsearch.engine
 from rnnsearch import RecurrentCell
-from rnnsearch.compiled_model import cell_source
+from rnnsearch.training.compiled_model import cell_source
 
 FOLDER = Path(rnnsearch.engine.__file__).parent
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell, State
+from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
-from rnnsearch.layers import Bidirectional, Stacked, Unrolled
-from rnnsearch.losses import accuracy, cross_entropy, mean_squared_error
-from rnnsearch.model import RecurrentModel
+from rnnsearch.plugin.layers import Bidirectional, Stacked, Unrolled
+from rnnsearch.plugin.losses import accuracy, cross_entropy, mean_squared_error
 from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_baselines.prelu_rnn import PReLURNNCell
 from rnnsearch_gated.gru import GRUCell

@@ -18,7 +18,7 @@ from torch.nn import functional
 from rnnsearch import RecurrentCell, State
 from rnnsearch.engine.capture import Captured, capture
 from rnnsearch.engine.triton_kernel import TritonLayer
-from rnnsearch.layers import run_eagerly
+from rnnsearch.plugin.layers import run_eagerly
 from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_baselines.mike_rnn import MikeRNNCell
 from rnnsearch_baselines.prelu_rnn import PReLURNNCell

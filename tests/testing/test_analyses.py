@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rnnsearch import Analysis, Finding, IntRange, TrainedModel
-from rnnsearch.parameters import Parameters
+from rnnsearch.spec.parameters import Parameters
 from rnnsearch.testing import AnalysisConformance
 from rnnsearch.testing.analyses import example_model
 

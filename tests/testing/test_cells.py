@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import Choice, IntRange, RecurrentCell, State
-from rnnsearch.parameters import Parameters, Value
+from rnnsearch.spec.parameters import Parameters, Value
 from rnnsearch.testing import CellConformance
 
 from .one_size import check_of

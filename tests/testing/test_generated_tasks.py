@@ -25,7 +25,7 @@ from rnnsearch import (
     mean_squared_error,
     split_of,
 )
-from rnnsearch.parameters import Parameters
+from rnnsearch.spec.parameters import Parameters
 from rnnsearch.spec.shape import Direction
 from rnnsearch.testing import GeneratedTaskConformance
 from rnnsearch.testing.tasks import IGNORED, SPLITS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import Choice, Head
-from rnnsearch.parameters import Parameters, Value
+from rnnsearch.spec.parameters import Parameters, Value
 from rnnsearch.testing import HeadConformance
 
 

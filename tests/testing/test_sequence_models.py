@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import Capabilities, Choice, IntRange, SequenceModel, SequenceShape
-from rnnsearch.parameters import Parameters, Value
+from rnnsearch.spec.parameters import Parameters, Value
 from rnnsearch.testing import SequenceModelConformance
 
 

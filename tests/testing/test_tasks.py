@@ -24,7 +24,7 @@ from rnnsearch import (
     accuracy,
     cross_entropy,
 )
-from rnnsearch.parameters import Parameters
+from rnnsearch.spec.parameters import Parameters
 from rnnsearch.spec.shape import Direction
 from rnnsearch.testing import TaskConformance
 from rnnsearch.testing.tasks import SPLITS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import CellWrapper, Choice, FloatRange, RecurrentCell, State
-from rnnsearch.parameters import Parameters, Value
+from rnnsearch.spec.parameters import Parameters, Value
 from rnnsearch.testing import WrapperConformance
 from rnnsearch.testing.wrappers import around_a_plain_cell
 

@@ -22,9 +22,9 @@ from rnnsearch import (
     Value,
     mean_squared_error,
 )
-from rnnsearch.layers import Bidirectional, Stacked, Unrolled
-from rnnsearch.model import RecurrentModel
-from rnnsearch.trial import TrainingConfig, TrialSpec
+from rnnsearch.budget.model import RecurrentModel
+from rnnsearch.plugin.layers import Bidirectional, Stacked, Unrolled
+from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 
 LookAt: TypeAlias = Callable[..., TrainedModel]
 

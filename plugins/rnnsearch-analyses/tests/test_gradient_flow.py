@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnnsearch import Analysis, RecurrentCell, State, Value
-from rnnsearch.registry import load_registry
+from rnnsearch.plugin.registry import load_registry
 from rnnsearch.testing import AnalysisConformance
 from rnnsearch.testing.analyses import example_model
 from rnnsearch_analyses.gradient_flow import GradientFlow, state_jacobian

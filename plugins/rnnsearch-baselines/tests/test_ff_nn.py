@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnnsearch import Budget, ModelSpec, SequenceModel, SequenceShape, build_model, solve
-from rnnsearch.model import count_parameters
+from rnnsearch.budget.model import count_parameters
 from rnnsearch.testing import SequenceModelConformance
 from rnnsearch_baselines.ff_nn import FFNN
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.model import count_parameters
+from rnnsearch.budget.model import count_parameters
 from rnnsearch.testing import CellConformance
 from rnnsearch_baselines.prelu_rnn import PReLURNNCell
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rnnsearch import RecurrentCell
-from rnnsearch.layers import run_eagerly
+from rnnsearch.plugin.layers import run_eagerly
 from rnnsearch.testing import CellConformance
 from rnnsearch_gated.lstm import LSTMCell
 

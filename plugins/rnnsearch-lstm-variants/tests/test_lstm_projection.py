@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.layers import run_as_torch, run_eagerly
-from rnnsearch.model import count_parameters
+from rnnsearch.budget.model import count_parameters
+from rnnsearch.plugin.layers import run_as_torch, run_eagerly
 from rnnsearch.testing import CellConformance
 from rnnsearch_lstm_variants.lstm_projection import ProjectionLSTMCell
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell
-from rnnsearch.layers import run_eagerly
+from rnnsearch.plugin.layers import run_eagerly
 from rnnsearch.testing import CellConformance
 from rnnsearch_lstm_variants.lstm_peephole import PeepholeLSTMCell
 from rnnsearch_lstm_variants.lstm_variant import LSTMVariantCell

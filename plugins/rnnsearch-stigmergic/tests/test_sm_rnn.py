@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.model import count_parameters
+from rnnsearch.budget.model import count_parameters
 from rnnsearch.testing import CellConformance
 from rnnsearch_stigmergic.sm_rnn import SMRNNCell
 

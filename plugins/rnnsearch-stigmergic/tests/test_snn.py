@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.model import count_parameters
+from rnnsearch.budget.model import count_parameters
 from rnnsearch.testing import CellConformance
 from rnnsearch_stigmergic.snn import FullLayer, SimpleLayer, SNNCell
 

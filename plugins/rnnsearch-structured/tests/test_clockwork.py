@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.layers import run_eagerly
+from rnnsearch.plugin.layers import run_eagerly
 from rnnsearch.testing import CellConformance
 from rnnsearch_structured.clockwork import ClockworkCell
 

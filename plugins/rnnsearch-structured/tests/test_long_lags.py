@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
 from rnnsearch.engine.capture import Unsupported
-from rnnsearch.engines import compile_layers
+from rnnsearch.training.engines import compile_layers
 from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_structured.clockwork import ClockworkCell
 from rnnsearch_structured.indrnn import IndRNNCell

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnsearch import RecurrentCell
-from rnnsearch.layers import run_eagerly
+from rnnsearch.plugin.layers import run_eagerly
 from rnnsearch.testing import CellConformance
 from rnnsearch_structured import urnn
 from rnnsearch_structured.urnn import UnitaryCell

@@ -13,8 +13,8 @@ from rnnsearch import (
     build_model,
     count_parameters,
 )
-from rnnsearch.layers import Unrolled, run_eagerly
-from rnnsearch.noise import sample_keys, uniform
+from rnnsearch.plugin.layers import Unrolled, run_eagerly
+from rnnsearch.plugin.noise import sample_keys, uniform
 from rnnsearch.testing import WrapperConformance
 from rnnsearch.testing.wrappers import PlainCell
 from rnnsearch_baselines.elman import ElmanCell

@@ -1,0 +1,1 @@
+"""The trials of a study: which come next, where they run, and which are stopped early."""
