@@ -815,7 +815,7 @@ def test_a_seed_depends_on_the_study_and_on_the_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "studies").glob("*.yaml")), ids=lambda p: p.stem
+    "path", sorted((Path(__file__).parents[2] / "studies").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_row_of_a_study_in_the_repository_can_be_built(path: Path) -> None:
     text = path.read_text("utf-8")

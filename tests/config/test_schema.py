@@ -18,7 +18,7 @@ from rnnsearch import Choice, FloatRange, IntRange, StudyFileError
 from rnnsearch.config.schema import StudyConfig, check_config, json_schema, load_config
 from rnnsearch.config.study_file import parse_study
 
-STUDIES = Path(__file__).parents[1] / "studies"
+STUDIES = Path(__file__).parents[2] / "studies"
 STUDY = """\
 schema_version: 1
 name: small

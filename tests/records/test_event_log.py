@@ -10,7 +10,7 @@ from rnnsearch.records.event_log import EventLog
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.trial import EpochMetrics, Outcome
 
-from ..test_worker import spec
+from ..training.test_worker import spec
 
 
 def test_every_event_is_a_line_of_json_and_a_second_driver_goes_on_below(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from rnnsearch.records.store import OpenTrial, StudyStore
 from rnnsearch.search.queue import TrialQueue
 from rnnsearch.spec.trial import EpochMetrics, Outcome, TrialRecord, TrialSpec
 
-from ..test_trial_queue import Study
 from ..trial_records import comparison
+from .test_queue import Study
 
 EPOCHS = 9
 # The epochs after which a worker speaks, the rungs 1 and 3 among them, and whether it then hands

@@ -15,7 +15,7 @@ from rnnsearch.spec.trial import TrialSpec
 from rnnsearch.training.population import PopulationRun, share_a_program
 from rnnsearch.training.run import TrainingRun
 
-from ..test_engines import data, spec_of
+from ..training.test_engines import data, spec_of
 
 # So small that an update at it changes no weight.
 TO_NOTHING = Schedule("step", 1, 1e-30)

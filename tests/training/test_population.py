@@ -14,7 +14,7 @@ from rnnsearch.spec.trial import EpochMetrics, TrialSpec
 from rnnsearch.training.population import PopulationRun, share_a_program
 from rnnsearch.training.run import TrainingRun
 
-from ..test_engines import data, spec_of
+from .test_engines import data, spec_of
 
 
 def specs(engine: str = "vmapped", architecture: str = "mcrm") -> list[TrialSpec]:

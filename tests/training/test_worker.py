@@ -15,7 +15,7 @@ from rnnsearch.training import worker as worker_module
 from rnnsearch.training.compiled_model import Compiled
 from rnnsearch.training.worker import News, Worker
 
-from ..test_engines import spec_of
+from .test_engines import spec_of
 
 EPOCHS = 4
 
