@@ -62,7 +62,8 @@ if TYPE_CHECKING:
         Value,
     )
     from rnnsearch.spec.shape import DataSource, SequenceShape, Split
-    from rnnsearch.study.run import Study, StudyResult, compare_study, load_study
+    from rnnsearch.study.run import Study, StudyResult, load_study
+    from rnnsearch.study.stored import compare_study
 
 __version__ = "0.1.0"
 
@@ -108,7 +109,8 @@ _NAMES = {
     "plugin.sequence_model": ("Batch", "SequenceModel"),
     "spec.model": ("Complexity", "ModelSpec"),
     "spec.shape": ("DataSource", "SequenceShape", "Split"),
-    "study.run": ("Study", "StudyResult", "compare_study", "load_study"),
+    "study.run": ("Study", "StudyResult", "load_study"),
+    "study.stored": ("compare_study",),
     "plugin.task": ("Examples", "Task"),
     "plugin.vision": ("import_torchvision",),
     "plugin.wrapper": ("CellWrapper",),

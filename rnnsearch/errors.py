@@ -13,6 +13,7 @@
     │   └── MissingDataError  7   a data set is nowhere to be had
     ├── TrackingError         8   the MLflow server does not answer or refuses
     └── StoreError            9   a study exists already, does not exist, or cannot be written
+        └── DamagedError      9   a file of a study is missing or damaged
 
 0 is success, 2 also a usage error (unknown option), 130 an interrupt (Ctrl-C).
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 
 
 class RnnsearchError(Exception):
@@ -164,6 +166,23 @@ class StoreError(RnnsearchError):
     """A study exists already, does not exist, or cannot be written."""
 
     exit_code = 9
+
+
+class DamagedError(StoreError):
+    """A file of a study is missing, cannot be read, or holds something else.
+
+    Attributes:
+        study: name of the study.
+        path: the file.
+        problem: what is wrong with it, in a sentence that names the file.
+    """
+
+    def __init__(self, *, study: str, path: Path, problem: str) -> None:
+        self.study, self.path, self.problem = study, path, problem
+        super().__init__(
+            f"{problem}. `rnnsearch study doctor {study}` says more; with `--fix` it mends what it "
+            "can"
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

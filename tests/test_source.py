@@ -24,7 +24,7 @@ README = REPOSITORY / "plugins" / "README.md"
 # Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
 HOMES = {
     "ray": {"search/tune.py", "records/ray_jobs.py"},
-    "optuna": {"records/store.py"},
+    "optuna": {"records/store.py", "records/open_trial.py", "records/drawing.py"},
     "mlflow": {"records/tracking.py"},
     "pluggy": {"plugin/hookspecs.py", "plugin/registry.py"},
     "yaml": {"config/study_file.py"},

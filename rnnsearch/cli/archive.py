@@ -97,7 +97,7 @@ def _delete_runs(store: StudyStore) -> str:
         return "the study has no experiment there"
     from rnnsearch.config.secrets import hide_password
     from rnnsearch.records.tracking import delete_experiment
-    from rnnsearch.study.run import tracking_uri
+    from rnnsearch.study.stored import tracking_uri
 
     uri = tracking_uri(store)
     shown = f"experiment {info.experiment_id} of {hide_password(uri)}"

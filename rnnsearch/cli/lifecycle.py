@@ -157,9 +157,8 @@ def _status(store: StudyStore) -> dict[str, Any]:
     import shutil
 
     from rnnsearch.compare.configurations import settled_records
-    from rnnsearch.study.run import stored_config
 
-    config, _ = stored_config(store)
+    config = store.config
     records = settled_records(store, interrupted=True)
     superseded = sum(record.is_superseded for record in records)
     records = [record for record in records if not record.is_superseded]

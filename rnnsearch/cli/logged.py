@@ -20,7 +20,7 @@ def log_to_mlflow(store: StudyStore, files: list[Path]) -> None:
     """
     from rnnsearch.errors import TrackingError
     from rnnsearch.records.tracking import log_files
-    from rnnsearch.study.run import tracking_uri
+    from rnnsearch.study.stored import tracking_uri
 
     run_id = store.info.run_id
     if run_id is None:

@@ -84,18 +84,24 @@ def plan(file: str, as_json: bool) -> None:
 @json_option
 def list_studies(as_json: bool) -> None:
     """List studies."""
+    from rnnsearch.errors import DamagedError
     from rnnsearch.records.store import list_stores
     from rnnsearch.records.study_info import StudyInfo
 
     rows = []
     for store in list_stores():
-        if damage := store.damage:
+        damage: DamagedError | None = None
+        try:
+            info = store.info
+            damage = store.damage(info)
+        except DamagedError as error:
+            info, damage = StudyInfo(), error
+        if damage is not None:
             echo(f"{store.name}: {damage}", err=True)
-        info = StudyInfo() if damage else store.info
         rows.append(
             {
                 "study": store.name,
-                "state": "damaged" if damage else store.state or "never started",
+                "state": "damaged" if damage else store.state_of(info) or "never started",
                 "started": info.started or "",
                 "data": info.data.dataset if info.data else "",
                 "folder": str(store.folder),
@@ -118,16 +124,12 @@ def show(name: str, as_json: bool) -> None:
 
     store = StudyStore.open(name)
     info, records = store.info, settled_records(store)
-    superseded = [f"{r.phase}/{r.label}/{r.number}" for r in records if r.is_superseded]
+    superseded = [str(r.key) for r in records if r.is_superseded]
     records = [record for record in records if not record.is_superseded]
     counts: dict[tuple[str, str], Counter[str]] = {}
     for record in records:
         counts.setdefault((record.phase, record.label), Counter())[record.state] += 1
-    failures = [
-        {"trial": f"{r.phase}/{r.label}/{r.number}", "reason": r.reason}
-        for r in records
-        if r.state == "FAIL"
-    ]
+    failures = [{"trial": str(r.key), "reason": r.reason} for r in records if r.state == "FAIL"]
     if as_json:
         trials: list[dict[str, Any]] = [
             {"phase": phase, "label": label, **states} for (phase, label), states in counts.items()
@@ -161,7 +163,7 @@ def show(name: str, as_json: bool) -> None:
 def compare(name: str, as_json: bool) -> None:
     """Compare what a study has confirmed; writes the table and the plot, and logs them."""
     from rnnsearch.records.store import StudyStore
-    from rnnsearch.study.run import compare_study, write_comparison
+    from rnnsearch.study.stored import compare_study, write_comparison
 
     store = StudyStore.open(name)
     comparison = compare_study(store)
@@ -192,12 +194,13 @@ def report(name: str, out: Path | None) -> None:
     """Write a page with all that is known of a study, and its tables as Markdown, LaTeX and CSV."""
     from rnnsearch.records.store import StudyStore
     from rnnsearch.report.page import make_report, write_report
-    from rnnsearch.study.run import compare_study, stored_config
+    from rnnsearch.study.stored import compare_study
 
     store = StudyStore.open(name)
     comparison = compare_study(store)
-    config = stored_config(store)[0]
-    files = write_report(make_report(store, config, comparison), out or store.folder / "report")
+    files = write_report(
+        make_report(store, store.config, comparison), out or store.folder / "report"
+    )
     for path in files:
         echo(f"written   {path}")
     log_to_mlflow(store, files)

@@ -82,7 +82,7 @@ def _line(record: TrialRecord) -> list[str]:
 def _summary(record: TrialRecord) -> dict[str, Any]:
     spec, epochs = record.spec, record.epochs
     return {
-        "trial": _key(record),
+        "trial": str(record.key),
         "phase": record.phase,
         "row": record.label,
         "number": record.number,
@@ -125,7 +125,7 @@ def show(study: str, key: str, as_json: bool) -> None:
             }
         )
         return
-    echo(f"Trial  {_key(record)} of study {study}: {record.state}")
+    echo(f"Trial  {record.key} of study {study}: {record.state}")
     for title, text in (
         ("Reason", _summary(record)["reason"]),
         ("Engine", ": ".join(filter(None, [record.engine, record.engine_reason]))),
@@ -163,13 +163,13 @@ def logs(study: str, key: str) -> None:
 
     store = StudyStore.open(study)
     record = _find(store, key)
-    path = store.folder / "errors" / f"{_key(record)}.txt".replace("/", "-")
+    path = store.folder / "errors" / f"{record.key.file_name}.txt"
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         told = f" ({record.reason})" if record.reason else ""
         echo(
-            f"{_key(record)} left no log: it is {record.state}{told}. Only a trial that breaks off "
+            f"{record.key} left no log: it is {record.state}{told}. Only a trial that breaks off "
             f"with an error in its worker leaves one, in {path.parent}"
         )
         return
@@ -177,10 +177,6 @@ def logs(study: str, key: str) -> None:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise StoreError(msg) from error
     echo(text.rstrip("\n"))
-
-
-def _key(record: TrialRecord) -> str:
-    return f"{record.phase}/{record.label}/{record.number}"
 
 
 def _find(store: StudyStore, key: str) -> TrialRecord:
@@ -192,7 +188,7 @@ def _find(store: StudyStore, key: str) -> TrialRecord:
     from rnnsearch.compare.configurations import settled_records
     from rnnsearch.errors import StoreError, did_you_mean
 
-    records = {_key(record): record for record in settled_records(store, interrupted=True)}
+    records = {str(record.key): record for record in settled_records(store, interrupted=True)}
     if key in records:
         return records[key]
     begun = [known for known in records if known.startswith(key)]

@@ -56,7 +56,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     from rnnsearch.records.mlflow_views import address, is_server
     from rnnsearch.records.store import StudyStore, list_stores
     from rnnsearch.records.tracking import local_uri, resolve_uri
-    from rnnsearch.study.run import stored_config, tracking_uri
+    from rnnsearch.study.stored import stored_task, tracking_uri
 
     stores = list_stores() if name is None else [StudyStore.open(name)]
     if name is not None and stores[0].info.run_id is None:
@@ -67,7 +67,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     links: dict[str, dict[str, str] | None] = {}
     for store in stores:
         try:
-            is_here, (_, task) = tracking_uri(store) == uri, stored_config(store)
+            is_here, task = tracking_uri(store) == uri, stored_task(store)
             run_id = store.info.run_id
         except RnnsearchError as error:
             if name is not None:

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rnnsearch.compare.wording import number
-from rnnsearch.config.schema import check_config
-from rnnsearch.config.study_file import parse_study
-from rnnsearch.errors import StudyFileError
+from rnnsearch.errors import DamagedError, StudyFileError
 from rnnsearch.records.store import StudyStore
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import Direction
@@ -187,7 +185,6 @@ def settled_records(store: StudyStore, *, interrupted: bool = False) -> list[Tri
 def _confirmed_at_most(store: StudyStore) -> int | None:
     """How many configurations of a row a study confirms; None if its file does not say."""
     try:
-        file = parse_study(store.study_text, str(store.folder / "study.yaml"))
-        return check_config(file).confirmation.best
-    except (StudyFileError, OSError):  # its trials can be looked at all the same
+        return store.config.confirmation.best
+    except (StudyFileError, DamagedError):  # its trials can be looked at all the same
         return None

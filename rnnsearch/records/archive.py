@@ -32,7 +32,7 @@ from rnnsearch.config.home import private_file, private_folder, write_whole
 from rnnsearch.config.schema import check_config
 from rnnsearch.config.secrets import has_password, hide, hide_all
 from rnnsearch.config.study_file import parse_study
-from rnnsearch.errors import StoreError, StudyFileError
+from rnnsearch.errors import DamagedError, StoreError, StudyFileError
 from rnnsearch.records.store import INFO_FILE, STUDY_FILE, StudyStore, list_stores, studies_folder
 from rnnsearch.records.study_info import StudyInfo
 from rnnsearch.records.trial_check import check_record
@@ -432,8 +432,8 @@ def _check_content(store: StudyStore, path: Path) -> None:
     except StudyFileError:
         raise
     except StoreError as error:
-        reason = str(error).replace(f". {store.advice}", "").replace(f"{store.folder}{os.sep}", "")
-        raise _refused(path, reason) from None
+        problem = error.problem if isinstance(error, DamagedError) else str(error)
+        raise _refused(path, problem.replace(f"{store.folder}{os.sep}", "")) from None
     except Exception as error:  # it is the content's fault, whatever it is
         reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
         raise _refused(path, f"what is in it cannot be read ({reason})") from error

@@ -294,7 +294,7 @@ class Tracker:
                 return False
             known = self._find_runs(records)
             for record in records:
-                key = f"{record.phase}/{record.label}/{record.number}"
+                key = str(record.key)
                 found = known.get(key)
                 if record.spec is None or record.complexity is None or record.state == "RUNNING":
                     continue
@@ -379,7 +379,7 @@ class Tracker:
                 self._runs[f"configuration/{label}/{configuration}"] = run_id
         # Those of earlier versions do not say which they are: they are what their first seed is.
         for record in sorted(records, key=lambda record: record.number):
-            run = known.get(f"{record.phase}/{record.label}/{record.number}")
+            run = known.get(str(record.key))
             if record.phase != "confirmation" or record.spec is None or run is None:
                 continue
             parent, group = (

@@ -25,7 +25,7 @@ def check_record(record: TrialRecord) -> None:
     Raises:
         ValueError: says the trial, the key, what was expected and what was found.
     """
-    trial = f"trial {record.phase}/{record.label}/{record.number}"
+    trial = f"trial {record.key}"
     content = asdict(record)
     for key, value in _numbers(content, ()):
         largest = _LARGEST_WHOLE if isinstance(value, int) else _LARGEST

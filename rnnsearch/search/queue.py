@@ -19,7 +19,10 @@ from rnnsearch.budget.space import SearchSpace, derive_seed
 from rnnsearch.compare.configurations import best_first
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.errors import BudgetError, RnnsearchError
-from rnnsearch.records.store import Drawing, OpenTrial, StudyStore, Unfinished, is_drawn_blindly
+from rnnsearch.records.drawing import Drawing, is_drawn_blindly
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore
+from rnnsearch.records.trials_file import Unfinished
 from rnnsearch.search.halving import Halving
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.parameters import Value
@@ -28,6 +31,7 @@ from rnnsearch.spec.trial import (
     EpochMetrics,
     Outcome,
     Phase,
+    TrialKey,
     TrialRecord,
     TrialSpec,
     TrialState,
@@ -96,7 +100,7 @@ class TrialQueue:
         self._live: dict[str, _Live] = {}
         self._handed_back: list[str] = []
         self._unfinished = [
-            one for study in self._studies.values() for one in store.unfinished(study)
+            one for label in self._spaces for one in store.unfinished(self.phase, label)
         ]
         self._anew: dict[str, Unfinished] = {}
         self.done = 0  # trials that had ended when the study was resumed
@@ -181,7 +185,7 @@ class TrialQueue:
         return len(self._live)
 
     def _start(self, trial: OpenTrial, spec: TrialSpec) -> tuple[str, TrialSpec]:
-        key = f"{spec.phase}/{spec.label}/{trial.number}"
+        key = str(TrialKey(spec.phase, spec.label, trial.number))
         complexity = measure_complexity(self._spaces[spec.label].architecture, spec.model)
         trial.note(complexity=complexity.__dict__, spec=spec.to_json())
         self._live[key] = _Live(trial, spec)
@@ -245,8 +249,8 @@ class TrialQueue:
                 continue
             live.trial.note(workers_lost=lost)
             self._interrupt(key, reason)
-            study = self._studies[live.spec.label]
-            self._unfinished += [one for one in self._store.unfinished(study) if one.key == key]
+            left = self._store.unfinished(self.phase, live.spec.label)
+            self._unfinished += [one for one in left if one.key == key]
 
     def interrupt_all(self, reason: str) -> None:
         """Record that every trial still running was interrupted, and may be begun anew."""
@@ -263,7 +267,7 @@ class TrialQueue:
         label = unfinished.spec.label
         free = self._spaces[label].free if self.phase == "search" else {}
         trial = OpenTrial.anew(self._studies[label], unfinished, free)
-        self._anew[f"{self.phase}/{label}/{trial.number}"] = unfinished
+        self._anew[str(TrialKey(self.phase, label, trial.number))] = unfinished
         return self._start(trial, unfinished.spec)
 
     def unfinished(self, key: str) -> Unfinished | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import glob
 import hashlib
 import logging
 import math
@@ -44,7 +45,7 @@ from rnnsearch.search.places import (  # noqa: E402
 )
 from rnnsearch.search.queue import TrialQueue  # noqa: E402
 from rnnsearch.spec.shape import Direction  # noqa: E402
-from rnnsearch.spec.trial import TrialSpec  # noqa: E402
+from rnnsearch.spec.trial import TrialSpec, file_name  # noqa: E402
 from rnnsearch.training.compiled_model import Compiled  # noqa: E402
 from rnnsearch.training.worker import News, Worker  # noqa: E402
 
@@ -471,7 +472,7 @@ class _QueueCallback(tune.Callback):
             self._queue.finish(news.key, outcome)
 
     def _write(self, folder: str, name: str, content: bytes) -> Path:
-        path = self._folder / folder / name.replace("/", "-")
+        path = self._folder / folder / file_name(name)
         write_whole(private_folder(path.parent) / path.name, content)
         return path
 
@@ -486,13 +487,14 @@ class _QueueCallback(tune.Callback):
 def _drop_checkpoints(folder: Path, key: str, but: int = 0) -> None:
     """Remove what a trial no longer needs to go on."""
     kept = _checkpoint_file(key, but)
-    for path in (folder / "checkpoints").glob(_checkpoint_file(key, "*")):
+    pattern = _checkpoint_file(glob.escape(key), "*")
+    for path in (folder / "checkpoints").glob(pattern):
         if path.name != kept:
             path.unlink(missing_ok=True)
 
 
 def _checkpoint_file(key: str, epoch: int | str) -> str:
-    return f"{key.replace('/', '-')}.{epoch}.pt"
+    return f"{file_name(key)}.{epoch}.pt"
 
 
 # Counted up when a checkpoint comes to hold something else, so that none of before is read.

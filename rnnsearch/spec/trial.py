@@ -138,6 +138,48 @@ class EpochMetrics:
 
 
 @dataclass(frozen=True)
+class TrialKey:
+    """What names a trial in its study, such as `search/gru/3`.
+
+    Attributes:
+        phase: `search` or `confirmation`.
+        label: name of the row in the comparison; may hold any character.
+        number: from 0, within its phase and label.
+    """
+
+    phase: Phase
+    label: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.phase}/{self.label}/{self.number}"
+
+    @property
+    def file_name(self) -> str:
+        """What its files are called, without a suffix."""
+        return file_name(str(self))
+
+    @classmethod
+    def parse(cls, text: str) -> TrialKey:
+        """Read what `str` gives.
+
+        Raises:
+            ValueError: it is no trial's key.
+        """
+        phase, _, rest = text.partition("/")
+        label, _, number = rest.rpartition("/")
+        if phase not in ("search", "confirmation") or not label or not number.isdecimal():
+            msg = f"expected PHASE/ROW/NUMBER, such as `search/gru/3`, found `{text}`"
+            raise ValueError(msg)
+        return cls(phase, label, int(number))  # type: ignore[arg-type]
+
+
+def file_name(key: str) -> str:
+    """What the files of a trial with a key are called, without a suffix."""
+    return key.replace("/", "-")
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """What is remembered of a trial, whatever became of it.
 
@@ -175,6 +217,11 @@ class TrialRecord:
     interrupted: bool = False
     begun_as: int | None = None
     stands: bool = True
+
+    @property
+    def key(self) -> TrialKey:
+        """What names it in its study."""
+        return TrialKey(self.phase, self.label, self.number)
 
     @property
     def first_number(self) -> int:

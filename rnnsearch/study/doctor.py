@@ -18,8 +18,7 @@ from pathlib import Path
 
 from rnnsearch.config.home import write_whole
 from rnnsearch.config.schema import check_config
-from rnnsearch.config.study_file import parse_study
-from rnnsearch.errors import RnnsearchError, StoreError, StudyFileError, TrackingError
+from rnnsearch.errors import DamagedError, RnnsearchError, StoreError, StudyFileError, TrackingError
 from rnnsearch.plugin.registry import load_registry
 from rnnsearch.records.store import (
     INFO_FILE,
@@ -31,7 +30,7 @@ from rnnsearch.records.store import (
 )
 from rnnsearch.records.study_info import Extension, StudyInfo
 from rnnsearch.study.plan import make_task
-from rnnsearch.study.run import stored_config, tracking_uri
+from rnnsearch.study.stored import stored_task, tracking_uri
 
 _WITH_FIX = "mend it with `rnnsearch study doctor --fix`"
 # `.NAME.partial` and the like; before there was a lease, `.NAME.PID.partial` and `.import-XYZ`.
@@ -126,7 +125,7 @@ class _Examination:
             except TrackingError as error:
                 self._cannot(str(error), "bring it back, then ask again")
             except RnnsearchError as error:
-                self._cannot(str(error), "")
+                self._cannot(_problem(error), "")
                 break
         return self._found
 
@@ -138,7 +137,6 @@ class _Examination:
 
     def _cannot(self, what: str, advice: str) -> None:
         """Note something that has to be mended by somebody else."""
-        what = what.replace(f". {self._store.advice}", "")
         if what not in {finding.what for finding in self._found}:
             self._found.append(Finding(self._store.name, what, False, advice or "see above"))
 
@@ -155,14 +153,15 @@ class _Examination:
     # The study file
 
     def _file(self) -> None:
+        path = self._store.folder / STUDY_FILE
         try:
-            stored_config(self._store)
+            stored_task(self._store)
         except StudyFileError as error:
             problem = str(error)
-        except StoreError as error:
-            if not str(error).startswith(f"cannot read {self._store.folder / STUDY_FILE}"):
-                return  # another file's, which comes later
-            problem = str(error).replace(f". {self._store.advice}", "")
+        except DamagedError as error:
+            if error.path != path:
+                return  # it comes later
+            problem = error.problem
         else:
             return
         text = self._logged_file()
@@ -199,13 +198,12 @@ class _Examination:
                 problem = _sqlite_problem(path)
             else:
                 problem = "the file is missing" if self._has_begun() else None
-        except StoreError as error:
-            problem = (
-                str(error).partition(" is damaged: ")[2].replace(f". {self._store.advice}", "")
-            )
-        if problem is None:
-            return
-        what = f"{path} is damaged: {problem}"
+        except DamagedError as error:
+            what = error.problem
+        else:
+            if problem is None:
+                return
+            what = f"{path} is damaged: {problem}"
         if (rows := _readable(path)) is not None:
             self._note(f"{what}; every trial can be read", lambda: self._rewrite(rows))
         else:
@@ -247,7 +245,7 @@ class _Examination:
         try:
             known = self._store.info
         except StoreError as error:
-            problem = str(error).replace(f". {self._store.advice}", "")
+            problem = _problem(error)
         else:
             records = any(True for _ in self._store.records(interrupted=True))
             if not records or known.data is not None:
@@ -264,7 +262,7 @@ class _Examination:
     def _rebuild(self) -> None:
         store = self._store
         records = list(store.records(interrupted=True))
-        file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
+        file = store.study_file
         config = check_config(file)
         asked = Counter(
             r.label for r in records if r.phase == "search" and r.spec and not r.interrupted
@@ -349,7 +347,7 @@ class _Examination:
             tracker.connect()
             records = list(store.records(interrupted=True))
             if not tracker.resume_study(info.run_id, info.data, records):
-                config, task = stored_config(store)
+                config, task = store.config, stored_task(store)
                 run_id = tracker.start_study(
                     store.folder / STUDY_FILE,
                     config.question,
@@ -362,6 +360,11 @@ class _Examination:
                 tracker.resume_study(run_id, info.data, records)
                 store.write_info(run_id=run_id, experiment_id=tracker.experiment_id)
             tracker.finish_study("FINISHED" if info.state == "finished" else "KILLED", [])
+
+
+def _problem(error: RnnsearchError) -> str:
+    """What is wrong, without the advice to ask the doctor."""
+    return error.problem if isinstance(error, DamagedError) else str(error)
 
 
 def _sqlite_problem(path: Path) -> str | None:

@@ -21,7 +21,7 @@ from rnnsearch.records.environment import describe_environment
 from rnnsearch.records.store import StudyStore
 from rnnsearch.spec.shape import DataSource
 from rnnsearch.spec.trial import EpochMetrics, TrialRecord, TrialSpec
-from rnnsearch.study.run import compare_study, stored_config
+from rnnsearch.study.stored import compare_study
 from rnnsearch.training.batches import Batches
 from rnnsearch.training.population import PopulationRun
 from rnnsearch.training.run import TrainingRun
@@ -114,11 +114,11 @@ def replay(
         RnnsearchError: it does not come to its end this time.
     """
     record, spec = _choose(store, label, seed)
-    config, _ = stored_config(store)
+    config = store.config
     registry = load_registry()
     task = registry.task(spec.task)(**spec.task_options)
     source = _find_data(store, task)
-    key = f"{record.phase}/{record.label}/{record.number}"
+    key = str(record.key)
     found: list[Difference] = []
     numbers = 0
     with _as_a_worker(config) as device:
@@ -228,7 +228,7 @@ class _Run:
     ) -> None:
         architecture = load_registry().architecture(spec.model.architecture)
         train, validation = splits
-        self._key = f"{record.phase}/{record.label}/{record.number}"
+        self._key = str(record.key)
         self._population: PopulationRun | None = None
         if record.engine == f"{spec.engine} seeds":
             try:

@@ -12,24 +12,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rnnsearch.compare.comparison import Comparison, compare
-from rnnsearch.config.schema import StudyConfig, TrackingConfig, check_config, load_config
-from rnnsearch.config.secrets import hide_all, hide_password, same_address
+from rnnsearch.compare.comparison import Comparison
+from rnnsearch.config.schema import StudyConfig, check_config, load_config
+from rnnsearch.config.secrets import hide_password
 from rnnsearch.config.study_file import StudyFile, parse_study
 from rnnsearch.errors import StoppedError, StoreError, TrackingError
 from rnnsearch.plugin.data_contract import join
 from rnnsearch.plugin.registry import load_registry
-from rnnsearch.plugin.task import Examples, Task
+from rnnsearch.plugin.task import Examples
+from rnnsearch.records.disk import disk_problem
 from rnnsearch.records.environment import describe_environment, describe_git
 from rnnsearch.records.event_log import EventLog
 from rnnsearch.records.ray_jobs import own_job
-from rnnsearch.records.store import STOP_FILE, STUDY_FILE, StudyStore, disk_problem, studies_folder
+from rnnsearch.records.store import STOP_FILE, STUDY_FILE, StudyStore, studies_folder
 from rnnsearch.records.study_info import Extension, PhaseSpent
-from rnnsearch.report.comparison_plot import plot_comparison
 from rnnsearch.search.queue import ConfirmationQueue, Listener, SearchQueue
 from rnnsearch.spec.trial import Phase as PhaseName
 from rnnsearch.spec.trial import configuration_of
-from rnnsearch.study.plan import StudyPlan, make_plan, make_task
+from rnnsearch.study.plan import StudyPlan, make_plan
+from rnnsearch.study.stored import compare_study, tracking_uri, write_comparison
 
 if TYPE_CHECKING:
     from rnnsearch.records.tracking import Tracker
@@ -155,7 +156,7 @@ def resume_study(
             _announce(listeners, f"taking over from process {info.pid} on {info.host}, which died")
         if trials is not None or seeds is not None:
             _extend(store, trials, seeds)
-        config, _ = stored_config(store)
+        config = store.config
         file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
         return _run(Study(config, file), listeners, store, is_resumed=True)
 
@@ -167,7 +168,7 @@ def _extend(store: StudyStore, trials: int | None, seeds: int | None) -> None:
         StoreError: it is to shrink.
         StudyFileError: it is to grow beyond what a study file may ask for.
     """
-    config, _ = stored_config(store)
+    config = store.config
     extended = store.info.extended.model_dump()
     for what, asked, now in (
         ("trials", trials, config.search.trials),
@@ -400,76 +401,6 @@ def _confirmation_splits(
     if config.confirmation.train_on == "train":
         return {**splits, "test": test}
     return {"train+validation": join(splits["train"], splits["validation"]), "test": test}
-
-
-def compare_study(study: StudyStore | str) -> Comparison:
-    """Compare what a study, open or by name, has confirmed so far.
-
-    Raises:
-        StoreError: there is none of that name, or it never got to its first trial.
-    """
-    store = StudyStore.open(study) if isinstance(study, str) else study
-    config, task = stored_config(store)
-    info = store.info
-    if info.data is None:
-        msg = f"study `{store.name}` has no results: it stopped before its first trial"
-        raise StoreError(msg)
-    return compare(
-        list(store.records()),
-        metric=task.metric,
-        direction=task.direction,
-        no_skill=task.no_skill,
-        source=replace(info.data, **hide_all(vars(info.data))),  # of an older study
-        budget_parameters=config.budget.parameters,
-        budget_tolerance=config.budget.tolerance,
-        study=store.name,
-        phases={phase: spent.model_dump() for phase, spent in info.phases.items()},
-        left_out=info.left_out,
-        best=config.confirmation.best,
-        limits=task.limits,
-    )
-
-
-def stored_config(store: StudyStore) -> tuple[StudyConfig, Task]:
-    """The configuration and the task of a study that was started.
-
-    An imported one has no tracking address: whoever wrote the archive named it, and passwords in
-    this environment are not for it.
-    """
-    file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
-    config = check_config(store.info.extended.applied_to(file))
-    if store.info.imported is not None:
-        config = config.model_copy(update={"tracking": TrackingConfig()})
-    return config, make_task(config, file, load_registry())
-
-
-def tracking_uri(store: StudyStore) -> str:
-    """The MLflow store that has a study's runs, as `study.json` names it.
-
-    It has no passwords: they are the study file's or the environment's, where one of them names
-    the same store. A study without runs is told where they would go.
-    """
-    from rnnsearch.records.tracking import is_missing, local_uri, resolve_uri
-
-    recorded = store.info.tracking_uri
-    configured = stored_config(store)[0].tracking.uri
-    if recorded is None:
-        return resolve_uri(configured)
-    for uri in (resolve_uri(configured), resolve_uri(None), local_uri()):
-        if same_address(uri, recorded):
-            return uri
-    embedded = local_uri()
-    if is_missing(recorded) and not is_missing(embedded):
-        return embedded  # the home was moved
-    return recorded
-
-
-def write_comparison(store: StudyStore, comparison: Comparison) -> list[Path]:
-    """Write `comparison.csv` and `comparison.png` into the study's folder."""
-    table, plot = store.folder / "comparison.csv", store.folder / "comparison.png"
-    comparison.write_csv(table)
-    plot_comparison(comparison, plot)
-    return [table, plot]
 
 
 def _announce(listeners: Sequence[StudyListener], text: str) -> None:

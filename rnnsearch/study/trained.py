@@ -45,8 +45,7 @@ def load_trained(
 
 def weights_path(store: StudyStore, record: TrialRecord) -> Path:
     """Where a study keeps the weights of a confirmation."""
-    key = f"{record.phase}/{record.label}/{record.number}"
-    return store.folder / "weights" / f"{key}.pt".replace("/", "-")
+    return store.folder / "weights" / f"{record.key.file_name}.pt"
 
 
 def _choose(store: StudyStore, labels: Collection[str]) -> dict[str, tuple[TrialRecord, TrialSpec]]:
@@ -102,7 +101,7 @@ def _load(
     path = weights_path(store, record)
     if not path.is_file():
         msg = (
-            f"the weights of {record.phase}/{record.label}/{record.number} of study "
+            f"the weights of {record.key} of study "
             f"`{store.name}` are not in {path}. Start the study again, under another `--name`"
         )
         raise StoreError(msg)

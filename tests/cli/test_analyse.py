@@ -17,7 +17,8 @@ from rnnsearch.cli.analyse import analyse, write_findings
 from rnnsearch.errors import DataError, PluginError, RnnsearchError, StoreError
 from rnnsearch.plugin.analysis import Analysis, Finding, TrainedModel
 from rnnsearch.plugin.registry import Registry, load_registry
-from rnnsearch.records.store import OpenTrial, StudyStore
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.study.trained import load_trained, weights_path

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from rnnsearch.__main__ import main
 from rnnsearch.cli import rnnsearch
 from rnnsearch.errors import StoreError
-from rnnsearch.records.store import OpenTrial, StudyStore
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore
 from rnnsearch.spec.trial import Phase
 
 from ..command import study_content

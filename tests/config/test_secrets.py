@@ -16,7 +16,7 @@ from rnnsearch.errors import StudyFileError, TrackingError
 from rnnsearch.records.event_log import EventLog
 from rnnsearch.records.store import StudyStore
 from rnnsearch.records.tracking import Tracker, resolve_uri
-from rnnsearch.study.run import load_study, stored_config
+from rnnsearch.study.run import load_study
 
 from ..command import run_here, write_study
 from ..trial_records import searched
@@ -168,7 +168,7 @@ def test_a_new_study_file_with_a_secret_is_refused_with_what_to_do(
 
 def test_a_study_that_was_started_with_one_still_opens(tmp_path: Path) -> None:
     text = write_study(tmp_path, tracking={"uri": WITH_SECRETS[0]}).read_text("utf-8")
-    config, _ = stored_config(StudyStore.create("small", text))
+    config = StudyStore.create("small", text).config
     assert config.tracking.uri == WITH_SECRETS[0]
 
 

@@ -38,10 +38,11 @@ from rnnsearch.records.archive import (
     hide_secrets,
     import_study,
 )
-from rnnsearch.records.store import OpenTrial, StudyStore, list_stores, studies_folder
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore, list_stores, studies_folder
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.trial import EpochMetrics, TrainingConfig, TrialSpec
-from rnnsearch.study.run import compare_study
+from rnnsearch.study.stored import compare_study
 from rnnsearch.study.trained import load_trained
 
 from ..command import study_content
@@ -591,8 +592,8 @@ def _file(name: str, content: bytes) -> Callable[[Members], Members]:
             _database("UPDATE studies SET study_name='confirmation/gru' WHERE study_id=1"),
             "that is another row's",
         ),
-        (_database("UPDATE alembic_version SET version_num='v99'"), "Please try updating optuna"),
-        (_database("ALTER TABLE trials DROP COLUMN number"), "no such column: trials.number"),
+        (_database("UPDATE alembic_version SET version_num='v99'"), "Update rnnsearch and optuna"),
+        (_database("ALTER TABLE trials DROP COLUMN number"), "no such column: number"),
         (_file("trials.db", b"not a database, but long enough to be looked at " * 9), "not a data"),
         (_file("trials.db", b"SQLite format 3\0" + bytes(500)), "cannot be read"),
         (_file("study.yaml", b"name: [\n"), "study.yaml:2: is not valid YAML"),

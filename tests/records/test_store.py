@@ -16,16 +16,10 @@ import optuna
 import pytest
 
 from rnnsearch import Choice, Complexity, FloatRange, IntRange, ModelSpec, SequenceShape, StoreError
-from rnnsearch.records import store as store_module
-from rnnsearch.records.store import (
-    Drawing,
-    OpenTrial,
-    StudyStore,
-    is_drawn_blindly,
-    list_stores,
-    make_sampler,
-    studies_folder,
-)
+from rnnsearch.records import open_trial
+from rnnsearch.records.drawing import Drawing, is_drawn_blindly, make_sampler
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore, list_stores, studies_folder
 from rnnsearch.records.study_info import StudyInfo
 from rnnsearch.spec.parameters import Parameter, Value
 from rnnsearch.spec.trial import EpochMetrics, TrainingConfig, TrialSpec
@@ -248,7 +242,7 @@ def test_a_reader_sees_the_epochs_of_a_running_trial_seconds_old_at_most(
     store: StudyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(store_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(open_trial.time, "monotonic", lambda: now)
     trial, seen = _open(store), []
     for epoch in range(1, 5):
         trial.report([_epoch(epoch, 0.5)])
@@ -262,7 +256,7 @@ def test_writing_down_many_epochs_takes_a_small_share_of_the_time(
     store: StudyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, writes = 0.0, 0
-    monkeypatch.setattr(store_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(open_trial.time, "monotonic", lambda: now)
     trial = _open(store)
     note = trial.note
 
@@ -342,13 +336,13 @@ def test_a_trial_whose_second_beginning_was_cut_short_is_begun_again(
     first.note(values={}, spec=SPEC.to_json())
     first.interrupt("its driver was stopped")
     study = store.optuna_study("search", ROW, "maximize")
-    (before,) = store.unfinished(study)
+    (before,) = store.unfinished("search", ROW)
     if drawn:
         OpenTrial.anew(study, before, FREE)
     else:
         study.enqueue_trial(dict(before.values))
     assert store.end_zombies("its driver died") == [f"search/{ROW}/1"]
-    assert store.unfinished(study) == [before]
+    assert store.unfinished("search", ROW) == [before]
     new = study.ask()
     assert "fixed_params" not in study.trials[new.number].system_attrs, "another trial's draw"
 
@@ -520,7 +514,7 @@ def test_what_is_drawn_depends_on_the_trials_and_not_on_the_numbers_that_optuna_
         trial = OpenTrial.begin(_study(mended), {"rate": rate}, RATE)
         trial.note(spec=SPEC.to_json())
         trial.interrupt("its driver died")
-    for unfinished in reversed(mended.unfinished(_study(mended))):
+    for unfinished in reversed(mended.unfinished("search", ROW)):
         trial = OpenTrial.anew(_study(mended), unfinished, RATE)
         trial.note(spec=SPEC.to_json())
         trial.complete(-abs(float(unfinished.values["rate"]) - 0.75))

@@ -344,7 +344,6 @@ def test_nothing_is_asked_at_an_address_that_came_with_an_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rnnsearch.records.archive import export_study, import_study
-    from rnnsearch.study.run import stored_config
 
     asked: list[object] = []
     text = write_study(tmp_path, tracking={"uri": "http://evil.example"}).read_text("utf-8")
@@ -356,7 +355,7 @@ def test_nothing_is_asked_at_an_address_that_came_with_an_archive(
     theirs = import_study(tmp_path / "small.zip", "theirs")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "geheim")
     monkeypatch.setattr("socket.getaddrinfo", lambda host, *_, **__: asked.append(host))
-    assert stored_config(theirs)[0].tracking.uri is None
+    assert theirs.config.tracking.uri is None
     done = run_here("ui", "theirs")
     assert done.returncode == 8
     assert "http://evil.example, which is not asked" in done.stderr

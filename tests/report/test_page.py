@@ -23,7 +23,7 @@ from rnnsearch.records.store import StudyStore
 from rnnsearch.report.page import Report, make_report, write_report
 from rnnsearch.report.tables import Column, Table, latex_text
 from rnnsearch.spec.trial import EpochMetrics, TrialRecord
-from rnnsearch.study.run import compare_study, stored_config
+from rnnsearch.study.stored import compare_study
 
 from ..command import run_here
 from ..trial_records import GOOD, MIDDLING, POOR, SOURCE, confirmed, record, searched
@@ -127,7 +127,7 @@ def _store(
 
 
 def _report(store: StudyStore) -> Report:
-    return make_report(store, stored_config(store)[0], compare_study(store))
+    return make_report(store, store.config, compare_study(store))
 
 
 def _written(store: StudyStore, folder: Path) -> str:
@@ -286,7 +286,7 @@ def test_no_file_of_a_report_has_a_password_or_what_a_terminal_obeys(tmp_path: P
         run_id="a" * 32,
         data=asdict(replace(SOURCE, location=address, caveat=odd)),
     )
-    made = make_report(store, stored_config(store)[0], compare_study(store))
+    made = make_report(store, store.config, compare_study(store))
     made = replace(made, caveats=(odd,))
     files = write_report(made, tmp_path)
     texts = {path.name: path.read_text(encoding="utf-8") for path in files}

@@ -17,7 +17,8 @@ from sqlalchemy import Engine, event
 
 from rnnsearch.compare.comparison import Comparison
 from rnnsearch.compare.configurations import best_first, settle, settled_records
-from rnnsearch.records.store import OpenTrial, StudyStore
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore
 from rnnsearch.search.queue import TrialQueue
 from rnnsearch.spec.trial import EpochMetrics, Outcome, TrialRecord, TrialSpec
 

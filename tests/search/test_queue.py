@@ -23,7 +23,8 @@ from rnnsearch.budget.space import SearchSpace, build_spaces
 from rnnsearch.compare.configurations import best_first
 from rnnsearch.config.schema import SearchConfig, StudyConfig, check_config
 from rnnsearch.config.study_file import parse_study
-from rnnsearch.records.store import StudyStore, is_drawn_blindly
+from rnnsearch.records.drawing import is_drawn_blindly
+from rnnsearch.records.store import StudyStore
 from rnnsearch.search import queue as trial_queue
 from rnnsearch.search.queue import (
     ConfirmationQueue,

@@ -16,12 +16,13 @@ from mlflow.tracking import MlflowClient
 
 from rnnsearch.errors import StoreError, TrackingError
 from rnnsearch.plugin.registry import load_registry
-from rnnsearch.records.store import OpenTrial, StudyStore, studies_folder
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore, studies_folder
 from rnnsearch.records.tracking import Tracker
 from rnnsearch.spec.model import Complexity, ModelSpec
 from rnnsearch.spec.trial import EpochMetrics, TrainingConfig, TrialSpec
 from rnnsearch.study.doctor import examine, examine_leftovers
-from rnnsearch.study.run import compare_study, stored_config, tracking_uri
+from rnnsearch.study.stored import compare_study, tracking_uri
 
 from ..command import run_here, study_content
 from ..leases import write_lease
@@ -141,7 +142,7 @@ def test_a_damaged_study_json_is_made_anew_from_the_trials(
     assert finding.mended
     assert "study.json" in finding.what
     assert (store.info.state, store.info.data) == ("interrupted", SOURCE)
-    assert stored_config(store)[0].confirmation.seeds == 3, "it had been extended"
+    assert store.config.confirmation.seeds == 3, "it had been extended"
     assert store.info.engines["lstm"].engine == "torch"
     assert compare_study(store).rows == before.rows
     assert examine(store) == []

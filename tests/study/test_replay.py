@@ -16,7 +16,8 @@ from rnnsearch.budget.model import measure_complexity
 from rnnsearch.cli import rnnsearch
 from rnnsearch.errors import DataError, DivergedError, RnnsearchError, StoreError
 from rnnsearch.plugin.registry import load_registry
-from rnnsearch.records.store import OpenTrial, StudyStore
+from rnnsearch.records.open_trial import OpenTrial
+from rnnsearch.records.store import StudyStore
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.trial import EpochMetrics, TrainingConfig, TrialSpec
 from rnnsearch.study import replay as replay_module
