@@ -100,7 +100,7 @@ class StudyInfo(_Part):
         engines: the engine of each row, by label.
         git: commit, branch, dirty and diff of the code beside the study file.
         tracking_uri, experiment_id, run_id: the study's own run in MLflow; the URI has no password.
-        pid, host, job: its last driver, for readers; `rnnsearch.lease` knows whether that is alive.
+        pid, host, job: its last driver, for readers; `lease.py` knows whether that is alive.
         phases: what search and confirmation took.
         left_out: why a row could not run and was left out, by label.
         extended: what it was extended to.

@@ -385,6 +385,6 @@ def test_the_cache_lies_in_the_home_folder_unless_told_otherwise(
 
 
 def test_importing_the_module_does_not_import_torch() -> None:
-    code = "import sys, rnnsearch.data; sys.exit('torch' in sys.modules)"
+    code = "import sys, rnnsearch.plugin.data; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)

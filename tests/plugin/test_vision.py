@@ -79,5 +79,5 @@ def test_a_torchvision_that_is_imported_already_is_returned_as_it_is(fake: Path)
 
 
 def test_importing_the_module_imports_neither_torch_nor_torchvision() -> None:
-    code = "import sys, rnnsearch.vision; print({'torch', 'torchvision'} & set(sys.modules))"
+    code = "import sys, rnnsearch.plugin.vision; print({'torch', 'torchvision'} & set(sys.modules))"
     assert run(code) == "set()\n"

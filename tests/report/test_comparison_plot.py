@@ -260,7 +260,7 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_importing_the_comparison_loads_no_slow_library() -> None:
     code = (
-        "import sys, rnnsearch.plots; "
+        "import sys, rnnsearch.report.comparison_plot; "
         "print({'matplotlib', 'pandas', 'scipy', 'statsmodels'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -103,7 +103,7 @@ from dataclasses import replace
 from rnnsearch.config.schema import ResourcesConfig
 from rnnsearch.search.queue import TrialQueue, _Live
 from rnnsearch.search.tune import Phase, cluster, run_trials
-from tests.test_worker import examples, spec
+from tests.training.test_worker import examples, spec
 
 class Trial:
     def __getattr__(self, name):

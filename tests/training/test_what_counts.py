@@ -167,7 +167,7 @@ def test_a_split_has_one_loss_and_one_metric_whatever_the_batches(
     shuffled = Examples(*(a[other] for a in (examples.inputs, examples.targets, examples.lengths)))  # type: ignore[index]
     for size in (7, 50, 1000):
         for module in ("engines", "population"):
-            monkeypatch.setattr(f"rnnsearch.{module}.EVALUATION_BATCH", size)
+            monkeypatch.setattr(f"rnnsearch.training.{module}.EVALUATION_BATCH", size)
         for some in (examples, shuffled):
             assert measure(run, Batches(some, CPU)) == expected, size
 
