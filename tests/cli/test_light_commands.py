@@ -72,5 +72,5 @@ def test_trials_can_be_looked_at_whatever_became_of_the_study_file(
     if content is not None:
         path.write_bytes(content)
     done = run_here(*command)
-    assert done.exit_code == 0, done.output
-    assert "COMPLETE" in done.output
+    assert done.returncode == 0, done.stderr
+    assert "COMPLETE" in done.stdout
