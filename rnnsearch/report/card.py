@@ -124,7 +124,7 @@ def widths(name: str) -> dict[int, str]:
     found: dict[int, str] = {}
     for budget in BUDGETS:
         try:
-            solution = solve(architecture, _spec(name), Budget(budget))
+            solution = solve(architecture, default_model(name), Budget(budget))
         except BudgetError:
             found[budget] = "none within 2%"
             continue
@@ -164,7 +164,8 @@ def measure(name: str, tell: Callable[[str], None]) -> Measured:
     return measured
 
 
-def _spec(name: str) -> ModelSpec:
+def default_model(name: str) -> ModelSpec:
+    """An architecture with its default options and head, on the sequences cards are made for."""
     architecture = load_registry().architecture(name)
     declared = {**architecture.structure, **architecture.hyperparameters}
     options = defaults(declared, SHAPE.output_size)
@@ -174,7 +175,7 @@ def _spec(name: str) -> ModelSpec:
 
 def _time(name: str, requested: str = "auto") -> tuple[str, float]:
     architecture = load_registry().architecture(name)
-    model = solve(architecture, _spec(name), Budget(_MEASURED_AT, 0.1)).spec
+    model = solve(architecture, default_model(name), Budget(_MEASURED_AT, 0.1)).spec
     spec = TrialSpec("search", model, TrainingConfig(1, _BATCH, 1e-3), 0, "", {}, 0, 0.0)
     choice = choose_engine(architecture, spec, Classification(), requested=requested)
     return choice.name, choice.step_ms

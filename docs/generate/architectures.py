@@ -1,0 +1,175 @@
+"""A page for each registered architecture, an index, and their navigation."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+
+import mkdocs_gen_files
+
+from rnnsearch.budget.model import measure_complexity
+from rnnsearch.budget.solve import Budget, solve
+from rnnsearch.cli.output import describe_option
+from rnnsearch.errors import BudgetError
+from rnnsearch.plugin.registry import load_registry
+from rnnsearch.plugin.sequence_model import SequenceModel
+from rnnsearch.report import card
+
+from .tables import table
+
+REGISTRY = load_registry()
+
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+def family_of(name: str) -> str:
+    """The plugin's folder that an architecture comes from, such as `rnnsearch-gated`."""
+    return REGISTRY.architecture(name).__module__.partition(".")[0].replace("_", "-")
+
+
+def _facts(name: str) -> str:
+    found = REGISTRY.architecture(name)
+    plugin = REGISTRY.plugin_of("architecture", name)
+    can = found.capabilities
+    family = family_of(name)
+    rows = [
+        ["kind", "sequence model" if issubclass(found, SequenceModel) else "step cell"],
+        ["family", f"[{family}](families/{family}.md)"],
+        ["takes", f"{', '.join(sorted(can.data))} data"],
+        ["causal", "yes" if can.causal else "no: refused by tasks that predict what comes next"],
+        ["trained by", " or ".join(can.trained_by).replace("_", " ")],
+        ["gradients by inputs", "yes" if can.differentiable else "no"],
+    ]
+    if not issubclass(found, SequenceModel):
+        rows.append(["head by default", f"`{found.head}`"])
+        rows.append(["read out", found.readout or "as the task says"])
+    if formula := card.count_formula(found):
+        rows.append(["parameters", f"{formula}, for m inputs and p units, without a head"])
+    rows.append(["class", f"`{found.__module__}.{found.__qualname__}`"])
+    rows.append(["brought by", f"`{plugin.distribution}` {plugin.version}"])
+    return table(["", ""], rows)
+
+
+def _costs(name: str) -> str:
+    if reason := card.refused(name):
+        return f"It does not take the sequences that the other pages are computed for: {reason}.\n"
+    found = REGISTRY.architecture(name)
+    rows = []
+    for budget in card.BUDGETS:
+        try:
+            solution = solve(found, card.default_model(name), Budget(budget))
+        except BudgetError:
+            rows.append([f"{budget:,}", "none within 2 %", "", "", "", ""])
+            continue
+        cost = measure_complexity(found, solution.spec)
+        rows.append(
+            [
+                f"{budget:,}",
+                str(solution.spec.hidden_size),
+                f"{cost.trainable:,} ({100 * solution.residual:+.1f} %)",
+                f"{cost.frozen:,}",
+                f"{cost.state_size:,}",
+                f"{cost.flops_per_step:,.0f}",
+            ]
+        )
+    headings = ["budget", "width", "parameters, with the head", "frozen", "state", "FLOPs/step"]
+    return table(headings, rows)
+
+
+def _options(name: str) -> str:
+    found = REGISTRY.architecture(name)
+    rows = [
+        [
+            f"`{key}`",
+            describe_option(asdict(option)),
+            "yes" if changes else "no",
+            "yes" if option.searched else "no",
+        ]
+        for changes, group in ((True, found.structure), (False, found.hyperparameters))
+        for key, option in group.items()
+    ]
+    if not rows:
+        return "None.\n"
+    return table(["option", "values", "changes the count", "searched unless fixed"], rows)
+
+
+def _page(name: str) -> str:
+    found = REGISTRY.architecture(name)
+    parts = [
+        f"# {name}\n",
+        _facts(name),
+        "## Equations, source and departures\n",
+        f"::: {found.__module__}.{found.__qualname__}\n"
+        "    options:\n"
+        "      show_root_heading: false\n"
+        "      show_root_toc_entry: false\n"
+        "      show_bases: false\n"
+        "      show_signature: false\n"
+        "      members: false\n",
+        "## What it costs\n",
+        "With its default options and its own head, for sequences of 28 steps of 28 inputs and ten "
+        "classes: the width that the budget solver finds, and what a model of that width has and "
+        "does. State and FLOPs are for each sample, FLOPs of one time step in evaluation.\n",
+        _costs(name),
+        "## Options\n",
+        _options(name),
+    ]
+    if found.known_failures:
+        parts += [
+            "## Checks it is known to fail\n",
+            table(["check", "reason"], [[*item] for item in found.known_failures.items()]),
+        ]
+    parts += [
+        "## In a study\n",
+        f"```yaml\narchitectures: [{name}]\n```\n",
+        f"`rnnsearch architecture show {name}` adds its speed on your machine and the checks that "
+        "it passes.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _index() -> str:
+    linked = re.sub(r"^\| `(\S+)` ", r"| [\1](\1.md) ", card.table(REGISTRY), flags=re.MULTILINE)
+    return "\n".join(
+        [
+            "# Architectures\n",
+            f"All {len(REGISTRY.architectures)} architectures that come with rnnsearch, in the "
+            "order of the families that bring them; m inputs, p units, with the default options "
+            "and without a head. `rnnsearch architecture list` prints what is installed on your "
+            "machine, your own plugins included.\n",
+            linked,
+            "",
+        ]
+    )
+
+
+def write_pages() -> None:
+    """Write the index, the pages and their navigation."""
+    with mkdocs_gen_files.open("architectures/index.md", "w") as file:
+        file.write(_index())
+    navigation = ["* [All architectures](index.md)"]
+    family = {name: family_of(name) for p in REGISTRY.plugins for name in p.architectures}
+    for distribution, names in groupby(family, family.__getitem__):
+        title = distribution.removeprefix("rnnsearch-")
+        navigation.append(f"* [{title}](families/{distribution}.md)")
+        navigation += [f"    * [{name}]({name}.md)" for name in names]
+    others = sorted(
+        path.parent.name
+        for path in _REPOSITORY.glob("plugins/*/README.md")
+        if path.parent.name not in family.values()
+    )
+    navigation.append("* Other families")
+    navigation += [f"    * [{o.removeprefix('rnnsearch-')}](families/{o}.md)" for o in others]
+    with mkdocs_gen_files.open("architectures/SUMMARY.md", "w") as file:
+        file.write("\n".join(navigation) + "\n")
+    for name in REGISTRY.architectures:
+        page = f"architectures/{name}.md"
+        with mkdocs_gen_files.open(page, "w") as file:
+            file.write(_page(name))
+        module = inspect.getsourcefile(REGISTRY.architecture(name))
+        if module and "/plugins/" in module:
+            mkdocs_gen_files.set_edit_path(page, "plugins/" + module.partition("/plugins/")[2])
