@@ -51,7 +51,7 @@ def _facts(name: str) -> str:
         rows.append(["parameters", f"{formula}, for m inputs and p units, without a head"])
     rows.append(["class", f"`{found.__module__}.{found.__qualname__}`"])
     rows.append(["brought by", f"`{plugin.distribution}` {plugin.version}"])
-    return table(["", ""], rows)
+    return table(["property", "value"], rows)
 
 
 def _costs(name: str) -> str:

@@ -61,7 +61,7 @@ def kind(schema: Schema) -> str:
 
 def _limits(schema: Schema) -> str:
     words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {schema[name]:g}" for name, sign in words.items() if name in schema]
+    limits = [f"{sign} {schema[name]:,}" for name, sign in words.items() if name in schema]
     pattern = f" like `{schema['pattern']}`" if "pattern" in schema else ""
     return (f" {', '.join(limits)}" if limits else "") + pattern
 

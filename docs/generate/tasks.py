@@ -36,7 +36,7 @@ def _facts(name: str, found: type[Task]) -> str:
         rows.insert(2, ["embedding", shape.embedding])
     if shape.stride:
         rows.insert(2, ["state", f"carried from window to window, {shape.stride} steps apart"])
-    return table(["", ""], rows)
+    return table(["property", "value"], rows)
 
 
 def _page(name: str, found: type[Task]) -> str:
