@@ -19,7 +19,7 @@ import rnnsearch
 REPOSITORY = Path(__file__).parents[1]
 LIBRARY = sorted((REPOSITORY / "rnnsearch").rglob("*.py"))
 PLUGINS = sorted((REPOSITORY / "plugins").glob("*/rnnsearch_*/**/*.py"))
-README = REPOSITORY / "plugins" / "README.md"
+GUIDE = REPOSITORY / "docs" / "plugins" / "index.md"
 
 # Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
 HOMES = {
@@ -212,7 +212,7 @@ def test_there_are_hooks() -> None:
 
 @pytest.mark.parametrize("hook", _hooks())
 def test_a_hook_is_documented_for_authors_of_plugins(hook: str) -> None:
-    assert re.search(rf"\b{hook}\b", README.read_text("utf-8"))
+    assert re.search(rf"\b{hook}\b", GUIDE.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("hook", _hooks())

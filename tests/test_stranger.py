@@ -1,10 +1,11 @@
 """Plugins by a stranger: scaffolded, changed, built, installed, and used by name like ours.
 
-The guide `plugins/README.md` is typed here line by line, in a fresh virtual environment.
+The guide `docs/plugins/` is typed here line by line, in a fresh virtual environment.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rnnsearch.plugin.scaffold import KINDS, new_plugin
@@ -21,7 +23,7 @@ from rnnsearch.records.store import StudyStore
 
 from .command import REPOSITORY, run, run_here, write_study
 
-GUIDE = (REPOSITORY / "plugins" / "README.md").read_text(encoding="utf-8")
+GUIDE = REPOSITORY / "docs" / "plugins"
 
 _WATCHED = """
 
@@ -86,14 +88,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return Environment(tmp_path_factory.mktemp("stranger"))
 
 
-def _section(title: str) -> str:
-    return GUIDE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+def _page(name: str) -> str:
+    return (GUIDE / f"{name}.md").read_text(encoding="utf-8")
 
 
-def _lines(section: str) -> list[str]:
-    """The commands of a section, in order."""
-    blocks: list[str] = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+def _lines(page: str) -> list[str]:
+    """The commands of a page, in order."""
+    blocks: list[str] = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
+
+
+def _class_of(page: str) -> str:
+    """The module that a page has the reader write."""
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (module,) = (block for block in blocks if "\nclass " in block)
+    return module
 
 
 def _confirmed(store: StudyStore) -> set[str]:
@@ -101,15 +110,13 @@ def _confirmed(store: StudyStore) -> set[str]:
 
 
 def test_the_guides_cell_runs_in_a_study_beside_ours(environment: Environment) -> None:
-    section = _section("A cell, from nothing to a study")
-    new, *rest = _lines(section)
+    page = _page("cell")
+    new, *rest = _lines(page)
     environment.type(new)
-    edited = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert edited is not None
     checked, *others = rest
     environment.type(checked)
     cell = environment.folder / "rnnsearch-leaky" / "rnnsearch_leaky" / "leaky.py"
-    cell.write_text(edited[1], encoding="utf-8")
+    cell.write_text(_class_of(page), encoding="utf-8")
     (environment.folder / "rnnsearch-leaky" / "tests" / "test_leaky.py").unlink()
     typed = {line: environment.type(line).stdout for line in others}
     assert "rnnsearch-leaky" in typed["rnnsearch plugin list"]
@@ -123,7 +130,7 @@ def test_the_guides_cell_runs_in_a_study_beside_ours(environment: Environment) -
 def test_the_guides_task_is_learned_by_two_cells_and_scored_on_its_test_split_at_the_end(
     environment: Environment,
 ) -> None:
-    new, checked, install, shown, start = _lines(_section("A task, from nothing to a study"))
+    new, checked, install, shown, start = _lines(_page("generated-task"))
     environment.type(new)
     environment.type(checked)
     module = environment.folder / "rnnsearch-parity" / "rnnsearch_parity" / "parity.py"
@@ -149,13 +156,78 @@ def test_the_guides_task_is_learned_by_two_cells_and_scored_on_its_test_split_at
 
 @pytest.mark.slow
 def test_the_guides_wrapper_is_compared_with_the_bare_cell(environment: Environment) -> None:
-    for line in _lines(_section("A wrapper, from nothing to a study")):
+    for line in _lines(_page("wrapper")):
         environment.type(line)
     store = environment.study("gain")
     assert _confirmed(store) == {"elman", "elman-gain"}
     wrapped = next(r for r in store.records() if r.label == "elman-gain")
     assert wrapped.spec is not None
     assert wrapped.spec.model.wrappers == (("gain", {"gain": 1.0}),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sequence-model", "head"])
+def test_the_guides_other_architectures_are_compared_with_an_elman_net(
+    kind: str, environment: Environment
+) -> None:
+    page = _page(kind)
+    new, *rest = _lines(page)
+    environment.type(new)
+    _write(environment.folder, page)
+    for line in rest:
+        environment.type(line)
+    (name,) = re.findall(r"rnnsearch-\S+/rnnsearch_(\w+)/", page)[:1]
+    assert "elman" in _confirmed(environment.study(name))
+
+
+def _write(folder: Path, page: str) -> Path:
+    """Write the class of a page into the plugin that it has just made; its own test goes."""
+    (found,) = re.findall(r"into? `(rnnsearch-\S+\.py)`|in `(rnnsearch-\S+\.py)`", page)[:1]
+    module = folder / (found[0] or found[1])
+    module.write_text(_class_of(page), encoding="utf-8")
+    (test,) = (module.parents[1] / "tests").glob("test_*.py")
+    test.unlink()
+    return module
+
+
+@pytest.mark.parametrize("kind", ["sequence-model", "head", "analysis"])
+def test_the_guides_class_keeps_every_promise(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RNNSEARCH_CHECK_EXAMPLES", "1")
+    page = _page(kind)
+    new, as_new, checked, *_ = _lines(page)
+    assert as_new == checked
+    assert run_here(*shlex.split(new)[1:]).returncode == 0
+    _write(tmp_path, page)
+    done = run(*shlex.split(checked)[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_guides_task_reads_a_file_that_is_checked_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = _page("task")
+    new, checked, *_ = _lines(page)
+    assert run_here(*shlex.split(new)[1:]).returncode == 0
+    module = _write(tmp_path, page)
+    data = tmp_path / "data" / "gestures" / "gestures.npz"
+    data.parent.mkdir(parents=True)
+    chance, arrays = np.random.default_rng(0), dict[str, np.ndarray]()
+    for split, size in (("train", 300), ("validation", 100), ("test", 100)):
+        arrays[f"{split}_inputs"] = chance.normal(size=(size, 50, 3)).astype(np.float32)
+        arrays[f"{split}_targets"] = chance.integers(0, 4, size)
+    np.savez(data, **arrays)
+    environment = {"RNNSEARCH_DATA_DIR": str(tmp_path / "data"), "RNNSEARCH_OFFLINE": "1"}
+    refused = run(*shlex.split(checked)[1:], **environment)
+    assert refused.returncode == 6, "the digest on the page is no digest"
+    text = module.read_text(encoding="utf-8")
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    module.write_text(text.replace("THE SHA256 OF YOUR FILE", digest), encoding="utf-8")
+    done = run(*shlex.split(checked)[1:], **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_new_plugins_of_every_kind_pass_their_own_tests(tmp_path: Path) -> None:
@@ -373,17 +445,11 @@ def test_what_is_no_plugin_is_refused_in_words(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_the_guides_table_is_that_of_the_registry() -> None:
-    table = GUIDE.partition("<!-- architectures -->\n")[2].partition("<!-- /architectures -->")[0]
-    printed = run_here("architecture", "list", "--markdown").stdout
-    assert table.strip() == printed.strip(), "print it anew: rnnsearch architecture list --markdown"
-
-
 def test_every_kind_has_a_hook_a_suite_and_a_plugin_of_ours_in_the_guide() -> None:
     from rnnsearch import load_registry, testing
     from rnnsearch.plugin import hookspecs
 
-    table = _section("The kinds, the hooks, the suites")
+    table = _page("index").partition("## The kinds, the hooks, the suites\n")[2].partition("\n## ")[0]
     rows = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     rows = [row for row in rows if len(row) == 5 and row[0] in KINDS]
     assert [row[0] for row in rows] == list(KINDS) or {r[0] for r in rows} == set(KINDS)
