@@ -120,8 +120,8 @@ def test_constraints_pin_every_dependency_within_its_range() -> None:
         if "==" in line
     )
     pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
-    wanted = project["dependencies"] + project["optional-dependencies"]["testing"]
-    for text in wanted:
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["testing"], *extras["docs"]]:
         requirement = Requirement(text)
         assert requirement.name.lower() in pins, text
         assert requirement.specifier.contains(pins[requirement.name.lower()]), text

@@ -201,7 +201,7 @@ def test_the_guides_class_keeps_every_promise(
     assert as_new == checked
     assert run_here(*shlex.split(new)[1:]).returncode == 0
     _write(tmp_path, page)
-    done = run(*shlex.split(checked)[1:])
+    done = run_here(*shlex.split(checked)[1:])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -449,7 +449,9 @@ def test_every_kind_has_a_hook_a_suite_and_a_plugin_of_ours_in_the_guide() -> No
     from rnnsearch import load_registry, testing
     from rnnsearch.plugin import hookspecs
 
-    table = _page("index").partition("## The kinds, the hooks, the suites\n")[2].partition("\n## ")[0]
+    table = (
+        _page("index").partition("## The kinds, the hooks, the suites\n")[2].partition("\n## ")[0]
+    )
     rows = [[c.strip(" `") for c in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     rows = [row for row in rows if len(row) == 5 and row[0] in KINDS]
     assert [row[0] for row in rows] == list(KINDS) or {r[0] for r in rows} == set(KINDS)

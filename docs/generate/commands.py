@@ -28,7 +28,11 @@ def _parameters(command: click.Command) -> str:
         for parameter in command.get_params(context)
         if parameter.name != "help" and (record := parameter.get_help_record(context))
     ]
-    return table(["option", "what it does"], [[f"`{names}`", text] for names, text in rows]) if rows else ""
+    return (
+        table(["option", "what it does"], [[f"`{names}`", text] for names, text in rows])
+        if rows
+        else ""
+    )
 
 
 def _section(words: str, command: click.Command) -> str:

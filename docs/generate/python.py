@@ -49,6 +49,28 @@ _VALUES = {
     "[Write a plugin](../plugins/index.md).",
 }
 
+_SUITES = """# Conformance suites
+
+`rnnsearch.testing` has a suite of tests for each kind of plugin. Subclass one under a name that
+begins with `Test`, return your class from its fixture, and run `pytest`:
+
+```python
+import pytest
+from rnnsearch.testing import CellConformance
+
+from rnnsearch_leaky.leaky import LeakyCell
+
+
+class TestLeakyCell(CellConformance):
+    @pytest.fixture
+    def cell_class(self):
+        return LeakyCell
+```
+
+`rnnsearch plugin check` runs the same suites over everything that a plugin registers.
+
+"""
+
 
 def _entry(name: str) -> str:
     if name in _VALUES:
@@ -75,13 +97,4 @@ def write_pages() -> None:
         file.write("\n".join(parts))
     suites = [getattr(testing, name) for name in testing.__all__]
     with mkdocs_gen_files.open("reference/testing.md", "w") as file:
-        file.write(
-            "# Conformance suites\n\n`rnnsearch.testing` has a suite of tests for each kind of "
-            "plugin. Subclass one under a name that begins with `Test`, return your class from its "
-            "fixture, and run `pytest`:\n\n```python\nimport pytest\nfrom rnnsearch.testing import "
-            "CellConformance\n\nfrom rnnsearch_leaky.leaky import LeakyCell\n\n\n"
-            "class TestLeakyCell(CellConformance):\n    @pytest.fixture\n    def cell_class(self):\n"
-            "        return LeakyCell\n```\n\n`rnnsearch plugin check` runs the same suites over "
-            "everything that a plugin registers.\n\n"
-            + "\n".join(f"::: {suite.__module__}.{suite.__qualname__}\n" for suite in suites)
-        )
+        file.write(_SUITES + "\n".join(f"::: {s.__module__}.{s.__qualname__}\n" for s in suites))

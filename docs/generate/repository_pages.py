@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 import mkdocs_gen_files
+from mkdocs_gen_files.editor import FilesEditor
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -84,7 +85,7 @@ def linked_from(text: str, source: str, page: str, repository_url: str) -> str:
 
 def write_pages() -> None:
     """Write every page whose text stands elsewhere."""
-    url = mkdocs_gen_files.FilesEditor.current().config.repo_url or ""
+    url = FilesEditor.current().config.repo_url or ""
     for source, page in PAGES.items():
         text = (REPOSITORY / source).read_text(encoding="utf-8")
         with mkdocs_gen_files.open(page, "w") as file:

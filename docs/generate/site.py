@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from generate import (  # noqa: E402
+from generate import (
     architectures,
     commands,
     python,

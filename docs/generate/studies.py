@@ -23,7 +23,9 @@ def _row(path: Path) -> list[str]:
     task = data["task"] if isinstance(data["task"], str) else data["task"]["name"]
     rows = [one if isinstance(one, str) else one.get("label", one["name"]) for one in
             data["architectures"]]  # fmt: skip
-    comment = " ".join(line.lstrip("# ") for line in text.partition("schema_version")[0].split("\n"))
+    comment = " ".join(
+        line.lstrip("# ") for line in text.partition("schema_version")[0].split("\n")
+    )
     question = data.get("question") or comment.partition("?")[0] + "?"
     expected = re.search(r"Expect (about .*?)(?:[.;(]| with| on)", comment)
     ran = (REPOSITORY / "studies" / "results" / path.stem).is_dir()

@@ -20,7 +20,7 @@ def objects(schema: Schema, key: str = "") -> Iterator[tuple[str, Schema]]:
     yield key, schema
     for name, value in schema.get("properties", {}).items():
         path = f"{key}.{name}" if key else name
-        if key == "architectures" and name in ("training", "published", "head", "wrappers"):
+        if key == "architectures" and name in ("training", "head", "wrappers"):
             continue  # as at the top, each key optional
         for one in _alternatives(value):
             if one.get("properties", {}).keys() - {"low", "high", "log"}:
@@ -92,8 +92,8 @@ SCHEMA = json_schema()
 
 _HEAD = """# Study file
 
-One YAML file is one study. Unknown keys are refused with their line. This page is made from the JSON
-Schema that checks the file; `rnnsearch study schema` prints it, and editors can use
+One YAML file is one study. Unknown keys are refused with their line. This page is made from the
+JSON Schema that checks the file; `rnnsearch study schema` prints it, and editors can use
 `studies/study.schema.json` to complete and check study files as you type.
 
 Most settings of `model` and `training` may be fixed, chosen from, or searched:
@@ -104,8 +104,8 @@ Most settings of `model` and `training` may be fixed, chosen from, or searched:
 | `batch_size: [32, 64]` | a choice, which Optuna searches |
 | `learning_rate: {low: 1e-3, high: 2e-2, log: true}` | a range, which Optuna searches |
 
-What an architecture declares as searchable is searched too, unless `options:` of its entry fixes it.
-An entry of `architectures` is a name, or a mapping with the keys below; its `training`, `head`,
+What an architecture declares as searchable is searched too, unless `options:` of its entry fixes
+it. An entry of `architectures` is a name, or a mapping with the keys below; its `training`, `head`,
 `wrappers` and the other settings of `model` replace, for this row alone, those of the whole study.
 """
 

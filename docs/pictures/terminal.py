@@ -1,6 +1,8 @@
 """Draws what a command printed as an SVG, without web fonts.
 
-rnnsearch study compare mnist | python docs/pictures/terminal.py "TITLE" >docs/pictures/leaderboard.svg
+Such as:
+
+    rnnsearch study compare mnist | python docs/pictures/terminal.py "TITLE" >picture.svg
 """
 
 from __future__ import annotations
