@@ -7,24 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from rnnsearch.cli import rnnsearch
-from rnnsearch.errors import RnnsearchError
+from rnnsearch.config.study_file import parse_study, read_study_file
 
 from .command import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ONE_LINERS = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
-
-
-def _commands(group: click.Group, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    found: set[tuple[str, ...]] = set()
-    for name, command in group.commands.items():
-        below = (*path, name)
-        found |= _commands(command, below) if isinstance(command, click.Group) else {below}
-    return found
 
 
 def test_the_readme_opens_with_the_two_lines() -> None:
@@ -34,35 +24,28 @@ def test_the_readme_opens_with_the_two_lines() -> None:
     assert README.index(tests) < README.index("## ")
 
 
-def test_every_command_is_in_the_readme_and_no_other() -> None:
-    named = set()
-    for row in re.findall(r"^\| `rnnsearch ([^|]*)\|", README, re.MULTILINE):
-        noun, *verbs = (words.split() for words in row.strip().removesuffix("`").split("`, `"))
-        first = noun[:1] if noun[0] == "ui" else noun[:2]
-        named.add(tuple(first))
-        named |= {(noun[0], verb[0]) for verb in verbs}
-    assert named == _commands(rnnsearch) - {("study", "schema")}
-    assert "rnnsearch study schema" in README
+def test_the_readmes_cell_is_that_of_the_guide() -> None:
+    guide = (REPOSITORY / "docs" / "plugins" / "cell.md").read_text(encoding="utf-8")
+    (cell,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert f"```python\n{cell}```" in guide
 
 
-def test_every_exit_code_is_documented_once_for_all() -> None:
-    codes = {cls.exit_code for cls in _subclasses(RnnsearchError)} | {0, 1, 2, 130}
-    line = re.search(r"Exit codes: (.*?)\.", README, re.DOTALL)
-    assert line is not None
-    assert {int(code) for code in re.findall(r"\d+", line.group(1))} == codes
-    epilog = rnnsearch.epilog or ""
-    assert {int(code) for code in re.findall(r"\d+", epilog)} == codes
+def test_the_readmes_study_is_the_first_study_in_short() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    short = parse_study(text, "README.md").data
+    whole = read_study_file(str(REPOSITORY / "studies" / "mnist.yaml")).data
+    assert short["task"] == whole["task"]["name"]
+    assert short["budget"] == whole["budget"]
+    assert short["architectures"] == whole["architectures"]
+    for part in ("model", "training", "search", "confirmation"):
+        assert short[part].items() <= whole[part].items()
+    page = (REPOSITORY / "docs" / "first-study.md").read_text(encoding="utf-8")
+    assert text in page
 
 
-def _subclasses(cls: type[RnnsearchError]) -> set[type[RnnsearchError]]:
-    return {cls}.union(*(_subclasses(below) for below in cls.__subclasses__()))
-
-
-def test_every_file_of_the_stages_table_exists() -> None:
-    table = README[README.index("| Stage |") : README.index("**The budget is")]
-    files = re.findall(r"`(\w+/\w+\.py)`", table)
-    assert len(files) > 10
-    assert [f for f in files if not (REPOSITORY / "rnnsearch" / f).exists()] == []
+def test_a_newcomer_reads_it_in_three_minutes() -> None:
+    # 250 words a minute, code and tables included.
+    assert len(README.split()) <= 3 * 250
 
 
 def test_the_dockerfile_installs_and_runs_what_the_readme_does() -> None:

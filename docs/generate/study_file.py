@@ -104,6 +104,10 @@ Most settings of `model` and `training` may be fixed, chosen from, or searched:
 | `batch_size: [32, 64]` | a choice, which Optuna searches |
 | `learning_rate: {low: 1e-3, high: 2e-2, log: true}` | a range, which Optuna searches |
 
+`schedule: {kind: step, epochs: 30, factor: 0.1}` under `training` lets the learning rate fall
+(`plateau`: when the validation loss stops falling), and `minutes: 60` under `search` bounds a
+search in time.
+
 What an architecture declares as searchable is searched too, unless `options:` of its entry fixes
 it. An entry of `architectures` is a name, or a mapping with the keys below; its `training`, `head`,
 `wrappers` and the other settings of `model` replace, for this row alone, those of the whole study.
