@@ -14,6 +14,7 @@ from rnnsearch.budget.model import measure_complexity
 from rnnsearch.budget.solve import Budget, solve
 from rnnsearch.cli.output import describe_option
 from rnnsearch.errors import BudgetError
+from rnnsearch.plugin.architecture import Architecture
 from rnnsearch.plugin.registry import load_registry
 from rnnsearch.plugin.sequence_model import SequenceModel
 from rnnsearch.report import card
@@ -97,6 +98,18 @@ def _options(name: str) -> str:
     return table(["option", "values", "changes the count", "searched unless fixed"], rows)
 
 
+def _upstream(found: Architecture) -> list[str]:
+    """The equations of a cell that another package computes, as that package prints them."""
+    upstream = getattr(found, "upstream", None)
+    if upstream is None:
+        return []
+    equations = inspect.cleandoc(upstream.__doc__ or "").partition("\nArgs:")[0].rstrip()
+    return [
+        f"As `{upstream.__module__.partition('.')[0]}.{upstream.__name__}` documents it:\n",
+        f"```text\n{equations}\n```\n",
+    ]
+
+
 def _page(name: str) -> str:
     found = REGISTRY.architecture(name)
     parts = [
@@ -110,6 +123,7 @@ def _page(name: str) -> str:
         "      show_bases: false\n"
         "      show_signature: false\n"
         "      members: false\n",
+        *_upstream(found),
         "## What it costs\n",
         "With its default options and its own head, for sequences of 28 steps of 28 inputs and ten "
         "classes: the width that the budget solver finds, and what a model of that width has and "

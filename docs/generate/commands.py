@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 import click
@@ -26,7 +27,9 @@ def _parameters(command: click.Command) -> str:
     rows = [
         record
         for parameter in command.get_params(context)
-        if parameter.name != "help" and (record := parameter.get_help_record(context))
+        if isinstance(parameter, click.Option)
+        and "--help" not in parameter.opts
+        and (record := parameter.get_help_record(context))
     ]
     return (
         table(["option", "what it does"], [[f"`{names}`", text] for names, text in rows])
@@ -38,7 +41,7 @@ def _parameters(command: click.Command) -> str:
 def _section(words: str, command: click.Command) -> str:
     context = click.Context(command, info_name=f"rnnsearch {words}")
     usage = command.get_usage(context).removeprefix("Usage: ")
-    text = (command.help or "").replace("\b\n", "").strip()
+    text = inspect.cleandoc(command.help or "").replace("\b\n", "")
     if isinstance(command, click.Group):
         return f"## rnnsearch {words}\n\n{text}\n"
     return "\n".join(

@@ -69,6 +69,10 @@ def test_the_page_of_an_architecture_has_its_equations_and_its_counts(site: Path
     assert "arXiv:1903.01341" in page
     # The paper's spatial net: 15 marks, 3,200 parameters with its head.
     assert re.search(r"3,200\s+15\s+3,200 \(\+0\.0 %\)", page)
+    # Another package's cell, with that package's equations.
+    assert "(1 - \\mathbf{g}_n) \\circ" in _text(
+        site / "architectures" / "torchrecurrent_taugru" / "index.html"
+    )
     assert re.search(r"m p \+ 2 p", _text(site / "architectures" / "elman" / "index.html"))
 
 
