@@ -33,6 +33,8 @@ _LONG = (
     "deploy",
     "readme",
     "cli",
+    "commands",
+    "site",
 )
 
 
