@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 
 import mkdocs_gen_files
@@ -146,35 +145,44 @@ def _page(name: str) -> str:
     return "\n".join(parts)
 
 
-def _index() -> str:
-    linked = re.sub(r"^\| `(\S+)` ", r"| [\1](\1.md) ", card.table(REGISTRY), flags=re.MULTILINE)
-    return "\n".join(
-        [
-            "# Architectures\n",
-            f"All {len(REGISTRY.architectures)} architectures that come with rnnsearch, in the "
-            "order of the families that bring them; m inputs, p units, with the default options "
-            "and without a head. `rnnsearch architecture list` prints what is installed on your "
-            "machine, your own plugins included.\n",
-            linked,
-            "",
-        ]
-    )
+def _line(name: str) -> list[str]:
+    found = REGISTRY.architecture(name)
+    what = (found.__doc__ or "").strip().partition("\n\n")[0]
+    linked = f"[{name}]({name}.md)"
+    return [linked, what, card.count_formula(found) or "", card.source_of(found)]
+
+
+def _index(families: Mapping[str, Sequence[str]]) -> str:
+    parts = [
+        "---\nhide: [toc]\n---\n",
+        "# Architectures\n",
+        f"All {len(REGISTRY.architectures)} architectures that come with rnnsearch, by family. The "
+        "parameters are those of m inputs and p units, with the default options and without a "
+        "head. `rnnsearch architecture list` prints what is installed on your machine, your own "
+        "plugins included.\n",
+    ]
+    for family, names in families.items():
+        parts.append(f"## [{family.removeprefix('rnnsearch-')}](families/{family}.md)\n")
+        parts.append(table(["name", "what it is", "parameters", "source"], map(_line, names)))
+    return "\n".join(parts)
 
 
 def write_pages() -> None:
     """Write the index, the pages and their navigation."""
+    families: dict[str, list[str]] = {}
+    for plugin in REGISTRY.plugins:
+        for name in plugin.architectures:
+            families.setdefault(family_of(name), []).append(name)
     with mkdocs_gen_files.open("architectures/index.md", "w") as file:
-        file.write(_index())
+        file.write(_index(families))
     navigation = ["* [All architectures](index.md)"]
-    family = {name: family_of(name) for p in REGISTRY.plugins for name in p.architectures}
-    for distribution, names in groupby(family, family.__getitem__):
-        title = distribution.removeprefix("rnnsearch-")
-        navigation.append(f"* [{title}](families/{distribution}.md)")
+    for family, names in families.items():
+        navigation.append(f"* [{family.removeprefix('rnnsearch-')}](families/{family}.md)")
         navigation += [f"    * [{name}]({name}.md)" for name in names]
     others = sorted(
         path.parent.name
         for path in _REPOSITORY.glob("plugins/*/README.md")
-        if path.parent.name not in family.values()
+        if path.parent.name not in families
     )
     navigation.append("* Other families")
     navigation += [f"    * [{o.removeprefix('rnnsearch-')}](families/{o}.md)" for o in others]

@@ -19,10 +19,7 @@ _PLACE = "<!-- studies: {} -->"
 def _row(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     data = read_study_file(str(path)).data
-    where = path.relative_to(REPOSITORY).as_posix()
     task = data["task"] if isinstance(data["task"], str) else data["task"]["name"]
-    rows = [one if isinstance(one, str) else one.get("label", one["name"]) for one in
-            data["architectures"]]  # fmt: skip
     comment = " ".join(
         line.lstrip("# ") for line in text.partition("schema_version")[0].split("\n")
     )
@@ -30,10 +27,10 @@ def _row(path: Path) -> list[str]:
     expected = re.search(r"Expect (about .*?)(?:[.;(]| with| on)", comment)
     ran = (REPOSITORY / "studies" / "results" / path.stem).is_dir()
     return [
-        f"[{where}]({path.stem}.md)",
+        f"[{path.stem}]({path.stem}.md)",
         question,
         f"[{task}](../tasks/{task}.md)",
-        f"{len(rows)}: {', '.join(rows[:6])}{', ...' if len(rows) > 6 else ''}",
+        str(len(data["architectures"])),
         f"{data['budget']['parameters']:,}" if "budget" in data else "",
         expected[1] if expected else "",
         f"[yes]({path.stem}.md#results)" if ran else "",
