@@ -194,7 +194,7 @@ class RecurrentModel(nn.Module):
         inputs: `(time, batch, input_size)`; numbers of tokens `(time, batch, 1)` for a model with
             an embedding, in any type that holds them
         lengths: `(batch,)`, or None where every sequence fills the time axis
-        keys: `(batch, 2)`, for cells that ask for noise (see `rnnsearch.noise`)
+        keys: `(batch, 2)`, for cells that ask for noise (see `rnnsearch.plugin.noise`)
         output: `(batch, output_size)`, or `(time, batch, output_size)` for `every_step`
     """
 

@@ -35,7 +35,7 @@ class RecurrentCell(nn.Module, ABC):
     out) while the module is training: anew at every step, or, for the columns in `held_noise`, once
     for each sequence. In evaluation nothing is drawn: the columns are one half, and the cell uses
     its expectation where `self.training` is false. The draws follow from the trial's seed, the
-    epoch and the sample (see `rnnsearch.noise`), so all engines see the same ones.
+    epoch and the sample (see `rnnsearch.plugin.noise`), so all engines see the same ones.
 
     The state may be complex; parameters, buffers and outputs are real. A complex weight is kept as
     a pair of reals `(..., 2)`, as in `torch.complex(w[..., 0], w[..., 1])`. Counts are of reals: a

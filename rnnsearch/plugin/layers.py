@@ -46,8 +46,8 @@ class Unrolled(nn.Module):
 
     Shapes:
         inputs: `(time, batch, input_size)`
-        keys: `(batch, 2)`, what a cell's noise follows from (see `rnnsearch.noise`); from torch's
-            global generator, where none are given
+        keys: `(batch, 2)`, what a cell's noise follows from (see `rnnsearch.plugin.noise`);
+            drawn from torch's global generator if absent
         output: `(time, batch, output_size)`
 
     Args:

@@ -81,9 +81,9 @@ class Complexity:
         frozen: scalars kept but not trained.
         state_size: scalars of recurrent state per sample; a complex number is two.
         flops_per_step: floating-point operations of one time step of one sample in evaluation,
-            counted as `rnnsearch.flops` says. What depends on parameters alone is left out: it is
-            the same for all samples. A head that is read once counts a `length`-th of its own, and
-            nothing where the length varies.
+            counted as `rnnsearch.budget.flops` says. What depends on parameters alone is left out,
+            as it is the same for all samples. A head that is read once counts a `length`-th of its
+            own, and nothing if the length varies.
         flops_counted: `all`; or `products`, for a trial of a version that counted the products of
             matrices alone.
     """

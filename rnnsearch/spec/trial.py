@@ -199,7 +199,7 @@ class TrialRecord:
         interrupted: whether a stop or a crash ended it; it is then run anew, as another trial.
         begun_as: the number under which it was first begun, if it is run anew.
         stands: false for a confirmation that counts in nothing, because its row is ranked by other
-            configurations now (see `rnnsearch.configurations`).
+            configurations now (see `rnnsearch.compare.configurations`).
     """
 
     phase: Phase

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,29 @@ def test_every_link_to_a_file_leads_to_one(page: str) -> None:
         and not (page.startswith("docs/studies") and target.endswith(".md"))
     ]
     assert missing == []
+
+
+def test_every_file_of_ours_that_is_named_exists() -> None:
+    path = re.compile(r"`((?:rnnsearch|tests|docs|studies|deploy|benchmarks)/[\w/.-]+)`")
+    named = [(page, found) for page in PAGES for found in path.findall(read(page))]
+    assert len(named) > 10
+    assert [one for one in named if not (REPOSITORY / one[1]).exists()] == []
+
+
+def test_every_name_of_the_library_in_a_docstring_or_on_a_page_exists() -> None:
+    source = {path: path.read_text("utf-8") for path in LIBRARY}
+    texts = [*source.values(), *map(read, PAGES)]
+    names = {
+        name for text in texts for name in re.findall(r"(?<!tags\.)`(rnnsearch(?:\.\w+)+)`", text)
+    }
+    tags = {name for name in names if any(f'"{name}"' in text for text in source.values())}
+    assert names - tags
+    for name in sorted(names - tags):
+        module, _, attribute = name.rpartition(".")
+        try:
+            import_module(name)
+        except ModuleNotFoundError:
+            assert hasattr(import_module(module), attribute), name
 
 
 # Messages
