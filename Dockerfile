@@ -16,11 +16,13 @@ FROM ${PYTHON} AS requirements
 ARG EXTRAS=cluster,s3
 WORKDIR /
 COPY pyproject.toml ./
+COPY plugins/pyproject.toml ./zoo.toml
 RUN python3 -c "import os, tomllib; \
-project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+core, zoo = (tomllib.load(open(path, 'rb'))['project'] for path in ('pyproject.toml', 'zoo.toml')); \
 extras = filter(None, os.environ['EXTRAS'].split(',')); \
-chosen = [text for name in extras for text in project['optional-dependencies'][name]]; \
-print(*project['dependencies'], *chosen, sep='\n')" >/requirements.txt
+chosen = [text for name in extras for text in core['optional-dependencies'][name]]; \
+zoo = [text for text in zoo['dependencies'] if not text.startswith('rnnsearch')]; \
+print(*core['dependencies'], *zoo, *chosen, sep='\n')" >/requirements.txt
 
 FROM ${PYTHON}
 
@@ -64,7 +66,7 @@ COPY rnnsearch ./rnnsearch
 COPY plugins ./plugins
 COPY studies ./studies
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,uid=1000 \
-    .venv/bin/pip install --no-cache-dir --no-deps .
+    .venv/bin/pip install --no-cache-dir --no-deps . ./plugins
 
 COPY --chmod=755 deploy/entrypoint.sh /usr/local/bin/rnnsearch-node
 ENTRYPOINT ["rnnsearch-node"]

@@ -35,7 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if changed := differing(packages[name], Path(found)):
             msg = (
                 f"{found} is not as it is in this folder ({changed[0]} differs), and would be "
-                "tested. Type: python -m pip install -c constraints.txt -e '.[testing]'"
+                "tested. Type: "
+                "python -m pip install -c constraints.txt -e '.[testing]' -e ./plugins"
             )
             raise pytest.UsageError(msg)
 

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell, load_registry
 from rnnsearch.budget.model import RecurrentModel
+from rnnsearch.plugin.builtin.linear import LinearHead
 from rnnsearch.plugin.head import Head
 from rnnsearch.plugin.layers import Stacked, Unrolled
-from rnnsearch_heads.linear import LinearHead
 from rnnsearch_heads.prelu import PReLUHead
 
 CLASSES = 10

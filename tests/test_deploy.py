@@ -178,7 +178,7 @@ def test_a_change_to_the_source_reinstalls_no_dependency() -> None:
     installs = DOCKERFILE.index("-r requirements.txt")
     for late in ("COPY rnnsearch", "COPY plugins", "COPY studies", "COPY pyproject.toml README"):
         assert DOCKERFILE.index(late) > installs
-    assert ".venv/bin/pip install --no-cache-dir --no-deps ." in DOCKERFILE
+    assert ".venv/bin/pip install --no-cache-dir --no-deps . ./plugins" in DOCKERFILE
 
 
 def test_the_image_takes_its_dependencies_from_pyproject(tmp_path: Path) -> None:

@@ -54,4 +54,6 @@ def test_a_copy_is_tested_only_if_it_is_the_same(change: str, tmp_path: Path) ->
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"ERROR: {copy} is not as it is in this folder (engine/native/")
-    assert line.endswith("Type: python -m pip install -c constraints.txt -e '.[testing]'")
+    assert line.endswith(
+        "Type: python -m pip install -c constraints.txt -e '.[testing]' -e ./plugins"
+    )

@@ -33,7 +33,7 @@ def plugin() -> None:
 @json_option
 def list_plugins(as_json: bool) -> None:
     """List plugins: distribution, version, what each registers, and what failed to load and why."""
-    from rnnsearch.plugin.registry import KINDS, load_registry
+    from rnnsearch.plugin.registry import KINDS, NO_PLUGINS, load_registry
 
     plugins = load_registry().check()
     if as_json:
@@ -49,6 +49,8 @@ def list_plugins(as_json: bool) -> None:
         rows.append([p.name, p.distribution, p.version, "; ".join(brings), p.error])
     headings = ("plugin", "distribution", "version", "brings", "error")
     print_table(dict.fromkeys(headings, "left"), rows)
+    if {p.distribution for p in plugins} <= {"rnnsearch"}:
+        echo(NO_PLUGINS)
     for p in plugins:
         for line in p.output.splitlines():
             echo(f"printed by {p.name} ({p.distribution}) while it was loaded: {line}")
@@ -70,8 +72,10 @@ def new_plugin(name: str, kind: str, into: Path) -> None:
     folder = scaffold.new_plugin(name, kind, into)
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         echo(str(path))
-    echo(f"\nCheck it:    rnnsearch plugin check {folder}", err=True)
-    echo(f"Install it:  pip install {folder}", err=True)
+    # With a separator in it pip takes it for a folder, and not for a name on PyPI.
+    path = folder if folder.is_absolute() else f"./{folder}"
+    echo(f"\nCheck it:    rnnsearch plugin check {path}", err=True)
+    echo(f"Install it:  pip install {path}", err=True)
 
 
 @plugin.command("check")

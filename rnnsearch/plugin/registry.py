@@ -40,6 +40,10 @@ _HOOKS = {
     "rnnsearch_analyses": ("analysis", "analyses"),
 }
 KINDS = dict(_HOOKS.values())
+NO_PLUGINS = (
+    "No plugin is installed. Those that come with rnnsearch: `pip install rnnsearch-zoo`, or "
+    "`pip install ./plugins` in a checkout"
+)
 # Names stand in file names, tables and commands.
 _REGISTERED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -176,12 +180,14 @@ class Registry:
         return _package_of(frame) in self._packages()
 
     def _packages(self) -> dict[str, Plugin]:
-        return {
+        packages = {
             registered.target.partition(":")[0].partition(".")[0]: registered.plugin
             for known in self._names.values()
             for several in known.values()
             for registered in several
         }
+        packages.pop("rnnsearch", None)  # the core's own heads: its code is not a plugin's
+        return packages
 
     def explain(self, error: BaseException) -> str:
         """An exception on one line, with the plugin whose code raised it."""
@@ -231,9 +237,11 @@ class Registry:
         known = self._names[kind]
         if name not in known:
             broken = [f" Plugin {p} failed to load: {p.error}" for p in self.plugins if p.error]
+            alone = {p.distribution for p in self.plugins} <= {"rnnsearch"}
             msg = (
                 f"unknown {kind} `{name}`.{did_you_mean(name, known)} "
                 f"Installed: {', '.join(sorted(known)) or 'none'}.{''.join(broken)}"
+                + (f" {NO_PLUGINS}" if alone else "")
             )
             raise PluginError(on_one_line(msg))
         registered = known[name]

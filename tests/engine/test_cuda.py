@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
+from rnnsearch.plugin.builtin.linear import LinearHead
 from rnnsearch.plugin.layers import Stacked, Unrolled
 from rnnsearch.plugin.losses import accuracy, cross_entropy
-from rnnsearch_heads.linear import LinearHead
 from rnnsearch_nested.mcrm import MCRMCell
 from tests.engine.triton_cases import CASES, errors
 

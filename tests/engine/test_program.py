@@ -17,6 +17,7 @@ from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.build import toolchain
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.program import Data, Measured, Member, Plan, Program
+from rnnsearch.plugin.builtin.linear import LinearHead
 from rnnsearch.plugin.layers import Stacked, Unrolled
 from rnnsearch.plugin.losses import (
     Measure,
@@ -27,7 +28,6 @@ from rnnsearch.plugin.losses import (
 )
 from rnnsearch.training.compiled_model import plan_program
 from rnnsearch_baselines.elman import ElmanCell
-from rnnsearch_heads.linear import LinearHead
 
 pytestmark = pytest.mark.usefixtures("compiler")
 

@@ -16,13 +16,13 @@ from rnnsearch import RecurrentCell, State
 from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
+from rnnsearch.plugin.builtin.linear import LinearHead
 from rnnsearch.plugin.layers import Bidirectional, Stacked, Unrolled
 from rnnsearch.plugin.losses import accuracy, cross_entropy, mean_squared_error
 from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_baselines.prelu_rnn import PReLURNNCell
 from rnnsearch_gated.gru import GRUCell
 from rnnsearch_gated.lstm import LSTMCell
-from rnnsearch_heads.linear import LinearHead
 from rnnsearch_nested.mcrm import MCRMCell
 from rnnsearch_stigmergic.sm_rnn import SMRNNCell
 

@@ -9,8 +9,5 @@ from rnnsearch import hookimpl
 def rnnsearch_heads() -> dict[str, str]:
     """The heads."""
     return {
-        "identity": "rnnsearch_heads.identity:IdentityHead",
-        "linear": "rnnsearch_heads.linear:LinearHead",
-        "mlp": "rnnsearch_heads.mlp:MLPHead",
         "prelu": "rnnsearch_heads.prelu:PReLUHead",
     }

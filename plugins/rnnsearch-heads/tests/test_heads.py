@@ -7,17 +7,11 @@ import torch
 
 from rnnsearch import Choice, Head, Value
 from rnnsearch.testing import HeadConformance
-from rnnsearch_heads.identity import IdentityHead
-from rnnsearch_heads.linear import LinearHead
-from rnnsearch_heads.mlp import MLPHead
 from rnnsearch_heads.prelu import PReLUHead
 
-HEADS = {"linear": LinearHead, "mlp": MLPHead, "prelu": PReLUHead}
+HEADS = {"prelu": PReLUHead}
 
 SETTINGS: list[tuple[str, int, dict[str, Value]]] = [
-    ("linear", 0, {}),
-    ("linear", 0, {"output": "sigmoid"}),
-    ("mlp", 4, {}),
     ("prelu", 4, {}),
     ("prelu", 4, {"slopes": "shared"}),
 ]
@@ -60,32 +54,6 @@ def test_every_step_gets_what_it_would_get_alone(
     torch.testing.assert_close(together, torch.stack([head(step) for step in features]))
 
 
-def test_linear_head_is_one_affine_map_and_sigmoid_squashes_it() -> None:
-    head = LinearHead(6, 3)
-    squashed = LinearHead(6, 3, output="sigmoid")
-    squashed.load_state_dict(head.state_dict())
-    features = torch.randn(4, 6)
-    expected = features @ head.linear.weight.T + head.linear.bias
-    torch.testing.assert_close(head(features), expected)
-    torch.testing.assert_close(squashed(features), torch.sigmoid(expected))
-
-
-def test_sigmoid_output_keeps_the_cross_entropy_of_ten_classes_above_1_46() -> None:
-    head = LinearHead(10, 10, output="sigmoid")
-    with torch.no_grad():
-        head.linear.weight.copy_(200 * torch.eye(10) - 100)
-        head.linear.bias.zero_()
-    loss = torch.nn.functional.cross_entropy(head(torch.eye(10)), torch.arange(10))
-    assert loss.item() == pytest.approx(1.4612, abs=1e-4)
-
-
-def test_mlp_head_is_affine_relu_affine() -> None:
-    head = MLPHead(6, 3, 4)
-    features = torch.randn(4, 6)
-    hidden = torch.relu(features @ head.hidden.weight.T + head.hidden.bias)
-    torch.testing.assert_close(head(features), hidden @ head.output.weight.T + head.output.bias)
-
-
 @pytest.mark.parametrize("slopes", ["per_unit", "shared"])
 def test_prelu_head_scales_negative_values_by_the_slope_of_their_unit(slopes: str) -> None:
     head = PReLUHead(6, 3, 4, slopes=slopes).double()
@@ -115,14 +83,6 @@ def test_prelu_head_counts_as_the_sm_rnn_paper_does(
 
 
 class TestHeads(HeadConformance):
-    @pytest.fixture(params=[IdentityHead, LinearHead, MLPHead, PReLUHead])
+    @pytest.fixture(params=[PReLUHead])
     def head_class(self, request: pytest.FixtureRequest) -> type[Head]:
         return request.param
-
-
-def test_the_identity_hands_on_what_it_is_given_and_refuses_other_widths() -> None:
-    features = torch.randn(3, 2)
-    assert torch.equal(IdentityHead(2, 2)(features), features)
-    assert IdentityHead.refusal(3, 2) == (
-        "it maps 3 features to as many outputs, and the task has 2"
-    )

@@ -12,9 +12,3 @@ def rnnsearch_tasks() -> dict[str, str]:
         "char_ptb": "rnnsearch_ptb.characters:CharPTB",
         "word_ptb": "rnnsearch_ptb.words:WordPTB",
     }
-
-
-@hookimpl
-def rnnsearch_heads() -> dict[str, str]:
-    """The head of a task that ties its embedding."""
-    return {"tied": "rnnsearch_ptb.tied_head:TiedHead"}

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from rnnsearch import Head, Value
+from rnnsearch.plugin.head import Head
+from rnnsearch.spec.parameters import Value
 
 
 class MLPHead(Head):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rnnsearch import Head, Value
+from rnnsearch.plugin.head import Head
+from rnnsearch.spec.parameters import Value
 
 _BOUND = 0.1
 

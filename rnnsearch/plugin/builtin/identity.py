@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rnnsearch import Head, Value
+from rnnsearch.plugin.head import Head
+from rnnsearch.spec.parameters import Value
 
 
 class IdentityHead(Head):

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from rnnsearch import Choice, Head, Parameters, Value
+from rnnsearch.plugin.head import Head
+from rnnsearch.spec.parameters import Choice, Parameters, Value
 
 
 class LinearHead(Head):

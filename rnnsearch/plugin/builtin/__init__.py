@@ -1,0 +1,1 @@
+"""What comes with the core: the heads that counting, solving and token tasks rely on."""
