@@ -184,6 +184,10 @@ def test_a_change_to_the_source_reinstalls_no_dependency() -> None:
 def test_the_image_takes_its_dependencies_from_pyproject(tmp_path: Path) -> None:
     (script,) = re.findall(r'^RUN python3 -c "(.*?)" >', DOCKERFILE, re.M | re.S)
     (tmp_path / "pyproject.toml").write_text((REPOSITORY / "pyproject.toml").read_text())
+    (tmp_path / "zoo.toml").write_text((REPOSITORY / "plugins" / "pyproject.toml").read_text())
+    zoo = tomllib.loads((REPOSITORY / "plugins" / "pyproject.toml").read_text("utf-8"))["project"]
+    others = [text for text in zoo["dependencies"] if not text.startswith("rnnsearch")]
+    assert others
     printed = {
         extras: subprocess.check_output(
             [sys.executable, "-c", script.replace("\\\n", "")],
@@ -193,7 +197,7 @@ def test_the_image_takes_its_dependencies_from_pyproject(tmp_path: Path) -> None
         ).splitlines()
         for extras in ("", "cluster,s3")
     }
-    assert printed[""] == PROJECT["dependencies"]
+    assert printed[""] == PROJECT["dependencies"] + others
     optional = PROJECT["optional-dependencies"]
     assert printed["cluster,s3"] == printed[""] + optional["cluster"] + optional["s3"]
     for text in optional["s3"]:
