@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,26 +22,109 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if (_ROOT := str(Path(__file__).parents[1])) not in sys.path:
     sys.path.append(_ROOT)
 
+_HERE = Path(__file__).parent
+
 # Files whose tests run whole studies. They begin first: the last of them would otherwise keep one
 # core busy while the others have nothing left.
 _LONG = (
-    "lifecycle",
-    "faults",
-    "study",
-    "stranger",
-    "tuning",
-    "tracking",
-    "deploy",
-    "readme",
-    "cli",
-    "commands",
-    "site",
+    "cli/test_lifecycle.py",
+    "test_stranger.py",
+    "records/test_tracking.py",
+    "test_faults.py",
+    "study/test_run.py",
+    "search/test_tune.py",
+    "test_deploy.py",
+    "test_readme.py",
+    "cli/test_cli.py",
+    "budget/test_space.py",
 )
+# `pytest -m fast`: no study, no compiler, no cluster. Of these folders, but for these files.
+_FAST = ("spec", "config", "budget", "compare", "plugin", "records")
+_NOT_FAST = (
+    *_LONG,
+    "budget/test_flops.py",
+    "compare/test_comparison.py",
+    "compare/test_comparison_output.py",
+    "compare/test_ranking.py",
+    "plugin/test_data.py",
+    "plugin/test_data_contract.py",
+    "plugin/test_registry.py",
+    "plugin/test_vision.py",
+    "records/test_archive.py",
+    "records/test_lease.py",
+    "records/test_ray_jobs.py",
+    "spec/test_schedule.py",
+)
+# Files that name architectures and tasks of rnnsearch-zoo: left out where only the core is there.
+_NEED_ZOO = (
+    "budget/test_model.py",
+    "budget/test_solve.py",
+    "budget/test_space.py",
+    "cli/test_analyse.py",
+    "cli/test_cli.py",
+    "cli/test_lifecycle.py",
+    "docs",
+    "engine/test_capture.py",
+    "engine/test_compiled_layer.py",
+    "engine/test_cuda.py",
+    "engine/test_portability.py",
+    "engine/test_program.py",
+    "engine/test_triton_kernel.py",
+    "engine/test_vmapped.py",
+    "plugin/test_data_contract.py",
+    "plugin/test_layers.py",
+    "plugin/test_registry.py",
+    "records/test_archive.py",
+    "records/test_tracking.py",
+    "report/test_card.py",
+    "report/test_page.py",
+    "search/test_going_on.py",
+    "search/test_queue.py",
+    "search/test_tune.py",
+    "spec/test_schedule.py",
+    "study",
+    "test_benchmarks.py",
+    "test_conformance.py",
+    "test_deploy.py",
+    "test_faults.py",
+    "test_fuzzing.py",
+    "test_presets.py",
+    "test_readme.py",
+    "test_stored.py",
+    "test_stranger.py",
+    "testing/test_analyses.py",
+    "training/test_closed_form.py",
+    "training/test_engines.py",
+    "training/test_population.py",
+    "training/test_run.py",
+    "training/test_token_streams.py",
+    "training/test_what_counts.py",
+    "training/test_worker.py",
+)
+_HAS_ZOO = find_spec("rnnsearch_gated") is not None
+collect_ignore = [] if _HAS_ZOO else list(_NEED_ZOO)
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out."""
+    left_out = f"rnnsearch-zoo is not installed: without the tests of {', '.join(_NEED_ZOO)}"
+    return [] if _HAS_ZOO else [left_out]
+
+
+def _file_of(item: pytest.Item) -> str:
+    """The file of a test, below this folder; the whole path of any other."""
+    path = item.path
+    return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.as_posix()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of long files before the others."""
-    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in _LONG)
+    """Put the tests of long files before the others, and mark the fast ones."""
+    files = {item: _file_of(item) for item in items}
+    for item, file in files.items():
+        slow = any(item.get_closest_marker(name) for name in ("slow", "faults"))
+        if file.partition("/")[0] in _FAST and file not in _NOT_FAST and not slow:
+            item.add_marker("fast")
+    items.sort(key=lambda item: files[item] not in _LONG)
 
 
 @pytest.fixture(autouse=True)

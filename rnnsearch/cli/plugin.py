@@ -73,9 +73,9 @@ def new_plugin(name: str, kind: str, into: Path) -> None:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         echo(str(path))
     # With a separator in it pip takes it for a folder, and not for a name on PyPI.
-    path = folder if folder.is_absolute() else f"./{folder}"
-    echo(f"\nCheck it:    rnnsearch plugin check {path}", err=True)
-    echo(f"Install it:  pip install {path}", err=True)
+    shown = folder if folder.is_absolute() else f"./{folder}"
+    echo(f"\nCheck it:    rnnsearch plugin check {shown}", err=True)
+    echo(f"Install it:  pip install {shown}", err=True)
 
 
 @plugin.command("check")

@@ -639,7 +639,7 @@ def test_a_study_on_broken_data_stops_before_ray_and_writes_nothing(
     for start in (study.plan, study.run):
         with pytest.raises(DataError) as caught:
             start()
-        assert "task `digits` of `rnnsearch` " in str(caught.value)
+        assert "task `digits` of `rnnsearch-zoo` " in str(caught.value)
         assert "found nan at step 3, feature 0 (sample 17 of test)" in str(caught.value)
     home = Path(os.environ["RNNSEARCH_HOME"])
     assert not (home / "studies" / "broken").exists()
