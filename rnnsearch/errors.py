@@ -25,6 +25,8 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+from typing_extensions import override
+
 
 class RnnsearchError(Exception):
     """Root of every intended error; `exit_code` is what the command line returns."""
@@ -57,6 +59,7 @@ class StudyFileError(RnnsearchError):
         where = [path + (f":{line}" if line is not None else "")] if path else []
         super().__init__(on_one_line(": ".join([*where, *([key] if key else []), problem])))
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         return partial(type(self), path=self.path, line=self.line, key=self.key), (self.problem,)
 
@@ -112,6 +115,7 @@ class BudgetError(RnnsearchError):
         self.problem, self.advice = problem, advice
         super().__init__(f"{problem}. What would fit: {advice}" if advice else problem)
 
+    @override
     def __reduce__(self) -> tuple[object, ...]:
         rebuild = partial(
             type(self),
@@ -152,6 +156,7 @@ class MissingDataError(DataError):
         super().__init__(problem, dataset, looked)  # all three, so that it pickles
         self.dataset, self.looked = dataset, looked
 
+    @override
     def __str__(self) -> str:
         return str(self.args[0])
 

@@ -86,9 +86,9 @@ def test_an_engine_that_refuses_a_cell_is_noted_and_the_others_are_measured(
 def test_command_line_writes_json_and_markdown_with_the_machine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from benchmarks import __main__, gpu
+    from benchmarks import __main__
 
-    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     path = tmp_path / "found.json"
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "gpu", "--quick", f"--json={path}"])
     __main__.main()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,15 +70,21 @@ def _imports(path: Path) -> Iterator[tuple[str, list[str]]]:
 # Tools
 
 
-def _check(tool: str, *arguments: str) -> None:
+def _check(tool: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
     if find_spec(tool) is None:
         pytest.skip(f"{tool} is not installed")
-    _run(sys.executable, "-m", tool, *arguments)
+    _run(sys.executable, "-m", tool, *arguments, environment=environment)
 
 
-def _run(*command: str) -> None:
+def _run(*command: str, environment: Mapping[str, str] | None = None) -> None:
     done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False
+        command,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, **(environment or {})},
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -92,6 +99,15 @@ def test_the_linter_finds_nothing() -> None:
 
 def test_the_types_agree() -> None:
     _check("mypy")
+
+
+def test_the_types_of_the_families_tests_agree(tmp_path: Path) -> None:
+    # They share their names, so that mypy takes them below others.
+    for family in sorted((REPOSITORY / "plugins").glob("rnnsearch-*/tests")):
+        below = tmp_path / "families" / family.parent.name.replace("-", "_")
+        below.parent.mkdir(exist_ok=True)
+        below.symlink_to(family)
+    _check("mypy", str(tmp_path / "families"), environment={"MYPYPATH": str(tmp_path)})
 
 
 def test_modules_import_downwards_only() -> None:

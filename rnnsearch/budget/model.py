@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.budget.flops import FlopCounter
 from rnnsearch.errors import CapabilityError
@@ -213,6 +214,7 @@ class RecurrentModel(nn.Module):
         self.bidirectional = bidirectional
         self.spec: ModelSpec | None = None
 
+    @override
     def forward(
         self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
     ) -> Tensor:

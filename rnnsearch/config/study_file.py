@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
+from typing_extensions import override
 
 from rnnsearch.errors import PluginError, StudyFileError, on_one_line
 
@@ -181,6 +182,7 @@ class _Loader(yaml.SafeLoader):
 
     _depth = _nodes = 0
 
+    @override
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self._depth += 1
         self._nodes += 1

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
+from typing_extensions import override
 
 from rnnsearch.engine.decompositions import SAMPLES, PlainEinsum, decompositions
 
@@ -29,6 +30,7 @@ class HearComplex(TorchFunctionMode):
 
     is_complex = False
 
+    @override
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -92,6 +94,7 @@ class Step(nn.Module):
         super().__init__()
         self.module, self.has_state = module, has_state
 
+    @override
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         if not self.has_state:
             return (self.module(inputs),)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
 # Samples in the captured batch: a prime that no feature axis has, so that the axis of the samples
 # is known by its size.
@@ -226,6 +227,7 @@ class PlainEinsum(TorchFunctionMode):
     Torch's own puts the samples behind an axis of one, where they are no longer told from features.
     """
 
+    @override
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:

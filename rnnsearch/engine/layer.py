@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from typing_extensions import override
 
 from rnnsearch.engine.build import load_native
 from rnnsearch.engine.capture import Unsupported
@@ -135,6 +136,7 @@ class CompiledLayer:
         for _, handle in getattr(self, "_idle", ()):
             self._native.rnn_layer_free(handle)
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         return {"step": self.step}
 
@@ -156,6 +158,7 @@ class _Memory:
 
 class _Run(torch.autograd.Function):
     @staticmethod
+    @override
     def forward(
         ctx: Any,
         layer: CompiledLayer,
@@ -189,6 +192,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @override
     def backward(ctx: Any, of_outputs: Tensor, *of_last: Tensor) -> tuple[Tensor | None, ...]:
         memory, layer, places = ctx.memory, ctx.memory.layer, ctx.places
         held = [value.contiguous() for value in ctx.saved_tensors]

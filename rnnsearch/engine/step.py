@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.engine import build
 from rnnsearch.engine.capture import capture
@@ -99,6 +100,7 @@ class CompiledStep:
     def _defines(self) -> dict[str, int]:
         return {"RNN_LANES": self.lanes, "RNN_WIDTH": build.toolchain().width}
 
+    @override
     def __getstate__(self) -> dict[str, object]:
         return {k: v for k, v in self.__dict__.items() if k != "spec"}
 

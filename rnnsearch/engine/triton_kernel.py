@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.autograd.function import once_differentiable
+from typing_extensions import override
 
 from rnnsearch.engine.capture import Captured, Unsupported
 from rnnsearch.engine.roles import Role, name_of, shape_of
@@ -184,6 +185,7 @@ class TritonLayer:
 
 class _Run(torch.autograd.Function):
     @staticmethod
+    @override
     def forward(
         ctx: Any, layer: TritonLayer, parts: int, inputs: Tensor, *rest: Tensor
     ) -> tuple[Tensor, ...]:
@@ -213,6 +215,7 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @override
     def backward(ctx: Any, of_outputs: Tensor, *of_last: Tensor) -> tuple[Tensor | None, ...]:
         layer, parts, held = ctx.layer, ctx.parts, ctx.held
         source, captured = layer.source, layer.captured

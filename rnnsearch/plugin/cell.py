@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.plugin.capabilities import Capabilities
 from rnnsearch.spec.parameters import Parameters, Value
@@ -134,6 +135,7 @@ class RecurrentCell(nn.Module, ABC):
         """
 
     @abstractmethod
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: `(batch, input_size)` and the state to `(batch, output_size)` and the next."""
 

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch.plugin.data_contract import plain
 from rnnsearch.plugin.task import Examples, Task
@@ -46,6 +47,7 @@ class GeneratedTask(Task):
     own `generator`.
     """
 
+    @override
     def find(self) -> DataSource:
         """Generate every split once for the digest; nothing is kept.
 
@@ -67,6 +69,7 @@ class GeneratedTask(Task):
             sizes=sizes,
         )
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         """Generate one split."""
         return self.generate(split)

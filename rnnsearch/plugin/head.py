@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.spec.parameters import Parameters, Value
 
@@ -47,5 +48,6 @@ class Head(nn.Module, ABC):
         """Trainable scalars; `hidden_size` is 0 for a head without a hidden layer."""
 
     @abstractmethod
+    @override
     def forward(self, features: Tensor) -> Tensor:
         """Map features to outputs."""

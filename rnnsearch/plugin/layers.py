@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.plugin.cell import RecurrentCell, State
 from rnnsearch.plugin.noise import fresh_keys, layer_keys, uniform
@@ -75,6 +76,7 @@ class Unrolled(nn.Module):
             _moved(part, next(offsets)) if can_be_trained(part) else part for part in state
         )
 
+    @override
     def forward(
         self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
     ) -> Tensor:
@@ -136,6 +138,7 @@ class Bidirectional(nn.Module):
         self.forwards = make_layer()
         self.backwards = make_layer()
 
+    @override
     def forward(
         self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
     ) -> Tensor:
@@ -169,6 +172,7 @@ class Stacked(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
+    @override
     def forward(
         self, inputs: Tensor, lengths: Tensor | None = None, keys: Tensor | None = None
     ) -> Tensor:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, NoReturn, TextIO
 
+from typing_extensions import override
+
 from rnnsearch.config import settings
 from rnnsearch.errors import PluginError
 
@@ -171,25 +173,31 @@ class _Held(io.TextIOBase):
     def let_go(self) -> None:
         self._kept = None
 
+    @override
     def write(self, text: str) -> int:
         if self._kept is None:
             return self._behind.write(text)
         self._kept.append(text)
         return len(text)
 
+    @override
     def writable(self) -> bool:
         return True
 
+    @override
     def flush(self) -> None:
         with suppress(ValueError, OSError):
             self._behind.flush()
 
+    @override
     def close(self) -> None:
         """Nothing: the stream behind is not ours."""
 
+    @override
     def isatty(self) -> bool:
         return self._behind.isatty()
 
+    @override
     def fileno(self) -> int:
         return self._behind.fileno()
 

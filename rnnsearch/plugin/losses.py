@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from rnnsearch.engine.program import LEFT_OUT
 
@@ -59,6 +60,7 @@ class Measure:
             targets = targets[:, : outputs.shape[1]]
         return self._function(outputs, targets)
 
+    @override
     def __repr__(self) -> str:
         return self.compiled_as
 

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+from typing_extensions import override
 
 from rnnsearch.errors import (
     BrokenPluginError,
@@ -80,6 +81,7 @@ class Plugin:
         """Names of what it adds, by kind (`architecture`, `wrapper`, ...)."""
         return {kind: getattr(self, kinds) for kind, kinds in KINDS.items()}
 
+    @override
     def __str__(self) -> str:
         return f"`{self.distribution}` {self.version} (entry point `{self.name}`)"
 

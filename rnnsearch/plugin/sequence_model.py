@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, TypeAlias
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.plugin.capabilities import Capabilities
 from rnnsearch.spec.parameters import Parameters, Value
@@ -81,6 +82,7 @@ class SequenceModel(nn.Module, ABC):
         return 0
 
     @abstractmethod
+    @override
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map whole sequences to outputs."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch.plugin.cell import RecurrentCell, State
 from rnnsearch.spec.parameters import Value
@@ -40,6 +41,7 @@ class CellWrapper(RecurrentCell):
         self.held_noise = cell.held_noise
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, layer: Value = 0, **structure: Value
     ) -> int:
@@ -47,6 +49,7 @@ class CellWrapper(RecurrentCell):
         return 0
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, layer: Value = 0, **structure: Value
     ) -> int:
@@ -54,6 +57,7 @@ class CellWrapper(RecurrentCell):
         return 0
 
     @classmethod
+    @override
     def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Width of the output, from that of the cell inside."""
         return hidden_size
@@ -74,10 +78,12 @@ class CellWrapper(RecurrentCell):
         """The cell inside all wrappers; its state stands behind the state of them all."""
         return self.cell.innermost if isinstance(self.cell, CellWrapper) else self.cell
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         """The state of the cell inside; a wrapper with state of its own puts it first."""
         return self.cell.initial_state(batch_size)
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         """That of the cell inside, whose state stands last."""
         inside = len(self.cell.initial_state(1))

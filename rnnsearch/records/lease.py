@@ -33,6 +33,8 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from types import TracebackType
 
+from typing_extensions import override
+
 from rnnsearch.errors import StoreError
 
 BEAT_S = 5.0
@@ -40,6 +42,7 @@ STALE_S = 30.0
 # A holder whose last look at its lease is so recent was not asleep long enough to lose it.
 _SURE_S = 2 * BEAT_S
 _LOCK_PATIENCE_S = 2.0  # for somebody who only looks, or who is just letting go
+_NAMED_WITHIN_S = 1.0
 _SETTLE_S = 2.0  # for two who take over at once where locks do not reach
 _BETWEEN_TRIES_S = 0.05
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -95,6 +98,7 @@ class Holder:
         """Whether it is here, lives, and is the process that it was."""
         return self.is_here and _started(str(self.pid)) == self.started
 
+    @override
     def __str__(self) -> str:
         where = f"process {self.pid} on {self.host}"
         return f"{where}, Ray job {self.job}" if self.job else where
@@ -226,6 +230,9 @@ def take(path: Path, doing: str, *, job: str | None = None, force: bool = False)
                 raise TakenError(_read(path), None)
             if _is_at(file, path):
                 return _taken_over(path, file, doing, job, bool(locked), is_new, force)
+        except TakenError as error:
+            os.close(file)  # now a process that has made it and not yet written to it can
+            raise TakenError(error.holder or _read_soon(path), error.seconds) from None
         except BaseException:
             if is_new and _is_at(file, path):
                 path.unlink()
@@ -320,6 +327,14 @@ def _is_at(file: int, path: Path) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file), path.stat())
     return False
+
+
+def _read_soon(path: Path) -> Holder | None:
+    """Who holds a file; a process that has just made or locked it writes its name soon."""
+    deadline = time.monotonic() + _NAMED_WITHIN_S
+    while (holder := _read(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holder
 
 
 def _read(path: Path) -> Holder | None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import ClassVar, Protocol
 
+from typing_extensions import override
+
 from rnnsearch.budget.model import measure_complexity
 from rnnsearch.budget.space import SearchSpace, derive_seed
 from rnnsearch.compare.configurations import best_first
@@ -339,6 +341,7 @@ class SearchQueue(TrialQueue):
         minutes = math.inf if config.search.minutes is None else config.search.minutes
         self._ends_at = time.monotonic() + 60 * minutes - spent
 
+    @override
     def _known_beforehand(self) -> int:
         if self._config.search.scheduler != "none":  # it stops trials one by one
             return 0
@@ -349,10 +352,12 @@ class SearchQueue(TrialQueue):
             for numbers in following
         )
 
+    @override
     def pauses(self, spec: TrialSpec) -> tuple[int, ...]:
         halving = self._halvings.get(spec.label)
         return halving.rungs if halving else ()
 
+    @override
     def stops(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
         live = self._live[key]
         halving = self._halvings.get(live.spec.label)
@@ -365,6 +370,7 @@ class SearchQueue(TrialQueue):
         """The number under which a trial was first begun: by it, the rungs know it."""
         return self._anew[key].first_number if key in self._anew else live.trial.number
 
+    @override
     def _begin_anew(self, unfinished: Unfinished) -> tuple[str, TrialSpec]:
         if halving := self._halvings.get(unfinished.spec.label):
             halving.forget(unfinished.first_number)
@@ -372,6 +378,7 @@ class SearchQueue(TrialQueue):
             halving.remember(unfinished.first_number, unfinished.epochs[:-1])
         return super()._begin_anew(unfinished)
 
+    @override
     def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
         super().go_on(key, epochs)
         unfinished, live = self._anew[key], self._live[key]
@@ -384,6 +391,7 @@ class SearchQueue(TrialQueue):
         halving.remember(unfinished.first_number, epochs if went_on else before)
         return not went_on and halving.stops(unfinished.first_number, last)
 
+    @override
     def _ask_new(self) -> tuple[str, TrialSpec] | None:
         label = min(self._asked, key=self._asked.__getitem__)
         number = self._asked[label]
@@ -475,9 +483,11 @@ class ConfirmationQueue(TrialQueue):
         found = best_first((r for r in records if r.label == space.label), direction)
         return found[: self._config.confirmation.best]
 
+    @override
     def _known_beforehand(self) -> int:
         return len(self._waiting)
 
+    @override
     def _ask_like(self, key: str, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
         # The same share for every worker, so that none is left with a seed to run alone.
         others = math.ceil(self._config.confirmation.seeds / workers) - 1
@@ -499,6 +509,7 @@ class ConfirmationQueue(TrialQueue):
             found.append(self._begin(one))
         return found
 
+    @override
     def _ask_new(self) -> tuple[str, TrialSpec] | None:
         return self._begin(self._waiting.pop()) if self._waiting else None
 

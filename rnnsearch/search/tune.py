@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from rnnsearch.config import machine
 from rnnsearch.search import ray_environment
 
@@ -259,6 +261,7 @@ class _Stage:
         if self.phase is not None:
             self.phase.queue.interrupt_all(reason)
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles what it is given to disk; a queue holds an open database.
         return {}
@@ -267,6 +270,7 @@ class _Stage:
 class _Trial(tune.Trainable):
     """A worker that Tune reuses: the trials of one suggestion, then those of the next."""
 
+    @override
     def setup(
         self, config: dict[str, Any], compiled: Compiled | None = None, epoch_s: float = 0.0
     ) -> None:
@@ -279,6 +283,7 @@ class _Trial(tune.Trainable):
         self._phase = 0
         self.reset_config(config)
 
+    @override
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if new_config["phase"] != self._phase:
             splits = new_config["splits"]
@@ -288,6 +293,7 @@ class _Trial(tune.Trainable):
         self._worker.take(self._trials, new_config["pauses"], new_config["checkpoint"])
         return True
 
+    @override
     def step(self) -> dict[str, Any]:
         """Train for some seconds, or to the next epoch at which somebody may stop the trial."""
         # A watch that needs no interpreter: compiled code and deadlocks do not stop it.
@@ -308,9 +314,11 @@ class _Trial(tune.Trainable):
             "done": bool(self._trials) and not self._worker.waiting,
         }
 
+    @override
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: weights come with the news."""
 
+    @override
     def load_checkpoint(self, checkpoint: str | None) -> None:  # type: ignore[override]
         """Nothing, as `save_checkpoint`."""
 
@@ -326,6 +334,7 @@ class _QueueSearcher(Searcher):
         self._waiting: set[str] = set()  # Tune's trials that only wait
         self._workers = 0  # that have been at work side by side
 
+    @override
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         # Asking only when a place is free lets Optuna know all earlier results, and makes one
         # worker reproducible.
@@ -405,15 +414,18 @@ class _QueueSearcher(Searcher):
         queue.checkpoint(key, before.checkpoint)
         return content, stops
 
+    @override
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         # The callback hears of every ending that matters, with its reason.
         self._waiting.discard(trial_id)
 
+    @override
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store is the searcher's memory."""
 
+    @override
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, as `save`."""
 
@@ -424,6 +436,7 @@ class _QueueCallback(tune.Callback):
     def __init__(self, stage: _Stage, folder: Path) -> None:
         self._stage, self._folder = stage, folder
 
+    @override
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -433,12 +446,14 @@ class _QueueCallback(tune.Callback):
                 self._record(news)
             news.weights = b""  # Tune keeps the last result of every trial
 
+    @override
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with interrupts.wait():
             for key in self._keys(trial):
                 self._queue.finish(key, None)
                 _drop_checkpoints(self._folder, key)
 
+    @override
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         # What goes wrong in training comes as news: this is the worker itself, or its machine.
         if keys := self._keys(trial):
@@ -480,6 +495,7 @@ class _QueueCallback(tune.Callback):
         """A worker's trials that have not ended."""
         return [key for key, _ in trial.config["trials"] if self._stage.is_running(key)]
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
@@ -534,6 +550,7 @@ class _EarlyStopping(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._stage = stage
 
+    @override
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         if not trial.config["trials"]:
             # Whoever waits gives way.
@@ -542,6 +559,7 @@ class _EarlyStopping(FIFOScheduler):
         stops = any([self._stage.stops(news) for news in result["news"]])
         return FIFOScheduler.STOP if stops else FIFOScheduler.CONTINUE
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         return {}
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from typing_extensions import override
+
 Kind: TypeAlias = Literal["constant", "step", "plateau"]
 
 
@@ -46,6 +48,7 @@ class Schedule:
             )
         return float(self.factor**falls)
 
+    @override
     def __str__(self) -> str:
         if self.kind == "step":
             return f"x {self.factor:g} every {self.epochs} epochs"

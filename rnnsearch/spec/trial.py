@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, TypeAlias
 
+from typing_extensions import override
+
 from rnnsearch.spec.model import Complexity, ModelSpec
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.schedule import CONSTANT, Schedule
@@ -151,6 +153,7 @@ class TrialKey:
     label: str
     number: int
 
+    @override
     def __str__(self) -> str:
         return f"{self.phase}/{self.label}/{self.number}"
 

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from typing_extensions import override
 
 from rnnsearch.budget.model import build_model
 from rnnsearch.plugin.analysis import Analysis, TrainedModel
@@ -32,12 +33,15 @@ class _Signs(Task):
     loss, score = cross_entropy, accuracy
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         return _SHAPE
 
+    @override
     def find(self) -> DataSource:
         return DataSource("noise", "generated", "", "0" * 64, {"validation": 12})
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         inputs = np.random.default_rng(0).standard_normal((12, 9, 3), dtype=np.float32)
         targets = (inputs.sum(axis=(1, 2)) > 0).astype(np.int64)
@@ -52,12 +56,15 @@ class _NextLetter(Task):
     symbols = "abcde"
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         return SequenceShape(1, 5, 9, "every_step", vocabulary=5, embedding="tied", stride=9)
 
+    @override
     def find(self) -> DataSource:
         return DataSource("noise", "generated", "", "0" * 64, {"validation": 12})
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         text = np.random.default_rng(0).integers(0, 5, (12, 10)).astype(np.int16)
         return Examples(text[:, :-1, None], text[:, 1:])

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from typing_extensions import override
 
 from rnnsearch.errors import StudyFileError
 from rnnsearch.plugin.generated_task import GeneratedTask, digest_of
@@ -45,6 +46,7 @@ class GeneratedTaskConformance(TaskConformance):
     """
 
     @pytest.fixture
+    @override
     def task(self) -> GeneratedTask:
         """The task under test."""
         raise NotImplementedError

@@ -20,6 +20,7 @@ import torch
 from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.plugin.architecture import Architecture
 from rnnsearch.spec.parameters import (
@@ -116,6 +117,7 @@ class Variant:
         """Keyword arguments of the constructor."""
         return {**self.structure, **self.hyperparameters}
 
+    @override
     def __str__(self) -> str:
         return ", ".join(f"{k}={v}" for k, v in self.options.items()) or "no options"
 

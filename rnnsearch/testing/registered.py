@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from rnnsearch.plugin.cell import RecurrentCell
 from rnnsearch.plugin.generated_task import GeneratedTask
@@ -45,41 +46,48 @@ def _found(kind: str, request: pytest.FixtureRequest) -> Any:
 
 class TestCells(CellConformance):
     @pytest.fixture(params=_names("architecture", RecurrentCell))
+    @override
     def cell_class(self, request: pytest.FixtureRequest) -> Any:
         return _found("architecture", request)
 
 
 class TestSequenceModels(SequenceModelConformance):
     @pytest.fixture(params=_names("architecture", SequenceModel))
+    @override
     def model_class(self, request: pytest.FixtureRequest) -> Any:
         return _found("architecture", request)
 
 
 class TestWrappers(WrapperConformance):
     @pytest.fixture(params=_names("wrapper"))
+    @override
     def wrapper_class(self, request: pytest.FixtureRequest) -> Any:
         return _found("wrapper", request)
 
 
 class TestHeads(HeadConformance):
     @pytest.fixture(params=_names("head"))
+    @override
     def head_class(self, request: pytest.FixtureRequest) -> Any:
         return _found("head", request)
 
 
 class TestTasks(TaskConformance):
     @pytest.fixture(params=_names("task", but=(GeneratedTask,)))
+    @override
     def task(self, request: pytest.FixtureRequest) -> Any:
         return _found("task", request)()
 
 
 class TestGeneratedTasks(GeneratedTaskConformance):
     @pytest.fixture(params=_names("task", GeneratedTask))
+    @override
     def task(self, request: pytest.FixtureRequest) -> Any:
         return _found("task", request)()
 
 
 class TestAnalyses(AnalysisConformance):
     @pytest.fixture(params=_names("analysis"))
+    @override
     def analysis_class(self, request: pytest.FixtureRequest) -> Any:
         return _found("analysis", request)

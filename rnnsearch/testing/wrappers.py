@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.plugin.cell import RecurrentCell, State
 from rnnsearch.plugin.wrapper import CellWrapper
@@ -24,17 +25,21 @@ class PlainCell(RecurrentCell):
         self.affine = nn.Linear(input_size + hidden_size, hidden_size)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return hidden_size * (input_size + hidden_size + 1)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
         return zeros, zeros
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, total = state
         hidden = torch.tanh(self.affine(torch.cat((inputs, hidden), dim=-1)))
@@ -46,6 +51,7 @@ class _DrawingCell(PlainCell):
 
     noise_size = 2
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         features, drawn = inputs.split([self.input_size, self.noise_size], dim=-1)
         return super().forward(features * drawn.mean(dim=-1, keepdim=True), state)
@@ -68,33 +74,41 @@ class _Wrapped(RecurrentCell):
         self.noise_size, self.held_noise = whole.noise_size, whole.held_noise
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         added = cls.wrapper.parameter_count(input_size, hidden_size, layer=cls.layer, **structure)
         return added + PlainCell.parameter_count(input_size, hidden_size)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         added = cls.wrapper.state_size(input_size, hidden_size, layer=cls.layer, **structure)
         return added + PlainCell.state_size(input_size, hidden_size)
 
     @classmethod
+    @override
     def width_multiple(cls, **structure: Value) -> int:
         return cls.wrapper.width_multiple(**structure)
 
     @classmethod
+    @override
     def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return cls.wrapper.output_size(input_size, hidden_size, **structure)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return self.whole.initial_state(batch_size)
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         return self.whole.memory_state(state)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         result: tuple[Tensor, State] = self.whole(inputs, state)
         return result
 
+    @override
     def __reduce__(self) -> Any:
         # The class is made here, and not importable by name.
         return _rebuilt, (self.wrapper, self.layer, self.input_size, self.hidden_size, self.whole)
@@ -138,16 +152,19 @@ class WrapperConformance(CellConformance):
         raise NotImplementedError
 
     @pytest.fixture(params=[0, 1], ids=["layer 0", "layer 1"])
+    @override
     def cell_class(
         self, wrapper_class: type[CellWrapper], request: pytest.FixtureRequest
     ) -> type[RecurrentCell]:
         """A plain cell in the wrapper."""
         return around_a_plain_cell(wrapper_class, request.param)
 
+    @override
     def written_by_the_author(self, cell_class: type[RecurrentCell]) -> type[RecurrentCell]:
         assert issubclass(cell_class, _Wrapped)
         return cell_class.wrapper
 
+    @override
     def test_declared_options_have_valid_defaults_that_are_the_constructors(
         self, cell_class: type[RecurrentCell]
     ) -> None:

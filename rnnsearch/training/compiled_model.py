@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine import build
@@ -38,6 +39,7 @@ class _InitialState(nn.Module):
         super().__init__()
         self.layer = layer
 
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         parts = self.layer.initial_state(1)
         return torch.cat([part.flatten(1) for part in parts], dim=1) + inputs

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported, capture, state_shapes
@@ -478,6 +479,7 @@ class CompiledRun:
                 places.append((len(beside), 0))
         self._places, self._held = places, beside
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         # A copy's parameters lie elsewhere.
         held = _holders(self._cell, self._names)

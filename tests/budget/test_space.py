@@ -562,8 +562,8 @@ def test_a_wrapper_that_would_change_nothing_is_refused_with_what_helps(
     ending = f" With `{remedy}` it would change something; or remove the wrapper"
     assert message.endswith(ending)
     settings = {"num_layers": 2, **yaml.safe_load(f"{{{remedy.replace('`', '')}}}")}
-    settings = ", ".join(f"{n}: {str(v).lower()}" for n, v in settings.items())
-    _spaces(_text(f"{{name: lstm, wrappers: [{row.partition(']')[0]}], {settings}}}"))
+    text = ", ".join(f"{n}: {str(v).lower()}" for n, v in settings.items())
+    _spaces(_text(f"{{name: lstm, wrappers: [{row.partition(']')[0]}], {text}}}"))
 
 
 def test_a_wrapper_of_the_whole_study_is_refused_where_it_stands() -> None:

@@ -204,7 +204,7 @@ def test_an_analysis_that_breaks_does_not_cost_the_others_their_results(
 def test_findings_replace_those_of_before_and_no_number_is_lost_to_json(tmp_path: Path) -> None:
     folder = tmp_path / "some"
     write_findings(folder, [Finding("old", "Old.", None, {"n": 1})])
-    write_findings(folder, [Finding("new", "New.", None, {"n": np.inf, "m": np.float32(0.5)})])
+    write_findings(folder, [Finding("new", "New.", None, {"n": np.inf, "m": np.float32(0.5)})])  # type: ignore[dict-item]
     assert json.loads((folder / "findings.json").read_text()) == [
         {"name": "new", "caption": "New.", "figure": None, "numbers": {"n": None, "m": 0.5}}
     ]

@@ -6,6 +6,7 @@ import gc
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -290,7 +291,7 @@ class TestCompareWithWinner:
         assert tests == 6
         raw = [
             stats.ttest_rel(list(scores[x].values()), list(scores[y].values())).pvalue
-            for x, y in ["ab", "ac", "ad", "bc", "bd", "cd"]
+            for x, y in combinations("abcd", 2)
         ]
         expected = holm([float(p) for p in raw])
         assert [results[name].p_holm for name in "bcd"] == pytest.approx(expected[:3])

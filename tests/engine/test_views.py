@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -135,7 +136,7 @@ def test_merged_axes_visit_the_same_elements_in_the_same_order(data: st.DataObje
         View(None, first.shape, (0,) * len(first.shape)),
         View.of(None, first.shape[::-1]).permuted(range(len(first.shape))[::-1]),
     ]
-    operands = [first, *data.draw(st.lists(st.sampled_from(others), max_size=2))]
+    operands: list[Any] = [first, *data.draw(st.lists(st.sampled_from(others), max_size=2))]
     axes, strides = collapse(first.shape, [view.strides for view in operands])
 
     def walk(shape: tuple[int, ...], steps: tuple[int, ...]) -> list[int]:

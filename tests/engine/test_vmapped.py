@@ -141,7 +141,7 @@ def test_both_directions_of_unequal_lengths_train_by_vmap_as_alone() -> None:
 def test_a_loss_that_picks_elements_by_a_mask_is_taken_member_by_member() -> None:
     models = _models()
     for model in models:
-        model.readout = "every_step"
+        model.readout = "every_step"  # type: ignore[assignment]
     inputs, _ = _batches(1)[0]
     targets = torch.randn(MEMBERS, BATCH, STEPS, CLASSES, dtype=torch.float64)
     targets[0, :, 3:] = math.nan

@@ -12,7 +12,7 @@ from rnnsearch.plugin.builtin.mlp import MLPHead
 from rnnsearch.plugin.builtin.tied import TiedHead
 from rnnsearch.testing import HeadConformance
 
-HEADS = {"linear": LinearHead, "mlp": MLPHead}
+HEADS: dict[str, type[Head]] = {"linear": LinearHead, "mlp": MLPHead}
 
 SETTINGS: list[tuple[str, int, dict[str, Value]]] = [
     ("linear", 0, {}),

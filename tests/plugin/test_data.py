@@ -17,12 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from rnnsearch.errors import DataError
+from rnnsearch.errors import DataError, MissingDataError
 from rnnsearch.plugin.data import (
     DataFile,
     Dataset,
     Location,
-    MissingDataError,
     data_folder,
     fetch,
     locate,

@@ -16,7 +16,6 @@ import optuna
 import pytest
 
 from rnnsearch import Choice, Complexity, FloatRange, IntRange, ModelSpec, SequenceShape, StoreError
-from rnnsearch.records import open_trial
 from rnnsearch.records.drawing import Drawing, is_drawn_blindly, make_sampler
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore, list_stores, studies_folder
@@ -242,7 +241,7 @@ def test_a_reader_sees_the_epochs_of_a_running_trial_seconds_old_at_most(
     store: StudyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(open_trial.time, "monotonic", lambda: now)
+    monkeypatch.setattr("rnnsearch.records.open_trial.time.monotonic", lambda: now)
     trial, seen = _open(store), []
     for epoch in range(1, 5):
         trial.report([_epoch(epoch, 0.5)])
@@ -256,7 +255,7 @@ def test_writing_down_many_epochs_takes_a_small_share_of_the_time(
     store: StudyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, writes = 0.0, 0
-    monkeypatch.setattr(open_trial.time, "monotonic", lambda: now)
+    monkeypatch.setattr("rnnsearch.records.open_trial.time.monotonic", lambda: now)
     trial = _open(store)
     note = trial.note
 

@@ -54,7 +54,7 @@ def test_what_was_measured_once_is_remembered(
         asked.append(subjects)
         return [Verdict("elman", "a promise", "failed", "why", 0.1)]
 
-    monkeypatch.setattr(card.plugin_check, "check", check)
+    monkeypatch.setattr("rnnsearch.plugin.check.check", check)
     told: list[str] = []
     first = card.measure("elman", told.append)
     assert first == card.measure("elman", told.append)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -170,6 +171,7 @@ def test_the_parameters_are_seen_close_up_with_the_band_of_the_budget() -> None:
     low, high = left.get_xlim()
     assert 2900 < low < 3136
     assert 3264 < high < 3500
+    band: Any
     (band,) = left.patches
     assert band.get_bbox().intervalx == pytest.approx([3136, 3264])
 

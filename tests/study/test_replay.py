@@ -15,14 +15,13 @@ from click.testing import CliRunner, Result
 from rnnsearch.budget.model import measure_complexity
 from rnnsearch.cli import rnnsearch
 from rnnsearch.errors import DataError, DivergedError, RnnsearchError, StoreError
+from rnnsearch.plugin.data_contract import join
 from rnnsearch.plugin.registry import load_registry
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.trial import EpochMetrics, TrainingConfig, TrialSpec
-from rnnsearch.study import replay as replay_module
 from rnnsearch.study.replay import TOLERANCE, Difference, replay
-from rnnsearch.study.run import join
 from rnnsearch.training.compiled_model import Compiled
 from rnnsearch.training.worker import Worker
 
@@ -197,7 +196,7 @@ def test_a_seed_that_diverges_this_time_was_not_reproduced(
     def diverge(run: object) -> EpochMetrics:
         raise DivergedError("training loss is not finite in epoch 1")
 
-    monkeypatch.setattr(replay_module.TrainingRun, "run_epoch", diverge)
+    monkeypatch.setattr("rnnsearch.study.replay.TrainingRun.run_epoch", diverge)
     with pytest.raises(RnnsearchError, match="in the study, but not now: training loss") as caught:
         replay(store, "lstm")
     assert caught.value.exit_code == 1

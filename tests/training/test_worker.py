@@ -42,7 +42,7 @@ def spec(engine: str = "eager", phase: Phase = "search", seed: int = 0) -> Trial
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     """A worker of this process, with the splits of a search."""
-    monkeypatch.setattr(worker_module.torch, "set_num_threads", lambda threads: None)
+    monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
     monkeypatch.setattr(worker_module, "_BETWEEN_NEWS_S", 1e9)
     found = Worker(Compiled({}, {}), 1, on_gpu=False)
     found.hold(["train", "validation"], examples(20), examples(10, 1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
 from rnnsearch import Analysis, Finding, FloatRange, RecurrentCell, State, TrainedModel
 from rnnsearch_analyses.drawing import COLOURS, figure_of, named, samples_in_words, who
@@ -33,6 +34,7 @@ class _Sigmoids(TorchFunctionMode):
         super().__init__()
         self.seen: list[Tensor] = []
 
+    @override
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -62,6 +64,7 @@ class GateSaturation(Analysis):
 
     options = {"margin": FloatRange(0.001, 0.4, default=0.1, searched=False)}
 
+    @override
     def refusal(self, trained: TrainedModel) -> str | None:
         if reason := no_layers(trained):
             return reason
@@ -69,6 +72,7 @@ class GateSaturation(Analysis):
             return "it has no gates: no sigmoid is computed in its step"
         return None
 
+    @override
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         margin, samples = float(self.chosen["margin"]), len(trained.examples)
         keys, layers, valid = _gates(trained, samples)

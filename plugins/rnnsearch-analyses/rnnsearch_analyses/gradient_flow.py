@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch import Analysis, Finding, IntRange, RecurrentCell, State, TrainedModel
 from rnnsearch_analyses.drawing import COLOURS, figure_of, named, samples_in_words, who
@@ -54,6 +55,7 @@ class GradientFlow(Analysis):
 
     options = {"samples": IntRange(1, 1024, default=16, searched=False)}
 
+    @override
     def refusal(self, trained: TrainedModel) -> str | None:
         if reason := no_layers(trained):
             return reason
@@ -64,6 +66,7 @@ class GradientFlow(Analysis):
             return "its state is made of integers, which have no gradients"
         return None
 
+    @override
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         samples = min(int(self.chosen["samples"]), len(trained.examples))
         entered: list[list[State]] = [[] for _ in trained.layers]

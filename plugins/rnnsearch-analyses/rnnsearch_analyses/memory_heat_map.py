@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from rnnsearch import Analysis, Finding, IntRange, TrainedModel
 from rnnsearch_analyses.drawing import (
     figure_of,
@@ -36,9 +38,11 @@ class MemoryHeatMap(Analysis):
 
     options = {"sample": IntRange(0, 1_000_000, default=0, searched=False)}
 
+    @override
     def refusal(self, trained: TrainedModel) -> str | None:
         return no_layers(trained)
 
+    @override
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         sample = min(int(self.chosen["sample"]), len(trained.examples) - 1)
         symbols = input_symbols(trained, sample)

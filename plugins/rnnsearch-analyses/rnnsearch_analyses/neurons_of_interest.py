@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch import Analysis, Finding, IntRange, TrainedModel
 from rnnsearch_analyses.autocorrelation import autocorrelation_times, ranges
@@ -69,12 +70,14 @@ class NeuronsOfInterest(Analysis):
         "sample": IntRange(0, 1_000_000, default=0, searched=False),
     }
 
+    @override
     def refusal(self, trained: TrainedModel) -> str | None:
         if reason := no_layers(trained):
             return reason
         inputs, _ = trained.inputs()
         return "its sequences have a single step" if len(inputs) < 2 else None
 
+    @override
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         samples = len(trained.examples)
         sample = min(int(self.chosen["sample"]), samples - 1)

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Analysis, Finding, IntRange, TrainedModel
 from rnnsearch_analyses.drawing import (
@@ -56,12 +57,14 @@ class StigmergyTraces(Analysis):
         "sample": IntRange(0, 1_000_000, default=0, searched=False),
     }
 
+    @override
     def refusal(self, trained: TrainedModel) -> str | None:
         if all(_stigmergic(layer) is None for layer in trained.layers):
             return "it has no stigmergic memory: no deposit, no removal, no mark"
         return None
 
     @torch.no_grad()
+    @override
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         samples = len(trained.examples)
         sample = min(int(self.chosen["sample"]), samples - 1)

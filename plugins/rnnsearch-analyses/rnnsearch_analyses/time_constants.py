@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import Analysis, Finding, TrainedModel
 from rnnsearch_analyses.autocorrelation import autocorrelation_times
@@ -30,9 +31,11 @@ class TimeConstants(Analysis):
     `idle_units`, which do nothing; `longest_observable_steps`.
     """
 
+    @override
     def refusal(self, trained: TrainedModel) -> str | None:
         return no_layers(trained)
 
+    @override
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         findings = []
         samples = len(trained.examples)

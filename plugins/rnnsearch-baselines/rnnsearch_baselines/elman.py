@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from rnnsearch import Choice, RecurrentCell, State, Value
 
@@ -40,17 +41,21 @@ class ElmanCell(RecurrentCell):
         self.rnn = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Weights of inputs and state, and two biases."""
         return hidden_size * (input_size + hidden_size + 2)
 
     @classmethod
+    @override
     def redundant_biases(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         input_weight, hidden_weight, input_bias, hidden_bias = self.rnn.all_weights[0]
@@ -59,5 +64,6 @@ class ElmanCell(RecurrentCell):
         hidden = self.activation(from_inputs + from_hidden)
         return hidden, (hidden,)
 
+    @override
     def as_torch(self) -> nn.RNNBase:
         return self.rnn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, IntRange, SequenceModel, SequenceShape, Value
 
@@ -51,6 +52,7 @@ class FFNN(SequenceModel):
         )
 
     @classmethod
+    @override
     def refusal(cls, shape: SequenceShape) -> str | None:
         if shape.length is None:
             return "it reads all steps at once, so every sequence must have the same length"
@@ -59,6 +61,7 @@ class FFNN(SequenceModel):
         return None
 
     @classmethod
+    @override
     def parameter_count(
         cls, shape: SequenceShape, hidden_size: int, second_size: Value = 0, **structure: Value
     ) -> int:
@@ -67,6 +70,7 @@ class FFNN(SequenceModel):
         first_layer = (_flattened_size(shape) + 1) * hidden_size
         return first_layer + (hidden_size + 1) * second + (second + 1) * shape.output_size
 
+    @override
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         output: Tensor = self.network(inputs.transpose(0, 1).flatten(1))
         return output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -39,13 +40,16 @@ class MikeRNNCell(RecurrentCell):
         self.hidden = nn.Linear(input_size + hidden_size, hidden_size)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Two affine maps of inputs and memory."""
         return 2 * (input_size + hidden_size + 1) * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (memory,) = state
         joined = torch.cat((inputs, memory), dim=-1)

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
@@ -60,6 +61,7 @@ class PReLURNNCell(RecurrentCell):
         )
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         input_size: int,
@@ -74,9 +76,11 @@ class PReLURNNCell(RecurrentCell):
         affine = (input_size + hidden_size + 1) * width + (width + 1) * hidden_size
         return affine + (width + hidden_size if slopes == "per_unit" else 2)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (recurrent,) = state
         recurrent = self.network(torch.cat((inputs, recurrent), dim=-1))

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
@@ -70,10 +71,12 @@ class CTRNNCell(RecurrentCell):
         self.log_excess_time = nn.Parameter(excess)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Weights of inputs and units, and a threshold and a time constant of each unit."""
         return hidden_size * (input_size + hidden_size + 2)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
@@ -82,6 +85,7 @@ class CTRNNCell(RecurrentCell):
         """`tau`, one of each unit."""
         return self.time_step + self.log_excess_time.exp()
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (potential,) = state
         drive = self.input_map(inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, FloatRange, OutputSize, RecurrentCell, State, Value
 
@@ -66,6 +67,7 @@ class JordanCell(RecurrentCell):
         self.output = nn.Linear(hidden_size, outputs)
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, outputs: Value = 2, **structure: Value
     ) -> int:
@@ -74,20 +76,24 @@ class JordanCell(RecurrentCell):
         return hidden + (hidden_size + 1) * int(outputs)
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, outputs: Value = 2, **structure: Value
     ) -> int:
         return int(outputs)
 
     @classmethod
+    @override
     def output_size(
         cls, input_size: int, hidden_size: int, outputs: Value = 2, **structure: Value
     ) -> int:
         return int(outputs)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.outputs),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (units,) = state
         hidden = torch.tanh(self.hidden(torch.cat((inputs, units), dim=-1)))

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, FloatRange, RecurrentCell, State, Value
 
@@ -75,6 +76,7 @@ class MTRNNCell(RecurrentCell):
         self.initial_slow = nn.Parameter(torch.zeros(slow_size))
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, slow_ratio: Value = 1 / 3, **structure: Value
     ) -> int:
@@ -84,16 +86,19 @@ class MTRNNCell(RecurrentCell):
         return fast + (hidden_size + slow_size + 1) * slow_size + slow_size
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, slow_ratio: Value = 1 / 3, **structure: Value
     ) -> int:
         return hidden_size + _slow_size(hidden_size, slow_ratio)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         # A sum, not `expand`: a view of a parameter confuses torch's FLOP counter.
         slow = self.zeros(batch_size, len(self.initial_slow)) + self.initial_slow
         return self.zeros(batch_size, self.hidden_size), slow
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         fast, slow = state
         context = torch.cat((self.activation(fast), self.activation(slow)), dim=-1)
@@ -103,6 +108,7 @@ class MTRNNCell(RecurrentCell):
         slow = (1 - 1 / self.tau_slow) * slow + to_slow / self.tau_slow
         return self.activation(fast), (fast, slow)
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         return torch.cat(state, dim=-1)
 

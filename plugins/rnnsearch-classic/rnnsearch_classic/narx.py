@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import IntRange, OutputSize, RecurrentCell, State, Value
 
@@ -63,6 +64,7 @@ class NARXCell(RecurrentCell):
         self.output = nn.Linear(hidden_size, outputs)
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         input_size: int,
@@ -77,6 +79,7 @@ class NARXCell(RecurrentCell):
         return (seen + 1) * hidden_size + (hidden_size + 1) * int(outputs)
 
     @classmethod
+    @override
     def state_size(
         cls,
         input_size: int,
@@ -89,15 +92,18 @@ class NARXCell(RecurrentCell):
         return int(input_delays) * input_size + int(output_delays) * int(outputs)
 
     @classmethod
+    @override
     def output_size(
         cls, input_size: int, hidden_size: int, outputs: Value = 2, **structure: Value
     ) -> int:
         return int(outputs)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         sizes = (self.input_line, self.output_line)
         return tuple(self.zeros(batch_size, size) for size in sizes if size)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         *delayed_inputs, delayed_outputs = state
         window = torch.cat((inputs, *delayed_inputs), dim=-1)

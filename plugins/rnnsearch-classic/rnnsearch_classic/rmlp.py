@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import IntRange, RecurrentCell, State, Value
 
@@ -32,6 +33,7 @@ class Subnetwork(nn.Module):
         self.output = nn.Linear(widths[-1], size)
         self.feedback = nn.Linear(size, size, bias=False)
 
+    @override
     def forward(self, inputs: Tensor, previous: Tensor) -> Tensor:
         for layer in self.hidden:
             inputs = torch.tanh(layer(inputs))
@@ -85,6 +87,7 @@ class RMLPCell(RecurrentCell):
         )
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         input_size: int,
@@ -100,14 +103,17 @@ class RMLPCell(RecurrentCell):
         return first + others + int(subnetworks) * hidden_size * hidden_size
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, subnetworks: Value = 2, **structure: Value
     ) -> int:
         return int(subnetworks) * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return tuple(self.zeros(batch_size, self.hidden_size) for _ in self.subnetworks)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         outputs = []
         for subnetwork, previous in zip(self.subnetworks, state, strict=True):
@@ -115,5 +121,6 @@ class RMLPCell(RecurrentCell):
             outputs.append(inputs)
         return inputs, tuple(outputs)
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         return torch.cat(state, dim=-1)

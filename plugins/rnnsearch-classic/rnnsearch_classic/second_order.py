@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -46,14 +47,17 @@ class SecondOrderCell(RecurrentCell):
         self.bias = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """A weight for each unit, previous unit and input, and a bias for each unit."""
         return hidden_size * hidden_size * input_size + hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         rest = self.zeros(batch_size, self.hidden_size - 1)
         return (torch.cat((self.zeros(batch_size, 1) + 1, rest), dim=-1),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (units,) = state
         pairs = (units.unsqueeze(2) * inputs.unsqueeze(1)).flatten(1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
+from typing_extensions import override
 
 from rnnsearch import Capabilities, Choice, IntRange, SequenceModel, SequenceShape, Value
 from rnnsearch_feedforward.readout import read
@@ -78,6 +79,7 @@ class FSMN(SequenceModel):
         self.output_map = nn.Linear(last, self.shape.output_size)
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         shape: SequenceShape,
@@ -92,6 +94,7 @@ class FSMN(SequenceModel):
         taps = int(look_back) + 1
         return _count(shape, hidden_size, int(memory_blocks), taps, memory, int(last_size))
 
+    @override
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         hidden = torch.relu(self.first_map(inputs))
         for memory, layer in zip(self.memories, self.maps, strict=True):
@@ -146,6 +149,7 @@ class BidirectionalFSMN(FSMN):
         self._build(memory_blocks, look_back, look_ahead, memory, last_size)
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         shape: SequenceShape,
@@ -161,6 +165,7 @@ class BidirectionalFSMN(FSMN):
         taps = int(look_back) + 1 + int(look_ahead)
         return _count(shape, hidden_size, int(memory_blocks), taps, memory, int(last_size))
 
+    @override
     def _without_padding(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:
             return hidden
@@ -189,6 +194,7 @@ class MemoryBlock(nn.Module):
         # From the earliest step to the latest.
         self.weight = nn.Parameter(torch.empty(weights, taps).uniform_(-1, 1) * taps**-0.5)
 
+    @override
     def forward(self, hidden: Tensor) -> Tensor:
         features = hidden.shape[-1]
         # Steps beyond the ends of the sequence would only meet zeros.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import (
     Capabilities,
@@ -77,6 +78,7 @@ class Highway(SequenceModel):
         self.output_map = nn.Linear(last_size or hidden_size, shape.output_size)
 
     @classmethod
+    @override
     def refusal(cls, shape: SequenceShape) -> str | None:
         if shape.length is None:
             return "it reads all steps at once, so every sequence must have the same length"
@@ -85,6 +87,7 @@ class Highway(SequenceModel):
         return None
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         shape: SequenceShape,
@@ -100,6 +103,7 @@ class Highway(SequenceModel):
         count += (hidden_size + 1) * last
         return count + ((last or hidden_size) + 1) * shape.output_size
 
+    @override
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         values = self.layers(self.first(inputs.transpose(0, 1).flatten(1)))
         output: Tensor = self.output_map(self.last(values))
@@ -125,6 +129,7 @@ class HighwayLayer(nn.Module):
         self.activation = activation
         nn.init.constant_(self.transform_and_gate.bias[features:], gate_bias)
 
+    @override
     def forward(self, values: Tensor) -> Tensor:
         transform, gate = self.transform_and_gate(values).chunk(2, dim=-1)
         gate = torch.sigmoid(gate)

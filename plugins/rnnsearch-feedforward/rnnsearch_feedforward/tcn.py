@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
+from typing_extensions import override
 
 from rnnsearch import Choice, IntRange, SequenceModel, SequenceShape, Value
 from rnnsearch_feedforward.readout import read
@@ -81,6 +82,7 @@ class TCN(SequenceModel):
         self.output_map = nn.Linear(hidden_size, shape.output_size)
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         shape: SequenceShape,
@@ -102,6 +104,7 @@ class TCN(SequenceModel):
             inputs = hidden_size
         return count
 
+    @override
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         # Convolutions want `(batch, channels, time)`.
         features = self.blocks(inputs.permute(1, 2, 0)).permute(2, 0, 1)
@@ -139,6 +142,7 @@ class ResidualBlock(nn.Module):
         self.second = CausalConvolution(inner, outputs, kernel_size, dilation, weight_norm)
         self.shortcut = nn.Conv1d(inputs, outputs, 1) if widened else nn.Identity()
 
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         found = torch.relu(self.second(torch.relu(self.first(inputs))))
         return torch.relu(found + self.shortcut(inputs))
@@ -172,6 +176,7 @@ class CausalConvolution(nn.Module):
     def _norms(self) -> Tensor:
         return self.convolution.weight.square().sum((1, 2), keepdim=True).sqrt()
 
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         weight, (dilation,) = self.convolution.weight, self.convolution.dilation
         if self.lengths is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -38,17 +39,21 @@ class GRUCell(RecurrentCell):
         self.gru = nn.GRU(input_size, hidden_size)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Two gates and the candidate, each with weights of inputs and state and two biases."""
         return 3 * hidden_size * (input_size + hidden_size + 2)
 
     @classmethod
+    @override
     def redundant_biases(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         weight_inputs, weight_hidden, bias_inputs, bias_hidden = self.gru.all_weights[0]
@@ -62,5 +67,6 @@ class GRUCell(RecurrentCell):
         hidden = (1 - z) * n + z * hidden
         return hidden, (hidden,)
 
+    @override
     def as_torch(self) -> nn.RNNBase:
         return self.gru

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -40,22 +41,27 @@ class LSTMCell(RecurrentCell):
         self.lstm = nn.LSTM(input_size, hidden_size)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Four gates, each with weights of inputs and state and two biases."""
         return 4 * hidden_size * (input_size + hidden_size + 2)
 
     @classmethod
+    @override
     def redundant_biases(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 4 * hidden_size
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
         return zeros, zeros
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory = state
         weight_inputs, weight_hidden, bias_inputs, bias_hidden = self.lstm.all_weights[0]
@@ -66,5 +72,6 @@ class LSTMCell(RecurrentCell):
         hidden = o.sigmoid() * torch.tanh(memory)
         return hidden, (hidden, memory)
 
+    @override
     def as_torch(self) -> nn.RNNBase:
         return self.lstm

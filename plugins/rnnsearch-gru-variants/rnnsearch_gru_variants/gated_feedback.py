@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, IntRange, RecurrentCell, State, Value
 
@@ -67,6 +68,7 @@ class GatedFeedbackCell(RecurrentCell):
             self.unit_gates.extend(nn.Linear(m + hidden_size, rows) for m in below)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Each layer: its feedback gates, its candidate, and the gates of its unit."""
         layers = int(structure.get("layers", 2))
@@ -78,14 +80,17 @@ class GatedFeedbackCell(RecurrentCell):
         )
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         parts = 2 if structure.get("unit", "tanh") == "lstm" else 1
         return parts * int(structure.get("layers", 2)) * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         parts = 2 * self.layers if self.unit == "lstm" else self.layers
         return (self.zeros(batch_size, self.hidden_size),) * parts
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory = state[: self.layers], state[self.layers :]
         new_hidden: list[Tensor] = []

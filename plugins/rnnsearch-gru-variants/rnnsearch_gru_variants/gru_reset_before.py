@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -42,13 +43,16 @@ class ResetBeforeGRUCell(RecurrentCell):
         self.candidate = nn.Linear(input_size + hidden_size, hidden_size)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Two gates and the candidate, each one affine map of inputs and state."""
         return 3 * hidden_size * (input_size + hidden_size + 1)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         r, z = self.gates(torch.cat((inputs, hidden), dim=-1)).sigmoid().chunk(2, dim=-1)

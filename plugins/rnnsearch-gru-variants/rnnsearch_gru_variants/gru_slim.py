@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, RecurrentCell, State, Value
 from rnnsearch_gru_variants.learned_constant import LearnedConstant
@@ -48,14 +49,17 @@ class SlimGRUCell(RecurrentCell):
             self.gates = nn.Linear(hidden_size, 2 * hidden_size, bias=variant == 1)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """The candidate, one affine map of inputs and state, and what is left of two gates."""
         one_gate = {1: hidden_size + 1, 2: hidden_size, 3: 1}[int(structure.get("variant", 1))]
         return hidden_size * (input_size + hidden_size + 1) + 2 * hidden_size * one_gate
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         r, z = self.gates(hidden).sigmoid().chunk(2, dim=-1)

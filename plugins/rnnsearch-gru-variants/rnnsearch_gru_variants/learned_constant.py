@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 
 class LearnedConstant(nn.Module):
@@ -21,6 +22,7 @@ class LearnedConstant(nn.Module):
         bound = inputs**-0.5
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the constant."""
         return self.bias

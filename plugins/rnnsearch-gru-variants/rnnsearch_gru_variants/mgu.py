@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, RecurrentCell, State, Value
 from rnnsearch_gru_variants.learned_constant import LearnedConstant
@@ -52,15 +53,18 @@ class MGUCell(RecurrentCell):
             self.gate = nn.Linear(width, hidden_size, bias=variant != 2)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """The candidate, one affine map of inputs and state, and what is left of the gate."""
         affine = input_size + hidden_size + 1
         gate = {0: affine, 1: hidden_size + 1, 2: hidden_size, 3: 1}
         return hidden_size * (affine + gate[int(structure.get("variant", 0))])
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         read = torch.cat((inputs, hidden), dim=-1) if self.reads_inputs else hidden

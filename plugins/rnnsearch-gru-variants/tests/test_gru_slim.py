@@ -37,7 +37,7 @@ def test_it_is_the_full_gru_whose_gates_have_zeros_for_what_the_variant_drops(va
             full.gates.weight.zero_()
             full.gates.bias.copy_(slim.gates.bias)
         else:
-            full.gates.weight[:, M:] = slim.gates.weight
+            full.gates.weight[:, M:].copy_(slim.gates.weight)
             full.gates.bias.copy_(slim.gates.bias if variant == 1 else torch.zeros(2 * P))
     inputs = torch.randn(7, 4, M, dtype=torch.float64)
     torch.testing.assert_close(_outputs(slim, inputs), _outputs(full, inputs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, Head, Parameters, Value
 
@@ -33,6 +34,7 @@ class PReLUHead(Head):
         self.output_slope = nn.PReLU(output_size if per_unit else 1)
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         features: int,
@@ -44,6 +46,7 @@ class PReLUHead(Head):
         affine = (features + 1) * hidden_size + (hidden_size + 1) * output_size
         return affine + (hidden_size + output_size if slopes == "per_unit" else 2)
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
         # nn.PReLU with several slopes takes the channel axis second: flatten the leading axes.
         flat = features.reshape(-1, features.shape[-1])

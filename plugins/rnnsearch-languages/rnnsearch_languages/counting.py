@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from typing_extensions import override
+
 from rnnsearch import IntRange, Split, Value
 from rnnsearch_languages.next_symbol import NextSymbolTask
 
@@ -30,15 +32,18 @@ class CountingTask(NextSymbolTask):
         self.require_growing("train_max", "validation_max", "test_max")
 
     @property
-    def symbols(self) -> str:
+    @override
+    def symbols(self) -> str:  # type: ignore[override]
         """The start and the letters."""
         return self.start + self.letters
 
     @property
+    @override
     def predicted(self) -> str:
         """The letters and the end."""
         return self.letters + self.end
 
+    @override
     def strings(self, split: Split) -> list[str]:
         """Training strings in turn, as often as needed; the longer ones once each."""
         most = {name: self.number(f"{name}_max") for name in ("train", "validation", "test")}
@@ -50,6 +55,7 @@ class CountingTask(NextSymbolTask):
             counts = list(range(most["validation"] + 1, most["test"] + 1))
         return ["".join(letter * n for letter in self.letters) for n in counts]
 
+    @override
     def legal(self, string: str) -> list[str]:
         """The number is open while the first letter lasts; what follows is determined."""
         first, second = self.letters[0], self.letters[1]
@@ -59,6 +65,7 @@ class CountingTask(NextSymbolTask):
             legal += [letter] * (n - 1) + [following]
         return legal
 
+    @override
     def steps(self, split: Split) -> int:
         """The letters of the largest number, and the start."""
         most = "test_max" if split == "test" else "validation_max"

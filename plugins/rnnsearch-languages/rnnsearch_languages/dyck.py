@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import IntRange, Split, StudyFileError, Value
 from rnnsearch_languages.generated import data_options
@@ -65,15 +66,18 @@ class Dyck(NextSymbolTask):
         return OPENING[:kinds] + CLOSING[:kinds]
 
     @property
-    def symbols(self) -> str:
+    @override
+    def symbols(self) -> str:  # type: ignore[override]
         """The start and the brackets."""
         return self.start + self._brackets
 
     @property
+    @override
     def predicted(self) -> str:
         """The brackets and the end."""
         return self._brackets + self.end
 
+    @override
     def strings(self, split: Split) -> list[str]:
         """Draw lengths and strings."""
         random, count = self.generator(split), self.number(f"{split}_size")
@@ -85,6 +89,7 @@ class Dyck(NextSymbolTask):
             return [draw() for _ in range(count)]
         return draw_apart(draw, count, split)
 
+    @override
     def legal(self, string: str) -> list[str]:
         """Whatever opens, and what closes the innermost, or the end."""
         opening = OPENING[: self.number("kinds")]
@@ -98,6 +103,7 @@ class Dyck(NextSymbolTask):
             legal.append(opening + (expected[-1] if expected else self.end))
         return legal
 
+    @override
     def steps(self, split: Split) -> int:
         """The longest string, and the start."""
         return self.number("test_max" if split == "test" else "train_max") + 1

@@ -6,6 +6,7 @@ from functools import partial
 from typing import ClassVar
 
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import IntRange, Split
 from rnnsearch_languages.generated import data_options
@@ -62,20 +63,24 @@ class EmbeddedReber(NextSymbolTask):
     end: ClassVar[str] = "E"
 
     @property
-    def symbols(self) -> str:
+    @override
+    def symbols(self) -> str:  # type: ignore[override]
         """All seven symbols."""
         return "BTPSXVE"
 
     @property
+    @override
     def predicted(self) -> str:
         """All seven symbols."""
         return self.symbols
 
+    @override
     def strings(self, split: Split) -> list[str]:
         """Walk through the grammar."""
         draw = partial(_draw, self.generator(split), self.number("longest"))
         return draw_apart(draw, self.number(f"{split}_size"), split)
 
+    @override
     def legal(self, string: str) -> list[str]:
         """The frame's symbols around those of the Reber grammar."""
         outer, inner = string[0], string[1:-1]
@@ -85,6 +90,7 @@ class EmbeddedReber(NextSymbolTask):
             state = _REBER[state][symbol]
         return [*legal, outer, self.end]
 
+    @override
     def steps(self, split: Split) -> int:
         """The longest string without its last symbol."""
         return self.number("longest") - 1

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch import Examples, SequenceShape, Split, binary_cross_entropy, split_of
 from rnnsearch_languages.generated import MOST_DRAWS, StringTask, none_found
@@ -57,13 +58,15 @@ class NextSymbolTask(StringTask):
 
     loss = binary_cross_entropy
 
+    @override
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Share of strings with all legal symbols predicted."""
         return legal_strings(outputs, targets)
 
     @property
     @abstractmethod
-    def symbols(self) -> str:
+    @override
+    def symbols(self) -> str:  # type: ignore[override]
         """The symbols that are read, in the order of their inputs."""
 
     @property
@@ -87,10 +90,12 @@ class NextSymbolTask(StringTask):
         """
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """A symbol per step, all that may follow at every step."""
         return SequenceShape(len(self.symbols), len(self.predicted), None, "every_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Encode the strings of a split."""
         strings = self.strings(split)

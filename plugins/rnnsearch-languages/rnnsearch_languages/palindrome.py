@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import IntRange, Split
 from rnnsearch_languages.generated import data_options
@@ -52,26 +53,31 @@ class Palindrome(NextSymbolTask):
         return LETTERS[: self.number("symbols")]
 
     @property
-    def symbols(self) -> str:
+    @override
+    def symbols(self) -> str:  # type: ignore[override]
         """The start, the letters and the middle."""
         return self.start + self._letters + MIDDLE
 
     @property
+    @override
     def predicted(self) -> str:
         """The letters, the middle and the end."""
         return self._letters + MIDDLE + self.end
 
+    @override
     def strings(self, split: Split) -> list[str]:
         """Draw words."""
         draw = partial(_draw, self.generator(split), self._letters, self.number("longest"))
         return draw_apart(draw, self.number(f"{split}_size"), split)
 
+    @override
     def legal(self, string: str) -> list[str]:
         """Everything but the end before the middle; what follows is determined."""
         word, _, mirrored = string.partition(MIDDLE)
         open_end = [self._letters] + [self._letters + MIDDLE] * len(word)
         return [*open_end, *mirrored, self.end]
 
+    @override
     def steps(self, split: Split) -> int:
         """The longest word twice, the middle and the start."""
         return 2 * self.number("longest") + 2

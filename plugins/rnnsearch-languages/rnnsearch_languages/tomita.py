@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import (
     Choice,
@@ -106,10 +107,12 @@ class Tomita(StringTask):
         self.require_growing("train_max", "validation_max", "test_max")
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """0 or 1 per step, in the language or not."""
         return SequenceShape(2, 2, None, "masked_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw lengths, and for each a string of either kind."""
         strings = self.strings(split)

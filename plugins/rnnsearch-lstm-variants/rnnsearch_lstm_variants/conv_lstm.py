@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from typing_extensions import override
 
 from rnnsearch import Choice, IntRange, RecurrentCell, State, Value
 
@@ -95,6 +96,7 @@ class ConvLSTMCell(RecurrentCell):
             self.output_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         input_size: int,
@@ -112,6 +114,7 @@ class ConvLSTMCell(RecurrentCell):
         return 4 * hidden_size * (seen + 1) + 3 * hidden_size * places
 
     @classmethod
+    @override
     def state_size(
         cls,
         input_size: int,
@@ -123,6 +126,7 @@ class ConvLSTMCell(RecurrentCell):
         return 2 * cls.output_size(input_size, hidden_size, rows, columns)
 
     @classmethod
+    @override
     def output_size(
         cls,
         input_size: int,
@@ -134,6 +138,7 @@ class ConvLSTMCell(RecurrentCell):
         return hidden_size * math.prod(_grid(input_size, rows, columns)[1:])
 
     @classmethod
+    @override
     def refusal(
         cls, input_size: int, rows: Value = 1, columns: Value = 0, **structure: Value
     ) -> str | None:
@@ -143,10 +148,12 @@ class ConvLSTMCell(RecurrentCell):
         grid = f"a grid of {rows} x {columns}" if columns else f"{rows} rows"
         return f"{input_size} inputs do not fill {grid}; it takes multiples of {unit}"
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.rows, self.columns, self.hidden_size)
         return zeros, zeros
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory = state
         grid = inputs.reshape(-1, self.channels, self.rows, self.columns).permute(0, 2, 3, 1)

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import IntRange, RecurrentCell, State, Value
 
@@ -51,6 +52,7 @@ class DepthGatedLSTMCell(RecurrentCell):
         )
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, layers: Value = 2, **structure: Value
     ) -> int:
@@ -60,14 +62,17 @@ class DepthGatedLSTMCell(RecurrentCell):
         return first + (int(layers) - 1) * joined
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, layers: Value = 2, **structure: Value
     ) -> int:
         return 2 * int(layers) * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),) * (2 * len(self.layers))
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         parts: list[Tensor] = []
         below: Tensor | None = None
@@ -89,6 +94,7 @@ class _Layer(nn.Module):
             self.own_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
             self.below_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
 
+    @override
     def forward(
         self, inputs: Tensor, hidden: Tensor, memory: Tensor, below: Tensor | None
     ) -> tuple[Tensor, Tensor]:

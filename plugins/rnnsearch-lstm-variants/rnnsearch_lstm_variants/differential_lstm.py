@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import IntRange, RecurrentCell, State, Value
 
@@ -51,6 +52,7 @@ class DifferentialLSTMCell(RecurrentCell):
         self.from_new = nn.Linear(seen, hidden_size, bias=False)  # o
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, order: Value = 1, **structure: Value
     ) -> int:
@@ -59,17 +61,21 @@ class DifferentialLSTMCell(RecurrentCell):
         return affine + 3 * (int(order) + 1) * hidden_size**2
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, order: Value = 1, **structure: Value
     ) -> int:
         return (int(order) + 2) * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),) * (self.order + 2)
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         return state[1]
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, *old = state
         i, f, s, o = self.gates(torch.cat((inputs, output), dim=-1)).chunk(4, dim=-1)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import Choice, RecurrentCell, State, Value
 
@@ -52,6 +53,7 @@ class PeepholeLSTMCell(RecurrentCell):
         self.output_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, peepholes: Value = "diagonal", **structure: Value
     ) -> int:
@@ -60,13 +62,16 @@ class PeepholeLSTMCell(RecurrentCell):
         return affine + 3 * hidden_size * (hidden_size if peepholes == "full" else 1)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
         return zeros, zeros
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory = state
         i, f, g, o = self.gates(torch.cat((inputs, hidden), dim=-1)).chunk(4, dim=-1)

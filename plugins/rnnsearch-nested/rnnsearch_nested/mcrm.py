@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import Choice, RecurrentCell, State, Value
 
@@ -56,19 +57,23 @@ class MCRMCell(RecurrentCell):
         self.memory = nn.GRUCell(2 * hidden_size, hidden_size)  # r, z, n
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Four outer gates with one bias, and three inner maps of `u` and `c` with two."""
         outer = 4 * hidden_size * (input_size + hidden_size + 1)
         return outer + 3 * hidden_size * (2 * hidden_size + hidden_size + 2)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
         return zeros, zeros
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory = state
         i, f, g, o = self.gates(torch.cat((inputs, hidden), dim=-1)).chunk(4, dim=-1)

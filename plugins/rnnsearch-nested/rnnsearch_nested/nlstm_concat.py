@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -43,19 +44,23 @@ class ConcatNestedLSTMCell(RecurrentCell):
         self.inner_gates = nn.Linear(3 * hidden_size, 4 * hidden_size)  # i', f', g', o'
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Four gates at each of two levels, each one affine map."""
         outer = 4 * hidden_size * (input_size + hidden_size + 1)
         return outer + 4 * hidden_size * (3 * hidden_size + 1)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 3 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
         return zeros, zeros, zeros
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, memory, inner_memory = state
         i, f, g, o = self.gates(torch.cat((inputs, hidden), dim=-1)).chunk(4, dim=-1)
@@ -69,6 +74,7 @@ class ConcatNestedLSTMCell(RecurrentCell):
         hidden = o.sigmoid() * memory.tanh()
         return hidden, (hidden, memory, inner_memory)
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         """The outer memory and, beside it, the inner one squashed, as the outer sees it.
 

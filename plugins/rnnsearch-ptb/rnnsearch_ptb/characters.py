@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import Choice, Value
 from rnnsearch_ptb.corpus import Split, read_lines
@@ -75,14 +76,17 @@ class CharPTB(NextTokenTask):
         self.no_skill = NO_SKILL[str(self.chosen["convention"])]  # type: ignore[misc]
 
     @property
+    @override
     def lengths(self) -> Mapping[Split, int]:
         """Characters in the whole text of each split."""
         return LENGTHS[str(self.chosen["convention"])]
 
+    @override
     def metric_of(self, score: float) -> float:
         """Nats to bits."""
         return score / math.log(2)
 
+    @override
     def read(self, folder: Path, split: Split) -> np.ndarray:
         """Numbers of the characters of a split, in the order of `ALPHABET`."""
         text = join_lines(read_lines(folder, split), str(self.chosen["convention"]))

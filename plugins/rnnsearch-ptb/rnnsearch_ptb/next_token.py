@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import (
     Choice,
@@ -98,6 +99,7 @@ class NextTokenTask(Task):
         """Numbers of the tokens of a whole split, int16 `(tokens,)`."""
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """A token per step, the next one at every step, the state carried from window to window."""
         return SequenceShape(
@@ -110,6 +112,7 @@ class NextTokenTask(Task):
             stride=self._scored,
         )
 
+    @override
     def find(self) -> DataSource:
         """Locate and verify the text.
 
@@ -123,6 +126,7 @@ class NextTokenTask(Task):
             PTB.name, found.origin, str(found.folder), PTB.sha256, sizes, self._caveat()
         )
 
+    @override
     def load(self, source: DataSource, split: Split) -> Examples:
         """Read one split."""
         tokens = self.read(Path(source.location), split)[: self._tokens(split)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import DataError
 from rnnsearch_ptb.corpus import Split, find_corpus, read_lines
@@ -58,15 +59,18 @@ class WordPTB(NextTokenTask):
     may_repeat: ClassVar[float] = 0.004
 
     @property
+    @override
     def symbols(self) -> list[str]:  # type: ignore[override]
         """The words, by number."""
         return list(dict.fromkeys(words_of(read_lines(find_corpus().folder, "train"))))
 
     @property
+    @override
     def lengths(self) -> Mapping[Split, int]:
         """Words in the whole text of each split."""
         return LENGTHS
 
+    @override
     def metric_of(self, score: float) -> float:
         """Cross-entropy to perplexity."""
         try:
@@ -74,6 +78,7 @@ class WordPTB(NextTokenTask):
         except OverflowError:
             return math.inf
 
+    @override
     def read(self, folder: Path, split: Split) -> np.ndarray:
         """Numbers of the words of a split."""
         train = words_of(read_lines(folder, "train"))

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import (
     Batch,
@@ -86,15 +87,19 @@ class EchoStateNetwork(SequenceModel):
         radius = torch.linalg.eigvals(recurrent.double()).abs().max().to(recurrent.dtype)
         # A small sparse matrix may have no cycle, and so no eigenvalue but zero.
         scale = torch.where(radius > 1e-6, spectral_radius / radius.clamp(min=1e-6), radius)
+        self.from_inputs: Tensor
+        self.recurrent: Tensor
         self.register_buffer("from_inputs", input_scale * from_inputs)
         self.register_buffer("recurrent", scale * recurrent)
 
     @classmethod
+    @override
     def parameter_count(cls, shape: SequenceShape, hidden_size: int, **structure: Value) -> int:
         """Those of the readout."""
         return shape.output_size * (hidden_size + shape.input_size + 1)
 
     @classmethod
+    @override
     def frozen_count(cls, shape: SequenceShape, hidden_size: int, **structure: Value) -> int:
         """Those of the reservoir, zeros included: they are stored."""
         return hidden_size * (hidden_size + shape.input_size + 1)
@@ -119,11 +124,13 @@ class EchoStateNetwork(SequenceModel):
             return features[-1]
         return features[lengths - 1, torch.arange(len(lengths), device=inputs.device)]
 
+    @override
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         output: Tensor = self.readout(self._features(inputs, lengths))
         return output
 
     @torch.no_grad()
+    @override
     def fit(self, batches: Iterable[Batch]) -> None:
         """Solve for the readout; the reservoir stays as it was drawn."""
         size, outputs = self.readout.in_features + 1, self.shape.output_size

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
@@ -83,6 +84,7 @@ class SMRNNCell(RecurrentCell):
         self.removal = _two_layers(input_size + hidden_size, width, hidden_size, slopes)
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         input_size: int,
@@ -98,9 +100,11 @@ class SMRNNCell(RecurrentCell):
         network = (input_size + hidden_size + 1) * width + (width + 1) * hidden_size
         return 2 * (feedback + network + (width if slopes == "per_unit" else 1))
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (marks,) = state
         deposit, removal = self.stimulate(inputs, marks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from rnnsearch import Choice, RecurrentCell, State, Value
 
@@ -38,6 +39,7 @@ class SimpleLayer(nn.Module):
         """Thresholds before the first step."""
         return _clamped(self.initial_threshold, self.clamp).expand(batch_size, -1)
 
+    @override
     def forward(self, inputs: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
         output = torch.sigmoid(self.linear(inputs) - threshold)
         threshold = _clamped(threshold + self.threshold_deposit * output, self.clamp)
@@ -81,6 +83,7 @@ class FullLayer(nn.Module):
         weight = _clamped(self.initial_weight, self.clamp).expand(batch_size, -1, -1)
         return weight, _clamped(self.initial_threshold, self.clamp).expand(batch_size, -1)
 
+    @override
     def forward(
         self, inputs: Tensor, weight: Tensor, threshold: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -143,6 +146,7 @@ class SNNCell(RecurrentCell):
         self.full = FullLayer(hidden_size, hidden_size, clamp)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Weights, and bias, initial threshold, deposit and tick of each unit."""
         simple = input_size * hidden_size + 4 * hidden_size
@@ -150,12 +154,15 @@ class SNNCell(RecurrentCell):
         return simple + full
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return hidden_size * hidden_size + 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.simple.initial_state(batch_size), *self.full.initial_state(batch_size))
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         simple_threshold, weight, full_threshold = state
         hidden, simple_threshold = self.simple(inputs, simple_threshold)

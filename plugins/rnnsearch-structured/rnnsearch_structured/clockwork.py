@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import IntRange, RecurrentCell, State, Value
 
@@ -59,6 +60,7 @@ class ClockworkCell(RecurrentCell):
         self.register_buffer("periods", torch.tensor(periods), persistent=False)
 
     @classmethod
+    @override
     def parameter_count(
         cls, input_size: int, hidden_size: int, modules: Value = 4, **structure: Value
     ) -> int:
@@ -67,12 +69,15 @@ class ClockworkCell(RecurrentCell):
         return (input_size + 1) * hidden_size + sum(blocks)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return hidden_size + 1
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return self.zeros(batch_size, 1), self.zeros(batch_size, self.hidden_size)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         time, hidden = state
         candidate = torch.tanh(self.input_map(inputs) + self.recurrence(hidden))

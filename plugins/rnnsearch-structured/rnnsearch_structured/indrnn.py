@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, IntRange, RecurrentCell, State, Value
 
@@ -64,6 +65,7 @@ class IndRNNCell(RecurrentCell):
         self.unbounded_recurrent_weight = nn.Parameter(weight)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Weights of inputs, a bias, and one recurrent weight for each unit."""
         return hidden_size * (input_size + 2)
@@ -76,9 +78,11 @@ class IndRNNCell(RecurrentCell):
         # A weight thrown beyond three bounds at once is not caught by one reflection.
         return folded.clamp(-bound, bound)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         hidden = torch.relu(self.input_map(inputs) + self.recurrent_weight * hidden)

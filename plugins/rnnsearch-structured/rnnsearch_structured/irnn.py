@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import FloatRange, RecurrentCell, State, Value
 
@@ -47,13 +48,16 @@ class IRNNCell(RecurrentCell):
             nn.init.eye_(self.recurrent_map.weight).mul_(identity_scale)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Weights of inputs and state, and a bias."""
         return hidden_size * (input_size + hidden_size + 1)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.hidden_size),)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         hidden = torch.relu(self.input_map(inputs) + self.recurrent_map(hidden))

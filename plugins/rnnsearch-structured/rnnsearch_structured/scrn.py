@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
@@ -71,6 +72,7 @@ class SCRNCell(RecurrentCell):
         )
 
     @classmethod
+    @override
     def parameter_count(
         cls,
         input_size: int,
@@ -88,6 +90,7 @@ class SCRNCell(RecurrentCell):
         return maps + biases + (context if alpha == "learned" else 0)
 
     @classmethod
+    @override
     def state_size(
         cls,
         input_size: int,
@@ -99,6 +102,7 @@ class SCRNCell(RecurrentCell):
         return hidden_size + _context_units(hidden_size, context_ratio, context_size)
 
     @classmethod
+    @override
     def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return cls.state_size(input_size, hidden_size, **structure)
 
@@ -109,9 +113,11 @@ class SCRNCell(RecurrentCell):
             return self.context_decay
         return torch.sigmoid(self.context_logit)
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return self.zeros(batch_size, self.hidden_size), self.zeros(batch_size, self.context_size)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, context = state
         alpha = self.alpha

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -73,21 +74,26 @@ class UnitaryCell(RecurrentCell):
         self.register_buffer("inverse", fourier.T.contiguous().to(device), persistent=False)
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         """Three phases and two complex reflections a unit, complex input weights, and a bias."""
         return hidden_size * (7 + 2 * input_size + 1)
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
     @classmethod
+    @override
     def output_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return 2 * hidden_size
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, 2 * self.hidden_size) + (2 * self.hidden_size) ** -0.5,)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (hidden,) = state
         hidden = self.rectified(self.evolved(hidden) + self.input_map(inputs))

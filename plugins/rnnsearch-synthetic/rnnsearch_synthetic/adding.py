@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import (
     Choice,
@@ -63,10 +64,12 @@ class Adding(GeneratedTask):
     score = mean_squared_error
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """A number and a mark per step, one sum."""
         return SequenceShape(2, 1, self.number("length"), "last_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw numbers and marks."""
         random, samples, length = self.generator(split), self.size(split), self.number("length")

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import (
     Choice,
@@ -84,11 +85,13 @@ class CopyMemory(GeneratedTask):
         self.no_skill = no_skill_of(self.number("delay"))  # type: ignore[misc]
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """A symbol per step, one of ten classes at every step."""
         features = 1 if self.chosen["encoding"] == "scalar" else CLASSES
         return SequenceShape(features, CLASSES, self.number("delay") + 2 * COPIED, "every_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw the symbols."""
         samples, delay = self.size(split), self.number("delay")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import IntRange, SequenceShape, Split, generated_options
 from rnnsearch_synthetic.series import SeriesTask
@@ -53,10 +54,12 @@ class MackeyGlass(SeriesTask):
     }
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """One number per step, one predicted at every step."""
         return SequenceShape(1, 1, self.number("length"), "every_step")
 
+    @override
     def series(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """Integrate the equation from random histories."""
         length, horizon = self.number("length"), self.number("horizon")
@@ -64,6 +67,7 @@ class MackeyGlass(SeriesTask):
         whole = integrate(random, self.size(split), length + horizon, self.number("tau"))
         return whole[:, :length], whole[:, horizon:]
 
+    @override
     def scaled(self, inputs: np.ndarray, mean: float, deviation: float) -> np.ndarray:
         """Standardise inputs as the targets: they are the same series."""
         return (inputs - mean) / deviation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import (
     Examples,
@@ -62,10 +63,12 @@ class MemoryCapacity(GeneratedTask):
     score = mean_squared_error
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """One number per step, one for each delay at every step."""
         return SequenceShape(1, self.number("delays"), self.number("length"), "every_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw inputs and delay them."""
         samples, length, delays = self.size(split), self.number("length"), self.number("delays")

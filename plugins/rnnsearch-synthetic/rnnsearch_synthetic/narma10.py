@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import IntRange, SequenceShape, Split, generated_options
 from rnnsearch_synthetic.series import SeriesTask
@@ -49,10 +50,12 @@ class NARMA10(SeriesTask):
     }
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """One number per step, one at every step."""
         return SequenceShape(1, 1, self.number("length"), "every_step")
 
+    @override
     def series(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """Draw inputs until the system stays bounded."""
         random, samples, length = self.generator(split), self.size(split), self.number("length")
@@ -61,6 +64,7 @@ class NARMA10(SeriesTask):
             inputs[unstable], targets[unstable] = _run(random, len(unstable), length)
         return inputs, targets
 
+    @override
     def scaled(self, inputs: np.ndarray, mean: float, deviation: float) -> np.ndarray:
         """Standardise inputs by the mean and the deviation of a uniform number."""
         return (inputs - _HIGHEST / 2) / (_HIGHEST / 12**0.5)

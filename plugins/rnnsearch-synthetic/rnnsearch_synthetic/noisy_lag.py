@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import (
     Choice,
@@ -66,10 +67,12 @@ class NoisyLag(GeneratedTask):
     score = accuracy
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """One number per step, two classes."""
         return SequenceShape(1, 2, None, "masked_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw classes, lengths and noise."""
         random, samples, length = self.generator(split), self.size(split), self.number("length")

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import (
     Examples,
@@ -91,12 +92,14 @@ class PreciseTiming(GeneratedTask):
         self.no_skill = no_skill_of(*sizes)  # type: ignore[misc]
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """Spike or none per step, one of the delays at every step."""
         shortest, delays = self.number("shortest"), self.number("delays")
         steps = shortest + self.number("intervals") * (shortest + delays - 1)
         return SequenceShape(1, delays, steps, "every_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw the first spike and the delays."""
         samples, shortest, steps = self.size(split), self.number("shortest"), self.shape.length

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from rnnsearch import Examples, GeneratedTask, Split, StudyFileError, Value, mean_squared_error
 
@@ -47,6 +48,7 @@ class SeriesTask(GeneratedTask):
     def scaled(self, inputs: np.ndarray, mean: float, deviation: float) -> np.ndarray:
         """Standardise inputs; mean and deviation are those of the training targets."""
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw series and standardise them."""
         inputs, targets = self.series(split)

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import RandomState
+from typing_extensions import override
 
 from rnnsearch import (
     Choice,
@@ -72,10 +73,12 @@ class TemporalOrder(GeneratedTask):
         self.no_skill = 1 / self.shape.output_size  # type: ignore[misc]
 
     @property
+    @override
     def shape(self) -> SequenceShape:
         """A symbol per step, a class for each order of the markers."""
         return SequenceShape(len(ALPHABET), 2 ** self.number("markers"), None, "masked_step")
 
+    @override
     def generate(self, split: Split) -> Examples:
         """Draw classes and symbols."""
         random = self.generator(split)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torchrecurrent  # type: ignore[import-untyped]
+import torchrecurrent
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch import RecurrentCell, State, Value
 
@@ -74,16 +75,19 @@ class TorchrecurrentCell(RecurrentCell):
         return cell
 
     @classmethod
+    @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         size = cls.size
         per_unit = size.inputs * input_size + size.recurrent * hidden_size + size.vectors
         return hidden_size * per_unit + size.scalars
 
     @classmethod
+    @override
     def redundant_biases(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return cls.size.redundant * hidden_size
 
     @classmethod
+    @override
     def state_size(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return sum(cls._widths(input_size, hidden_size))
 
@@ -91,10 +95,12 @@ class TorchrecurrentCell(RecurrentCell):
     def _widths(cls, input_size: int, hidden_size: int) -> list[int]:
         return [hidden_size if part == "hidden" else input_size for part in cls.state_parts]
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         widths = self._widths(self.input_size, self.hidden_size)
         return tuple(self.zeros(batch_size, width) for width in widths)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         after = self.cell(inputs, state if len(state) > 1 else state[0])
         if self.separate_output:
@@ -103,6 +109,7 @@ class TorchrecurrentCell(RecurrentCell):
             output = after if isinstance(after, Tensor) else after[0]
         return output, (after,) if isinstance(after, Tensor) else after
 
+    @override
     def memory_state(self, state: State) -> Tensor:
         return state[self.memory_part].flatten(1)
 
@@ -215,9 +222,11 @@ class IntersectionRNNCell(TorchrecurrentCell):
         super().__init__(input_size, hidden_size)
         self.input_projection = nn.Linear(input_size, hidden_size)
 
+    @override
     def _build(self, input_size: int) -> nn.Module:
         return super()._build(self.hidden_size)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         return super().forward(self.input_projection(inputs), state)
 
@@ -434,6 +443,7 @@ class tauGRUCell(TorchrecurrentCell):
     state_parts = _TWO_STATES
     memory_part = 0
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         hidden, delayed = state
         new = self.cell(inputs, hidden, delayed)
@@ -490,6 +500,7 @@ class UnICORNNCell(TorchrecurrentCell):
     state_parts = _TWO_STATES
 
     @classmethod
+    @override
     def frozen_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
         return hidden_size
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch import CellWrapper, Choice, FloatRange, Parameters, RecurrentCell, State
 
@@ -81,6 +82,7 @@ class Dropout(CellWrapper):
         if per == "sequence":
             self.held_noise = frozenset({*cell.held_noise, *range(first, first + size)})
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         parts = [self.input_size, self.cell.noise_size, *self.drawn]
         features, inside, of_inputs, of_state, of_outputs = inputs.split(parts, dim=-1)

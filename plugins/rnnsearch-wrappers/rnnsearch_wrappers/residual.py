@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch import CellWrapper, State, Value
 
@@ -27,6 +28,7 @@ class Residual(CellWrapper):
     """
 
     @classmethod
+    @override
     def idle(
         cls, input_size: int, hidden_size: int, layer: Value = 0, **options: Value
     ) -> str | None:
@@ -34,6 +36,7 @@ class Residual(CellWrapper):
             return None
         return f"inputs ({input_size} wide) and outputs ({hidden_size} wide) are not equally wide"
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, state = self.cell(inputs, state)
         features = inputs[:, : self.input_size]  # behind them come drawn numbers, if any

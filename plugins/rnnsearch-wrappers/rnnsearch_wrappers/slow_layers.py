@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch import CellWrapper, IntRange, Parameters, RecurrentCell, State, Value
 
@@ -46,23 +47,27 @@ class SlowLayers(CellWrapper):
         self.every = period**layer
 
     @classmethod
+    @override
     def state_size(
         cls, input_size: int, hidden_size: int, layer: Value = 0, **structure: Value
     ) -> int:
         return 1 + hidden_size if layer else 0
 
     @classmethod
+    @override
     def idle(
         cls, input_size: int, hidden_size: int, layer: Value = 0, **options: Value
     ) -> str | None:
         return None if layer else "the first layer of a stack steps always"
 
+    @override
     def initial_state(self, batch_size: int) -> State:
         state = self.cell.initial_state(batch_size)
         if not self.layer:
             return state
         return (self.zeros(batch_size, 1), self.zeros(batch_size, self.width), *state)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if not self.layer:
             return self.cell(inputs, state)  # type: ignore[no-any-return]

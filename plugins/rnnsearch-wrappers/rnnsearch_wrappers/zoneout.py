@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from rnnsearch import CellWrapper, FloatRange, Parameters, RecurrentCell, State
 
@@ -63,6 +64,7 @@ class Zoneout(CellWrapper):
         self.drawn = [part.numel() if r else 0 for r, part in zip(self.rates, parts, strict=True)]
         self.noise_size = cell.noise_size + sum(self.drawn)
 
+    @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         given = self.input_size + self.cell.noise_size
         inside, *noise = inputs.split([given, *self.drawn], dim=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.plugin.head import Head
 from rnnsearch.spec.parameters import Choice, Parameters, Value
@@ -31,11 +32,13 @@ class LinearHead(Head):
         self.squash = nn.Sigmoid() if output == "sigmoid" else nn.Identity()
 
     @classmethod
+    @override
     def parameter_count(
         cls, features: int, output_size: int, hidden_size: int, **options: Value
     ) -> int:
         return (features + 1) * output_size
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
         output: Tensor = self.squash(self.linear(features))
         return output

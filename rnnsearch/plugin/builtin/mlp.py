@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from rnnsearch.plugin.head import Head
 from rnnsearch.spec.parameters import Value
@@ -21,11 +22,13 @@ class MLPHead(Head):
         self.output = nn.Linear(hidden_size, output_size)
 
     @classmethod
+    @override
     def parameter_count(
         cls, features: int, output_size: int, hidden_size: int, **options: Value
     ) -> int:
         return (features + 1) * hidden_size + (hidden_size + 1) * output_size
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
         output: Tensor = self.output(self.hidden(features).relu())
         return output

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from rnnsearch.plugin.head import Head
 from rnnsearch.spec.parameters import Value
@@ -36,10 +37,12 @@ class TiedHead(Head):
         self.bias = nn.Parameter(torch.zeros(output_size))
 
     @classmethod
+    @override
     def parameter_count(
         cls, features: int, output_size: int, hidden_size: int, **options: Value
     ) -> int:
         return (features + 1) * output_size
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
         return functional.linear(features, self.weight, self.bias)
