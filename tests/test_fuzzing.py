@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnsearch import hookimpl
-from rnnsearch.budget.space import build_spaces
+from rnnsearch.budget.row import build_spaces
 from rnnsearch.config.schema import check_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import PluginError, RnnsearchError, StoreError

@@ -15,7 +15,8 @@ import yaml
 
 from rnnsearch import load_registry
 from rnnsearch.budget.model import count_parameters
-from rnnsearch.budget.space import SearchSpace, build_spaces
+from rnnsearch.budget.row import build_spaces
+from rnnsearch.budget.space import SearchSpace
 from rnnsearch.config.schema import StudyConfig, check_config, json_schema, load_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import StudyFileError

@@ -18,7 +18,15 @@ from rnnsearch.config.study_file import (
     shortened,
 )
 from rnnsearch.errors import did_you_mean
-from rnnsearch.spec.parameters import Choice, FloatRange, IntRange, Parameter, Value
+from rnnsearch.spec.parameters import (
+    Choice,
+    FloatRange,
+    IntRange,
+    Parameter,
+    Value,
+    as_ruled,
+    values_of,
+)
 
 SCHEMA_VERSION = 1
 
@@ -80,23 +88,13 @@ def _setting(raw: Any) -> Value | Parameter:
     return value
 
 
-def _every_value(setting: Value | Parameter) -> tuple[Value, ...]:
-    if isinstance(setting, Choice):
-        return setting.options
-    if isinstance(setting, IntRange | FloatRange):
-        return (setting.low, setting.high)
-    return (setting,)
-
-
 def _checked(rule: Parameter) -> BeforeValidator:
     def check(raw: Any) -> Any:
         setting = _setting(raw)
-        for value in _every_value(setting):
+        for value in values_of(setting):
             if problem := rule.problem_with(value):
                 raise _problem(problem)
-        if isinstance(rule, FloatRange) and isinstance(setting, IntRange):
-            return FloatRange(setting.low, setting.high, default=setting.low, log=setting.log)
-        return setting
+        return as_ruled(setting, rule)
 
     return BeforeValidator(check)
 

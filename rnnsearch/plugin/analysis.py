@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnnsearch.errors import StudyFileError, did_you_mean
 from rnnsearch.plugin.layers import Unrolled
-from rnnsearch.spec.parameters import Parameters, Value, defaults
+from rnnsearch.spec.parameters import Parameters, Value, chosen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,14 +89,7 @@ class Analysis(ABC):
     options: ClassVar[Parameters] = {}
 
     def __init__(self, **options: Value) -> None:
-        for name, value in options.items():
-            if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                msg = f"unknown option `{name}`.{did_you_mean(name, self.options)} Known: {known}."
-                raise StudyFileError(msg, key=name)
-            if problem := self.options[name].problem_with(value):
-                raise StudyFileError(problem, key=name)
-        self.chosen: dict[str, Value] = {**defaults(self.options), **options}
+        self.chosen = chosen(self.options, options)
 
     def refusal(self, trained: TrainedModel) -> str | None:
         """Say why this analysis does not apply to a model, or return None."""

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from torch import Tensor
 
-from rnnsearch.errors import StudyFileError, did_you_mean
-from rnnsearch.spec.parameters import Parameters, Value, defaults
+from rnnsearch.spec.parameters import Parameters, Value, chosen
 from rnnsearch.spec.shape import DataSource, Direction, SequenceShape, Split
 
 if TYPE_CHECKING:
@@ -91,14 +90,7 @@ class Task(ABC):
     symbols: Sequence[str] = ()
 
     def __init__(self, **options: Value) -> None:
-        for name, value in options.items():
-            if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                msg = f"unknown option `{name}`.{did_you_mean(name, self.options)} Known: {known}."
-                raise StudyFileError(msg, key=name)
-            if problem := self.options[name].problem_with(value):
-                raise StudyFileError(problem, key=name)
-        self.chosen: dict[str, Value] = {**defaults(self.options), **options}
+        self.chosen = chosen(self.options, options)
 
     @property
     @abstractmethod

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from rnnsearch.errors import StudyFileError, did_you_mean
+
 Value: TypeAlias = bool | int | float | str
 
 
@@ -116,3 +118,35 @@ def defaults(parameters: Parameters, output_size: int | None = None) -> dict[str
         fills = isinstance(parameter, OutputSize) and output_size is not None
         values[name] = output_size if fills and output_size else parameter.default
     return values
+
+
+def values_of(setting: Value | Parameter) -> tuple[Value, ...]:
+    """What a rule has to allow of a setting: the value, each option, or both ends of a range."""
+    if isinstance(setting, Choice):
+        return setting.options
+    if isinstance(setting, IntRange | FloatRange):
+        return (setting.low, setting.high)
+    return (setting,)
+
+
+def as_ruled(setting: Value | Parameter, rule: Parameter) -> Value | Parameter:
+    """A setting as its rule has it: a range of integers of a real number is one of reals."""
+    if isinstance(rule, FloatRange) and isinstance(setting, IntRange):
+        return FloatRange(setting.low, setting.high, default=setting.low, log=setting.log)
+    return setting
+
+
+def chosen(declared: Parameters, options: Mapping[str, Value]) -> dict[str, Value]:
+    """The value of every declared option: the given one, or its default.
+
+    Raises:
+        StudyFileError: an option is not declared, or its value is not allowed.
+    """
+    for name, value in options.items():
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            msg = f"unknown option `{name}`.{did_you_mean(name, declared)} Known: {known}."
+            raise StudyFileError(msg, key=name)
+        if problem := declared[name].problem_with(value):
+            raise StudyFileError(problem, key=name)
+    return {**defaults(declared), **options}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnsearch.budget.model import advising, measure_complexity, try_one_sample
+from rnnsearch.budget.row import blaming_row, build_space
 from rnnsearch.budget.solve import BudgetSolution
-from rnnsearch.budget.space import SearchSpace, blaming_row, build_space
+from rnnsearch.budget.space import SearchSpace
 from rnnsearch.config import machine
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.config.study_file import StudyFile

@@ -35,7 +35,8 @@ from rnnsearch import (
     build_model,
     load_registry,
 )
-from rnnsearch.budget.space import SearchSpace, build_spaces, derive_seed
+from rnnsearch.budget.row import build_spaces
+from rnnsearch.budget.space import SearchSpace, derive_seed
 from rnnsearch.config.schema import check_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.plugin.registry import Registry

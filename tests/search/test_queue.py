@@ -19,7 +19,8 @@ from rnnsearch import (
     load_registry,
     measure_complexity,
 )
-from rnnsearch.budget.space import SearchSpace, build_spaces
+from rnnsearch.budget.row import build_spaces
+from rnnsearch.budget.space import SearchSpace
 from rnnsearch.compare.configurations import best_first
 from rnnsearch.config.schema import SearchConfig, StudyConfig, check_config
 from rnnsearch.config.study_file import parse_study
