@@ -26,7 +26,13 @@ GUIDE = REPOSITORY / "docs" / "plugins" / "index.md"
 HOMES = {
     "ray": {"search/tune.py", "records/ray_jobs.py"},
     "optuna": {"records/store.py", "records/open_trial.py", "records/drawing.py"},
-    "mlflow": {"records/tracking.py"},
+    "mlflow": {
+        "records/tracking.py",
+        "records/mlflow_store.py",
+        "records/mlflow_runs.py",
+        "records/mlflow_queries.py",
+        "records/mlflow_writer.py",
+    },
     "pluggy": {"plugin/hookspecs.py", "plugin/registry.py"},
     "yaml": {"config/study_file.py"},
     "torchvision": {"plugin/vision.py"},

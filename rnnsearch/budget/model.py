@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -227,7 +227,7 @@ class RecurrentModel(nn.Module):
         """State of each layer before the first step."""
         return [layer.initial_state(batch_size) for layer in self._layers()]
 
-    @property
+    @cached_property
     def asks_for_noise(self) -> bool:
         """Whether a cell of it asks for noise while it is trained."""
         return any(m.cell.noise_size for m in self.modules() if isinstance(m, Unrolled))

@@ -75,7 +75,7 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
     Its runs in MLflow are kept, unless `--tracking` is given; MLflow can restore an experiment that
     was deleted.
     """
-    from rnnsearch.records.archive import delete_study
+    from rnnsearch.records.delete import delete_study
     from rnnsearch.records.store import StudyStore
 
     store = StudyStore.open(name)
@@ -96,7 +96,7 @@ def _delete_runs(store: StudyStore) -> str:
     if info.experiment_id is None or info.tracking_uri is None:
         return "the study has no experiment there"
     from rnnsearch.config.secrets import hide_password
-    from rnnsearch.records.tracking import delete_experiment
+    from rnnsearch.records.mlflow_queries import delete_experiment
     from rnnsearch.study.stored import tracking_uri
 
     uri = tracking_uri(store)

@@ -19,7 +19,7 @@ def log_to_mlflow(store: StudyStore, files: list[Path]) -> None:
         files: what to log; a folder keeps its name and everything below it.
     """
     from rnnsearch.errors import TrackingError
-    from rnnsearch.records.tracking import log_files
+    from rnnsearch.records.mlflow_queries import log_files
     from rnnsearch.study.stored import tracking_uri
 
     run_id = store.info.run_id

@@ -52,10 +52,10 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
 
     from rnnsearch.config.secrets import hide_password
     from rnnsearch.errors import RnnsearchError, TrackingError
+    from rnnsearch.records.mlflow_store import local_uri, resolve_uri
     from rnnsearch.records.mlflow_ui import LOOPBACK, end, own_address, serve, study_links
     from rnnsearch.records.mlflow_views import address, is_server
     from rnnsearch.records.store import StudyStore, list_stores
-    from rnnsearch.records.tracking import local_uri, resolve_uri
     from rnnsearch.study.stored import stored_task, tracking_uri
 
     stores = list_stores() if name is None else [StudyStore.open(name)]

@@ -383,19 +383,23 @@ def _features(number: int) -> str:
     return "1 feature" if number == 1 else f"{number} features"
 
 
-def find_and_check(task: Task, name: str) -> DataSource:
-    """Find a task's data, load every split, hold it against the contract, and let it go.
+def find_and_check(task: Task, name: str) -> tuple[DataSource, dict[str, Examples]]:
+    """Find a task's data, load every split, and hold it against the contract.
 
-    The test split is read here to be checked; nothing is trained or scored on it.
+    The test split is read here to be checked, and dropped; nothing is trained or scored on it.
 
     Args:
         task: the task.
         name: what to call the task: its name and the distribution it comes from.
 
+    Returns:
+        where the data came from, and the checked splits of a search: `train` and `validation`.
+
     Raises:
         DataError: the data are not to be had, or break a rule; names the task, the split and the
             sample.
     """
+    kept: dict[str, Examples] = {}
     try:
         contract = Contract.of(task.shape, task)
         source = _called(task.find, "find the data")
@@ -407,11 +411,13 @@ def find_and_check(task: Task, name: str) -> DataSource:
                 todo = "Correct `sizes` in what `find` returns"
                 _refuse("samples", f"{declared} as declared", str(len(examples)), todo, split=split)
             _try_measures(task, examples, contract, split)
+            if split != "test":
+                kept[split] = examples
     except MissingDataError:
         raise
     except DataError as error:
         raise DataError(f"task {name}: {error}") from error
-    return source
+    return source, kept
 
 
 def _called(function: Callable[[], _Found], what: str) -> _Found:

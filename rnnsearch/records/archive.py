@@ -464,31 +464,8 @@ def _write_info(store: StudyStore, path: Path, name: str) -> None:
     write_whole(store.folder / INFO_FILE, known.to_json())
 
 
-def delete_study(store: StudyStore, *, force: bool = False) -> None:
-    """Remove a study's folder; at any time the study is there whole, or not at all.
-
-    Args:
-        store: the study.
-        force: delete it even if its driver was alive on another machine seconds ago.
-
-    Raises:
-        StoreError: it is running, or the folder cannot be removed.
-    """
-    with store.held("deleting", force=force) as held:
-        beside = held.beside("deleted")
-        try:
-            if beside.exists():  # of one who was killed at it
-                shutil.rmtree(beside)
-            os.rename(store.folder, beside)
-            shutil.rmtree(beside)
-        except OSError as error:
-            msg = f"cannot remove {store.folder}: {error.strerror or error}"
-            raise StoreError(msg) from error
-
-
 __all__ = [
     "Exported",
-    "delete_study",
     "export_study",
     "hide_secrets",
     "import_study",

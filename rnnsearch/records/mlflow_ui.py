@@ -10,8 +10,9 @@ import sys
 from contextlib import suppress
 
 from rnnsearch.config.home import home
+from rnnsearch.records.mlflow_queries import find_runs
+from rnnsearch.records.mlflow_store import local_uri
 from rnnsearch.records.mlflow_views import CONFIRMED, TRIALS, comparison_link, table_link
-from rnnsearch.records.tracking import find_runs, local_uri
 from rnnsearch.spec.shape import Direction
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -179,7 +179,8 @@ class _Examination:
 
     def _logged_file(self) -> str | None:
         """The study file as the study's run has it."""
-        from rnnsearch.records.tracking import read_artifact, resolve_uri
+        from rnnsearch.records.mlflow_queries import read_artifact
+        from rnnsearch.records.mlflow_store import resolve_uri
 
         with suppress(RnnsearchError):
             info = self._store.info
@@ -320,7 +321,7 @@ class _Examination:
     # Its runs
 
     def _runs(self) -> None:
-        from rnnsearch.records.tracking import look_at_runs
+        from rnnsearch.records.mlflow_queries import look_at_runs
 
         run_id = self._store.info.run_id
         if run_id is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnnsearch.budget.model import advising, measure_complexity, try_one_sample
@@ -16,7 +17,7 @@ from rnnsearch.config.study_file import StudyFile
 from rnnsearch.errors import BrokenPluginError, StudyFileError
 from rnnsearch.plugin.data_contract import find_and_check
 from rnnsearch.plugin.registry import Registry
-from rnnsearch.plugin.task import Task
+from rnnsearch.plugin.task import Examples, Task
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.shape import DataSource
 from rnnsearch.spec.trial import Phase, TrialSpec
@@ -73,6 +74,7 @@ class StudyPlan:
         workers: trials at a time that the estimate assumes.
         seconds: estimated wall time.
         failed: rows that cannot run; a study goes on without them, and says so.
+        splits: the data of the search, as they were checked: `train` and `validation`.
     """
 
     config: StudyConfig
@@ -84,6 +86,7 @@ class StudyPlan:
     workers: int
     seconds: float
     failed: tuple[FailedRow, ...] = ()
+    splits: Mapping[str, Examples] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan in plain values, for JSON."""
@@ -175,7 +178,7 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
             failed[i] = error
     name = config.task.name
     with file.pointing_at(("task",)), registry.blaming("task", name, "finding data"):
-        source = find_and_check(task, _named(name, registry))
+        source, splits = find_and_check(task, _named(name, registry))
     planned = list[PlannedRow]()
     for i, space in spaces.items():
         try:
@@ -205,6 +208,7 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
         confirmations=confirmations,
         workers=workers,
         seconds=seconds / workers,
+        splits=splits,
         failed=tuple(
             FailedRow(entry.label or entry.name, failed[i])
             for i, entry in enumerate(config.architectures)

@@ -206,8 +206,9 @@ def _run(
     study: Study, listeners: Sequence[StudyListener], store: StudyStore, *, is_resumed: bool
 ) -> StudyResult:
     # Ray and MLflow take seconds to import: not before a study really runs.
+    from rnnsearch.records.mlflow_store import resolve_uri
     from rnnsearch.records.mlflow_views import is_server
-    from rnnsearch.records.tracking import Tracker, resolve_uri
+    from rnnsearch.records.tracking import Tracker
     from rnnsearch.search.tune import cluster, places, require_room, run_trials
 
     config = study.config
@@ -224,7 +225,7 @@ def _run(
     for planned in plan.rows:
         if planned.engine.failed:
             _announce(listeners, f"WARNING {planned.space.label}: {planned.engine.reason}")
-    splits = {split: plan.task.load(plan.source, split) for split in ("train", "validation")}
+    splits = dict(plan.splits)
     uri = tracking_uri(store) if is_resumed else resolve_uri(config.tracking.uri)
     _announce(listeners, "starting Ray and MLflow")
     tracker = Tracker(uri, store.name)

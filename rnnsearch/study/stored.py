@@ -59,7 +59,7 @@ def tracking_uri(store: StudyStore) -> str:
     It has no passwords: they are the study file's or the environment's, where one of them names
     the same store. A study without runs is told where they would go.
     """
-    from rnnsearch.records.tracking import is_missing, local_uri, resolve_uri
+    from rnnsearch.records.mlflow_store import is_missing, local_uri, resolve_uri
 
     recorded = store.info.tracking_uri
     configured = store.config.tracking.uri

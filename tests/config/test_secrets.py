@@ -14,8 +14,9 @@ from rnnsearch.__main__ import main
 from rnnsearch.config.secrets import has_password, hide, hide_all, hide_password, same_address
 from rnnsearch.errors import StudyFileError, TrackingError
 from rnnsearch.records.event_log import EventLog
+from rnnsearch.records.mlflow_store import resolve_uri
 from rnnsearch.records.store import StudyStore
-from rnnsearch.records.tracking import Tracker, resolve_uri
+from rnnsearch.records.tracking import Tracker
 from rnnsearch.study.run import load_study
 
 from ..command import run_here, write_study

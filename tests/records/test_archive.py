@@ -31,13 +31,8 @@ from rnnsearch.cli import rnnsearch
 from rnnsearch.errors import RnnsearchError, StoreError, StudyFileError
 from rnnsearch.plugin.registry import load_registry
 from rnnsearch.records import archive as archive_module
-from rnnsearch.records.archive import (
-    MANIFEST,
-    delete_study,
-    export_study,
-    hide_secrets,
-    import_study,
-)
+from rnnsearch.records.archive import MANIFEST, export_study, hide_secrets, import_study
+from rnnsearch.records.delete import delete_study
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore, list_stores, studies_folder
 from rnnsearch.spec.model import ModelSpec

@@ -19,10 +19,11 @@ import pytest
 from mlflow.entities import Metric
 from mlflow.tracking import MlflowClient
 
+from rnnsearch.records.mlflow_store import local_uri
 from rnnsearch.records.mlflow_ui import serve, study_links
 from rnnsearch.records.mlflow_views import address, table_link
 from rnnsearch.records.store import StudyStore
-from rnnsearch.records.tracking import Tracker, local_uri
+from rnnsearch.records.tracking import Tracker
 
 from ..command import run, run_here, write_study
 from ..life import Life
@@ -365,7 +366,8 @@ def test_nothing_is_asked_at_an_address_that_came_with_an_archive(
 
 def test_who_is_killed_while_making_the_database_leaves_no_half_of_one(own_home: Path) -> None:
     code = (
-        "from rnnsearch.records.tracking import Tracker, local_uri; "
+        "from rnnsearch.records.tracking import Tracker; "
+        "from rnnsearch.records.mlflow_store import local_uri; "
         "Tracker(local_uri(), 'x').connect()"
     )
     maker = subprocess.Popen([sys.executable, "-c", code])
