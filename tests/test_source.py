@@ -24,7 +24,7 @@ GUIDE = REPOSITORY / "docs" / "plugins" / "index.md"
 
 # Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
 HOMES = {
-    "ray": {"search/tune.py", "records/ray_jobs.py"},
+    "ray": {"search/cluster.py", "search/tune.py", "records/ray_jobs.py"},
     "optuna": {"records/store.py", "records/open_trial.py", "records/drawing.py"},
     "mlflow": {
         "records/tracking.py",

@@ -382,14 +382,10 @@ class SearchQueue(TrialQueue):
     def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
         super().go_on(key, epochs)
         unfinished, live = self._anew[key], self._live[key]
-        halving = self._halvings.get(live.spec.label)
-        if halving is None:
-            return False
-        # It was let go on after each of them, as far as it got further.
-        *before, last = epochs
-        went_on = unfinished.epochs[-1].epoch > last.epoch
-        halving.remember(unfinished.first_number, epochs if went_on else before)
-        return not went_on and halving.stops(unfinished.first_number, last)
+        halving, last = self._halvings.get(live.spec.label), epochs[-1]
+        if halving is None or last.epoch < unfinished.epochs[-1].epoch:
+            return False  # it trained beyond its checkpoint, so it was not stopped there
+        return halving.stops(unfinished.first_number, last)
 
     @override
     def _ask_new(self) -> tuple[str, TrialSpec] | None:

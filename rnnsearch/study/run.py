@@ -34,7 +34,7 @@ from rnnsearch.study.stored import compare_study, tracking_uri, write_comparison
 
 if TYPE_CHECKING:
     from rnnsearch.records.tracking import Tracker
-    from rnnsearch.search.tune import Phase
+    from rnnsearch.search.stage import Phase
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,8 @@ def _run(
     from rnnsearch.records.mlflow_store import resolve_uri
     from rnnsearch.records.mlflow_views import is_server
     from rnnsearch.records.tracking import Tracker
-    from rnnsearch.search.tune import cluster, places, require_room, run_trials
+    from rnnsearch.search.cluster import cluster, places, require_room
+    from rnnsearch.search.tune import run_trials
 
     config = study.config
     if not is_resumed:
@@ -298,7 +299,7 @@ def _phases(
     listeners: Sequence[StudyListener],
 ) -> Generator[Phase, None, None]:
     """The search, and when all of its trials have ended the confirmation."""
-    from rnnsearch.search.tune import Phase
+    from rnnsearch.search.stage import Phase
 
     config, direction = plan.config, plan.task.direction
     spaces = [row.space for row in plan.rows]
@@ -315,7 +316,7 @@ def _phases(
 @contextmanager
 def _timed(store: StudyStore, phase: PhaseName, config: StudyConfig) -> Iterator[None]:
     """Keep how long a phase took on how many workers, for the ledger."""
-    from rnnsearch.search.tune import places
+    from rnnsearch.search.cluster import places
 
     began, workers = time.monotonic(), places(config.resources)
     try:

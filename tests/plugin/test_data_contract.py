@@ -627,7 +627,7 @@ def test_a_study_on_broken_data_stops_before_ray_and_writes_nothing(
 
     monkeypatch.setattr(Digits, "load", load)
     monkeypatch.setattr(
-        "rnnsearch.search.tune.cluster", lambda *given: pytest.fail("Ray was started")
+        "rnnsearch.search.cluster.cluster", lambda *given: pytest.fail("Ray was started")
     )
     file = tmp_path / "study.yaml"
     file.write_text(

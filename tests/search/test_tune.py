@@ -44,7 +44,7 @@ def family(root):
 _LIST_LISTENERS = (
     _FAMILY
     + """
-from rnnsearch.search.tune import cluster
+from rnnsearch.search.cluster import cluster
 
 def inodes(process):
     found = set()
@@ -102,7 +102,9 @@ import json, signal, sys
 from dataclasses import replace
 from rnnsearch.config.schema import ResourcesConfig
 from rnnsearch.search.queue import TrialQueue, _Live
-from rnnsearch.search.tune import Phase, cluster, run_trials
+from rnnsearch.search.cluster import cluster
+from rnnsearch.search.stage import Phase
+from rnnsearch.search.tune import run_trials
 from tests.training.test_worker import examples, spec
 
 class Trial:
@@ -195,13 +197,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from rnnsearch.search import tune as tuning
-from rnnsearch.search.tune import _EarlyStopping, _QueueSearcher, _Stage
+from rnnsearch.search.stage import Stage
+from rnnsearch.search.tune import _EarlyStopping, _QueueSearcher
 
 tuning.places = lambda resources, seen=None: resources  # there is no cluster
 
-class Stage(_Stage):
+class Played(Stage):
     def __init__(self, asked):
-        super().__init__(iter(()), Path("unused"))
+        super().__init__(iter(()), Path("unused"), share=id)
         self.asked, self.over = asked, set()
         self.phase = SimpleNamespace(
             queue=SimpleNamespace(unfinished=lambda key: None, pauses=lambda spec: ())
@@ -214,7 +217,7 @@ class Stage(_Stage):
         return key not in self.over
 
 spec = SimpleNamespace(label="lstm", to_json=lambda: "{}")
-stage = Stage([[("a", spec)], [("b", spec)]])
+stage = Played([[("a", spec)], [("b", spec)]])
 searcher = _QueueSearcher(stage, 4, "max", Path("unused"))
 said = [len(searcher.suggest(name)["trials"]) for name in "12"]
 said.append(searcher.suggest("3"))  # both workers train
@@ -243,13 +246,14 @@ def test_what_workers_were_seen_to_need_decides_how_many_more_are_asked_for() ->
 import json
 from pathlib import Path
 from rnnsearch.search import tune as tuning
-from rnnsearch.search.places import Footprint
-from rnnsearch.search.tune import _QueueCallback, _QueueSearcher, _Stage
+from rnnsearch.search.places import NOTHING_SEEN, Footprint
+from rnnsearch.search.stage import Stage
+from rnnsearch.search.tune import _QueueCallback, _QueueSearcher
 
 heard = []
-tuning.places = lambda resources, seen=tuning.NOTHING_SEEN: heard.append(seen.bytes) or 1
+tuning.places = lambda resources, seen=NOTHING_SEEN: heard.append(seen.bytes) or 1
 tuning._BETWEEN_COUNTS_S = -1
-stage = _Stage(iter(()), Path("unused"))
+stage = Stage(iter(()), Path("unused"), share=id)
 searcher = _QueueSearcher(stage, None, "max", Path("unused"))
 callback = _QueueCallback(stage, Path("unused"))
 for held in (300, 200):
@@ -309,13 +313,14 @@ import json, sys
 from pathlib import Path
 from types import SimpleNamespace
 from rnnsearch.search import tune as tuning
-from rnnsearch.search.tune import _QueueSearcher, _Stage, _checkpoint_file, _sealed
+from rnnsearch.search.checkpoints import Checkpoints
+from rnnsearch.search.stage import Stage
+from rnnsearch.search.tune import _QueueSearcher
 
 tuning.places = lambda resources, seen=None: 1
 folder = Path(sys.argv[1])
-(folder / "checkpoints").mkdir()
 for key in ("old", "other"):
-    (folder / "checkpoints" / _checkpoint_file(key, 3)).write_bytes(_sealed(b"learned"))
+    Checkpoints(folder).keep(key, 3, b"learned")
 epochs = [SimpleNamespace(epoch=number) for number in (1, 2, 3)]
 ended, asked = [], [["stops"], ["goes on"]]
 
@@ -340,7 +345,7 @@ class Queue:
     def finish(self, key, outcome):
         ended.append([key, outcome])
 
-stage = _Stage(iter([SimpleNamespace(queue=Queue(), splits={})]), folder)
+stage = Stage(iter([SimpleNamespace(queue=Queue(), splits={})]), folder, share=id)
 given = _QueueSearcher(stage, None, "max", folder).suggest("1")
 kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
 print(json.dumps([ended, [key for key, _ in given["trials"]], given["pauses"], kept]))
