@@ -20,6 +20,8 @@ from rnnsearch.config.secrets import hide, hide_all
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rnnsearch.compare.table import Table
+
 results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 """Where JSON goes while everything else that is printed goes to stderr; stdout if None."""
 
@@ -69,10 +71,17 @@ def escaped(text: str) -> str:
 
 
 def print_table(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> None:
-    """Print a table; `columns` maps headings to `left` or `right`."""
-    from rnnsearch.cli.terminal import table_of
+    """Print a list of texts; `columns` maps headings to `left` or `right`."""
+    from rnnsearch.compare.table import listing
 
-    stdout().print(table_of(columns, rows, title))
+    show_table(listing([(h, side == "right") for h, side in columns.items()], rows, title))
+
+
+def show_table(table: Table) -> None:
+    """Print a table: its title and its cells."""
+    from rnnsearch.cli.terminal import drawn
+
+    stdout().print(drawn(table))
 
 
 def browse(study: str, tracking_uri: str | None, experiment_id: str | None) -> str:

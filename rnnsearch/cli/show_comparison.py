@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnsearch.cli.output import browse, echo, print_table
+from rnnsearch.cli.output import browse, echo, show_table
 from rnnsearch.cli.show_plan import print_source
 
 if TYPE_CHECKING:
@@ -45,59 +45,17 @@ def _require_confirmed(comparison: Comparison) -> None:
 
 
 def print_comparison(comparison: Comparison) -> None:
+    """Print the report's tables of results, cost and effort, and what to bear in mind."""
     from rnnsearch.compare.ledger import describe_time
+    from rnnsearch.report.tables import make_tables
 
-    metric = comparison.metric
-    echo(
-        f"\n{comparison.study}: test {metric} at {comparison.budget_parameters:,} parameters "
-        f"(no skill {comparison.no_skill:g})"
-    )
-    headings = {"": "right", "row": "left", f"mean {metric}": "right", "95% interval": "left"}
-    headings |= {"seeds": "right", "against the best": "left", "p (Holm)": "right"}
-    headings |= {"effect": "right", "parameters": "right", "residual": "right"}
-    headings |= {"width": "right", "head": "left", "ms/update": "right"}
-    rows = []
-    for row in comparison.rows:
-        paired = row.against_winner
-        rows.append(
-            [
-                str(row.place or "-"),
-                row.name + ("" if row.matched else " (unmatched)"),
-                _decimal(row.mean),
-                f"{row.low:.4f} to {row.high:.4f}" if row.low is not None else row.reason,
-                str(row.n),
-                row.verdict or "",
-                _p_value(paired.p_holm if paired else None),
-                _decimal(paired.effect_size if paired else None, 2),
-                f"{row.parameters:,}" if row.parameters is not None else "",
-                f"{100 * row.residual:+.2f}%" if row.residual is not None else "",
-                row.hidden_sizes,
-                row.head,
-                _decimal(row.step_ms, 2),
-            ]
-        )
-    print_table(headings, rows)
-    echo("\nEffort")
-    headings = {"row": "left", "search trials": "right", "pruned": "right", "failed": "right"}
-    headings |= {"search epochs": "right", "search s": "right"}
-    headings |= {"confirmed": "right", "epochs": "right", "s": "right"}
-    print_table(
-        headings,
-        [
-            [
-                effort.label,
-                str(effort.search.complete + effort.search.pruned + effort.search.failed),
-                str(effort.search.pruned),
-                str(effort.search.failed),
-                str(effort.search.epochs),
-                f"{effort.search.seconds:.0f}",
-                str(effort.confirmation.complete),
-                str(effort.confirmation.epochs),
-                f"{effort.confirmation.seconds:.0f}",
-            ]
-            for effort in comparison.ledger
-        ],
-    )
+    echo(f"\n{comparison.study}: {comparison.budget_parameters:,} parameters\n")
+    tables = {table.name: table for table in make_tables(comparison, {})}
+    show_table(tables["results"])
+    echo(tables["results"].note)
+    for name in ("complexity", "effort"):
+        echo("")
+        show_table(tables[name])
     for phase in comparison.time:
         echo(describe_time(phase))
     echo("")
@@ -107,11 +65,3 @@ def print_comparison(comparison: Comparison) -> None:
         if comparison.source.caveat and comparison.source.caveat in caveat:
             continue  # said with the source
         echo(f"note  {caveat}")
-
-
-def _p_value(p: float | None) -> str:
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _decimal(value: float | None, digits: int = 4) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

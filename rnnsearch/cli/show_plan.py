@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rnnsearch.cli.output import echo, print_table
+from rnnsearch.cli.output import echo, show_table
 
 if TYPE_CHECKING:
+    from rnnsearch.compare.table import Table
+    from rnnsearch.config.schema import StudyConfig
     from rnnsearch.spec.shape import DataSource
     from rnnsearch.study.plan import StudyPlan
 
 
 def print_plan(planned: StudyPlan) -> None:
-    from rnnsearch.compare.wording import whole
+    """Print what a study would train, and how long that is expected to take."""
+    from rnnsearch.compare.wording import count, duration
 
     config = planned.config
     echo(f"Study {config.name}. {config.question}".rstrip())
@@ -23,42 +26,11 @@ def print_plan(planned: StudyPlan) -> None:
         f"Budget {budget.parameters:,} parameters within {100 * budget.tolerance:g}% "
         f"(counting: {budget.counting})\n"
     )
-    published = {label: p.parameters for label, p in config.published_figures.items()}
-    shown = any(published.values())
-    headings = {"row": "left", "width": "right", "head": "left"}
-    headings |= {"published": "right"} if shown else {}
-    headings |= {
-        "trainable": "right",
-        "one bias": "right",
-        "residual": "right",
-        "state": "right",
-        "FLOPs/step": "right",
-    }
-    headings |= {"closed by": "left", "ms/update": "right", "engine": "left", "searched": "left"}
-    rows = []
-    for row in planned.rows:
-        model, low, high = row.typical.model, *row.widths
-        head = model.head + (f" {model.head_hidden_size}" if model.head_hidden_size else "")
-        mark = "" if row.space.matched else " unmatched"
-        rows.append(
-            [
-                row.space.label,
-                f"{model.hidden_size}" + (f" ({low}-{high})" if low != high else ""),
-                head,
-                *([whole(published.get(row.space.label))] if shown else []),
-                f"{row.complexity.trainable:,}",
-                f"{row.complexity.one_bias:,}",
-                f"{100 * row.typical.residual:+.2f}%{mark}",
-                f"{row.complexity.state_size:,}",
-                f"{row.complexity.flops_per_step:,.0f}",
-                row.typical.closed_by,
-                f"{row.engine.step_ms:.3g}",
-                row.engine.name + (f" {row.engine.speedup:.1f}x" if row.engine.speedup else ""),
-                ", ".join(key.removeprefix("options.") for key in sorted(row.space.free)),
-            ]
-        )
-    print_table(headings, rows)
-    if shown and config.published:
+    table = _rows(planned)
+    show_table(table)
+    if any(not line["matched"] for line in table.lines):
+        echo("†: not held to the budget")
+    if _has_published_counts(config) and config.published:
         where = f", {config.published.where}" if config.published.where else ""
         echo(f"published: {config.published.source}{where}")
     if any(row.typical.closed_by for row in planned.rows):
@@ -68,11 +40,12 @@ def print_plan(planned: StudyPlan) -> None:
             echo(f"engine of {row.space.label}: {row.engine.reason}")
     for failed in planned.failed:
         echo(f"CANNOT RUN {failed.label}: {failed.error}")
+    estimated = "under a minute" if planned.seconds < 60 else f"about {duration(planned.seconds)}"
     echo(
         f"\nSearch        {planned.trials} trials "
         f"({config.search.sampler}, {config.search.scheduler})\n"
         f"Confirmation  {planned.confirmations} runs on fresh seeds\n"
-        f"Estimated     {_duration(planned.seconds)} with {planned.workers} trials at a time"
+        f"Estimated     {estimated} with {count(planned.workers, 'trial')} at a time"
     )
 
 
@@ -85,8 +58,35 @@ def print_source(source: DataSource) -> None:
         echo(f"      CAVEAT: {source.caveat}")
 
 
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    if minutes < 1:
-        return "under a minute"
-    return f"about {minutes:.0f} minutes" if minutes < 90 else f"about {minutes / 60:.1f} hours"
+def _rows(planned: StudyPlan) -> Table:
+    """What each row's typical trial costs, in the columns in which the report shows it."""
+    from rnnsearch.compare.table import Column, Table, text
+    from rnnsearch.report.tables import cost_columns
+
+    published = planned.config.published_figures
+    lines = []
+    for row in planned.rows:
+        model, engine, (low, high) = row.typical.model, row.engine, row.widths
+        figures = published.get(row.space.label)
+        lines.append(
+            {
+                **vars(row.complexity),
+                "row": row.space.label,
+                "matched": row.space.matched,
+                "hidden_sizes": f"{model.hidden_size}" + (f" ({low}-{high})" * (low != high)),
+                "head": model.head + (f" {model.head_hidden_size}" * (model.head_hidden_size > 0)),
+                "published_parameters": figures.parameters if figures else None,
+                "residual": row.typical.residual,
+                "closed_by": row.typical.closed_by,
+                "step_ms": engine.step_ms,
+                "engine": engine.name + (f" {engine.speedup:.1f}x" if engine.speedup else ""),
+                "searched": ", ".join(n.removeprefix("options.") for n in sorted(row.space.free)),
+            }
+        )
+    left_out = ["frozen"] if _has_published_counts(planned.config) else ["frozen", "published"]
+    columns = (*cost_columns(*left_out), Column("searched", text("searched"), numeric=False))
+    return Table("plan", "", columns, tuple(lines))
+
+
+def _has_published_counts(config: StudyConfig) -> bool:
+    return any(figures.parameters for figures in config.published_figures.values())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,10 +17,11 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from rnnsearch.compare.escaping import visible
+from rnnsearch.compare.table import Table
 from rnnsearch.config.secrets import hide, hide_all
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.trial import EpochMetrics, Outcome, TrialSpec, TrialState
@@ -132,7 +134,7 @@ class LiveView:
     def _render(self) -> RenderableType:
         if self._stage:
             return Group(_text(self._stage))
-        table = Table(box=None, pad_edge=False)
+        table = RichTable(box=None, pad_edge=False)
         for column in ("trial", "epoch", "validation", "parameters", "step"):
             table.add_column(column, justify="left" if column == "trial" else "right")
         table.add_column("state")
@@ -173,15 +175,17 @@ def study_view(console: Console, *, quiet: bool = False) -> Iterator[list[PlainV
         yield [PlainView(console)]
 
 
-def table_of(columns: Mapping[str, str], rows: list[list[str]], title: str = "") -> Table:
-    """A plain table; `columns` maps headings to `left` or `right`."""
-    table = Table(
-        title=_text(title) if title else None, title_justify="left", box=None, pad_edge=False
+def drawn(table: Table) -> RichTable:
+    """A table as the terminal shows it."""
+    found = RichTable(
+        title=_text(table.title) if table.title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
-    for heading, justify in columns.items():
-        table.add_column(
-            _text(heading), justify="right" if justify == "right" else "left", overflow="fold"
-        )
-    for row in hide_all(rows):
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    return table
+    for column in table.columns:
+        side: Literal["left", "right"] = "right" if column.numeric else "left"
+        found.add_column(_text(column.heading), justify=side, overflow="fold")
+    for cells in hide_all(table.cells):
+        found.add_row(*(Text(visible(cell)) for cell in cells))
+    return found

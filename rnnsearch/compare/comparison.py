@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,10 +15,10 @@ from rnnsearch.compare.configurations import (
     superseded_of,
     unconfirmed_best,
 )
-from rnnsearch.compare.escaping import csv_value
 from rnnsearch.compare.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
 from rnnsearch.compare.ranking import Row, rank_rows, rows_of
 from rnnsearch.compare.statistics import FEWEST_SEEDS
+from rnnsearch.compare.table import csv_text
 from rnnsearch.compare.wording import count, enumerate_names, interval, number
 from rnnsearch.config.home import write_whole
 from rnnsearch.spec.parameters import Value
@@ -313,15 +311,8 @@ def flatten(row: Row) -> dict[str, Any]:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """Rows as CSV with a heading; lists are joined by spaces."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        cells = flatten(row).values()
-        joined = (" ".join(map(str, c)) if isinstance(c, tuple) else c for c in cells)
-        writer.writerow(map(csv_value, joined))
-    return text.getvalue()
+    """Rows as CSV with a header; lists are joined by spaces."""
+    return csv_text(COLUMNS, map(flatten, rows))
 
 
 def to_plain_values(comparison: Comparison) -> dict[str, Any]:

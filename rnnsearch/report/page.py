@@ -14,7 +14,8 @@ from rnnsearch.compare.comparison import Comparison
 from rnnsearch.compare.configurations import settled_records
 from rnnsearch.compare.escaping import markdown_text, visible_lines
 from rnnsearch.compare.ledger import describe_time
-from rnnsearch.compare.wording import count, enumerate_names
+from rnnsearch.compare.table import Table
+from rnnsearch.compare.wording import count, duration, enumerate_names
 from rnnsearch.config.home import write_whole
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.config.secrets import hide, hide_all
@@ -22,7 +23,7 @@ from rnnsearch.errors import StoreError
 from rnnsearch.records.store import StudyStore
 from rnnsearch.report.comparison_plot import draw_comparison, picture_of
 from rnnsearch.report.curves_plot import Curve, curves_of, draw_curves
-from rnnsearch.report.tables import Table, latex_document, make_tables
+from rnnsearch.report.tables import latex_document, make_tables
 from rnnsearch.spec.trial import configuration_of
 
 # Fewer seeds than these give intervals that are mostly chance; papers have five to ten.
@@ -233,7 +234,7 @@ def _html(report: Report, pictures: Mapping[str, bytes]) -> str:
         report=report,
         comparison=report.comparison,
         config=report.config,
-        tables={table.name: table for table in report.tables if table.lines},
+        tables={table.name: table for table in report.tables},
         pictures={name: _data_uri(content) for name, content in pictures.items()},
         findings=[(f, _data_uri(f.figure) if f.figure else None) for f in report.findings],
         facts=_facts(report),
@@ -266,7 +267,7 @@ def _facts(report: Report) -> dict[str, str]:
         "task": config.task.name,
         "state": info.get("state", "unknown"),
         "started": info.get("started", ""),
-        "wall time": "" if seconds is None else _duration(seconds),
+        "wall time": "" if seconds is None else duration(seconds),
         "budget": f"{config.budget.parameters:,} parameters within "
         f"{100 * config.budget.tolerance:g} % (counting: {config.budget.counting})",
         "search": f"{count(config.search.trials, 'trial')} for each row"
@@ -280,12 +281,6 @@ def _facts(report: Report) -> dict[str, str]:
         "MLflow": " ".join(filter(None, [info.get("tracking_uri"), info.get("run_id")])),
     }
     return {name: value for name, value in facts.items() if value}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:,.1f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
 
 
 def _markdown(report: Report, pictures: Sequence[str]) -> str:

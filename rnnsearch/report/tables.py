@@ -1,102 +1,23 @@
-"""The tables of a report, each once: shown as HTML and Markdown, and written as LaTeX and CSV."""
+"""The tables of a study, each defined once: what the report, the terminal and papers show."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnsearch.compare.comparison import Comparison
-from rnnsearch.compare.escaping import csv_value, latex_text, markdown_text
 from rnnsearch.compare.ledger import Spent
 from rnnsearch.compare.ranking import Row
 from rnnsearch.compare.statistics import PairedComparison
-from rnnsearch.compare.wording import interval, number, whole
+from rnnsearch.compare.table import Column, Line, Table, integer, significant, text
+from rnnsearch.compare.wording import interval, number, p_value, percent
 from rnnsearch.config.schema import PublishedFigures
-
-Line = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as it is read: a heading, and what a line shows below it.
-
-    Attributes:
-        heading: text at its top.
-        show: the text of a line; an empty one for what is not known.
-        numeric: whether it is set to the right.
-    """
-
-    heading: str
-    show: Callable[[Line], str]
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report.
-
-    Attributes:
-        name: what its files are called.
-        title: what it shows, in a few words.
-        columns: as it is read.
-        lines: as it is calculated with: CSV holds these, unrounded.
-        note: what its columns mean, where their headings do not say it.
-    """
-
-    name: str
-    title: str
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
-    note: str = ""
-
-    @property
-    def cells(self) -> list[list[str]]:
-        """The text of every line, column by column."""
-        return [[column.show(line) for column in self.columns] for line in self.lines]
-
-    def to_markdown(self) -> str:
-        """Return it as a Markdown table; nothing for no lines."""
-        headings = [column.heading for column in self.columns]
-        return markdown_table([dict(zip(headings, cells, strict=True)) for cells in self.cells])
-
-    def to_csv(self) -> str:
-        """Return the numbers behind it as CSV with a heading."""
-        text = io.StringIO(newline="")
-        names = list(dict.fromkeys(name for line in self.lines for name in line))
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        for line in self.lines:
-            writer.writerow({name: csv_value(value) for name, value in line.items()})
-        return text.getvalue()
-
-    def to_latex(self) -> str:
-        """Return it as a floating LaTeX table; needs the packages booktabs and graphicx."""
-        spec = "".join("r" if column.numeric else "l" for column in self.columns)
-        rows = [[column.heading for column in self.columns], *self.cells]
-        head, *body = (" & ".join(map(latex_text, row)) + r" \\" for row in rows)
-        caption = f"{self.title}. {self.note}" if self.note else f"{self.title}."
-        return "\n".join(
-            [
-                r"\begin{table}[htbp]",
-                r"\centering",
-                rf"\caption{{{latex_text(caption)}}}",
-                rf"\label{{tab:{self.name}}}",
-                r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-                rf"\begin{{tabular}}{{{spec}}}",
-                *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
-                r"\end{tabular}}",
-                r"\end{table}",
-            ]
-        )
 
 
 def make_tables(
     comparison: Comparison, published: Mapping[str, PublishedFigures]
 ) -> tuple[Table, ...]:
-    """The tables of a study: results, published figures if it has any, complexity and effort."""
+    """The tables of a study: results, published figures if any, complexity, effort, settings."""
     tables = [_results(comparison), _complexity(comparison, published), _effort(comparison)]
     if published:
         tables.insert(1, _published(comparison, published))
@@ -104,25 +25,8 @@ def make_tables(
     return tuple(tables)
 
 
-def text(name: str) -> Callable[[Line], str]:
-    """Show a value as it is."""
-    return lambda line: str(line[name] or "")
-
-
-def _whole(name: str) -> Callable[[Line], str]:
-    return lambda line: whole(line[name])
-
-
-def _number(name: str, digits: int = 3) -> Callable[[Line], str]:
-    return lambda line: number(line[name], digits)
-
-
-def _p(line: Line) -> str:
-    p = line["p_holm"]
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _name(line: Line) -> str:
+def named(line: Line) -> str:
+    """The name of a row, with a dagger if it is not held to the budget."""
     return f"{line['row']}{'' if line['matched'] else ' †'}"
 
 
@@ -131,7 +35,7 @@ def _results(comparison: Comparison) -> Table:
     better = "higher" if comparison.direction == "maximize" else "lower"
     note = (
         f"{better.capitalize()} is better; no skill is {number(comparison.no_skill)}. Intervals "
-        "are 95 % t-intervals over seeds; differences are from the best mean, paired by seed; p "
+        "are 95% t-intervals over seeds; differences are from the best mean, paired by seed; p "
         f"from paired t-tests, Holm-corrected for {comparison.tests}; effect is Cohen's d_z."
     )
     if not all(row.matched for row in comparison.rows):
@@ -146,13 +50,13 @@ def _results(comparison: Comparison) -> Table:
         return interval(line["difference"], *ends, decimals[line["row"]])
 
     columns = (
-        Column("place", _whole("place")),
-        Column("row", _name, numeric=False),
-        Column(f"test {comparison.metric} [95 %]", mean),
-        Column("seeds", _whole("n")),
-        Column("difference [95 %]", difference),
-        Column("p (Holm)", _p),
-        Column("effect", _number("effect_size", 2)),
+        Column("place", integer("place")),
+        Column("row", named, numeric=False),
+        Column(f"test {comparison.metric} [95%]", mean),
+        Column("seeds", integer("n")),
+        Column("difference [95%]", difference),
+        Column("p (Holm)", lambda line: p_value(line["p_holm"])),
+        Column("effect", significant("effect_size", 2)),
         Column("verdict", text("verdict"), numeric=False),
     )
     return Table("results", "Confirmed results on the test split", columns, lines, note)
@@ -215,13 +119,13 @@ def _published(comparison: Comparison, published: Mapping[str, PublishedFigures]
         return "" if value is None else f"{value:+.{line['decimals']}f}"
 
     columns = (
-        Column("row", _name, numeric=False),
-        Column("parameters, published", _whole("published_parameters")),
-        Column("trainable", _whole("trainable")),
-        Column("one bias", _whole("one_bias")),
+        Column("row", named, numeric=False),
+        Column("parameters, published", integer("published_parameters")),
+        Column("trainable", integer("trainable")),
+        Column("one bias", integer("one_bias")),
         Column(f"{comparison.metric}, published", printed),
-        Column("measured [95 %]", measured),
-        Column("measured less published", difference),
+        Column("measured [95%]", measured),
+        Column("measured - published", difference),
         Column("note", text("note"), numeric=False),
     )
     note = "The measured values are of the test split."
@@ -241,25 +145,7 @@ def _complexity(comparison: Comparison, published: Mapping[str, PublishedFigures
             line[name] = getattr(row, name)
         lines.append({"published_parameters": None, **line} if published else line)
 
-    def residual(line: Line) -> str:
-        return "" if line["residual"] is None else f"{100 * line['residual']:+.2f} %"
-
-    columns = [
-        Column("row", _name, numeric=False),
-        Column("width", text("hidden_sizes")),
-        Column("head", text("head"), numeric=False),
-        Column("published", _whole("published_parameters")),
-        Column("trainable", _whole("trainable")),
-        Column("one bias", _whole("one_bias")),
-        Column("frozen", _whole("frozen")),
-        Column("residual", residual),
-        Column("state", _whole("state_size")),
-        Column("FLOPs/step", _whole("flops_per_step")),
-        Column("ms/update", _number("step_ms")),
-        Column("engine", text("engine"), numeric=False),
-    ]
-    if not published:
-        del columns[3]
+    columns = cost_columns("closed by", *([] if published else ["published"]))
     note = (
         "Trainable: every scalar that training changes, as torch counts; one bias: one bias per "
         f"affine map; residual: off the budget of {comparison.budget_parameters:,}; state and "
@@ -267,7 +153,31 @@ def _complexity(comparison: Comparison, published: Mapping[str, PublishedFigures
         "function counting one (left out for trials of versions that counted less); ms/update: "
         "median wall time of one training update."
     )
-    return Table("complexity", "What the models cost", tuple(columns), tuple(lines), note)
+    return Table("complexity", "What the models cost", columns, tuple(lines), note)
+
+
+def cost_columns(*without: str) -> tuple[Column, ...]:
+    """The columns that say how large a row's model is and what it costs.
+
+    Args:
+        without: headings of those to leave out.
+    """
+    columns = (
+        Column("row", named, numeric=False),
+        Column("width", text("hidden_sizes")),
+        Column("head", text("head"), numeric=False),
+        Column("published", integer("published_parameters")),
+        Column("trainable", integer("trainable")),
+        Column("one bias", integer("one_bias")),
+        Column("frozen", integer("frozen")),
+        Column("residual", lambda line: percent(line["residual"])),
+        Column("closed by", text("closed_by"), numeric=False),
+        Column("state", integer("state_size")),
+        Column("FLOPs/step", integer("flops_per_step")),
+        Column("ms/update", significant("step_ms")),
+        Column("engine", text("engine"), numeric=False),
+    )
+    return tuple(column for column in columns if column.heading not in without)
 
 
 def _effort(comparison: Comparison) -> Table:
@@ -280,11 +190,11 @@ def _effort(comparison: Comparison) -> Table:
     columns = (
         Column("row", text("row"), numeric=False),
         Column("phase", text("phase"), numeric=False),
-        *(Column(name, _whole(name)) for name in ("complete", "pruned", "failed")),
-        *(Column(name, _whole(name)) for name in ("epochs", "updates")),
+        *(Column(name, integer(name)) for name in ("complete", "pruned", "failed")),
+        *(Column(name, integer(name)) for name in ("epochs", "updates")),
         Column("seconds", lambda line: f"{line['seconds']:,.1f}"),
     )
-    note = "Trials by what became of them, and what they took together, those that failed included."
+    note = "Trials by how they ended, and what all of them took, failed ones included."
     return Table("effort", "What was spent on each", columns, lines, note)
 
 
@@ -296,7 +206,7 @@ def _settings(comparison: Comparison) -> Table:
     )
     columns = (
         Column("row", text("row"), numeric=False),
-        Column("learning rate", _number("learning_rate", 4)),
+        Column("learning rate", significant("learning_rate", 4)),
         Column("other settings", text("settings"), numeric=False),
     )
     return Table("settings", "How they were confirmed", columns, lines)
@@ -306,12 +216,3 @@ def latex_document(tables: Sequence[Table]) -> str:
     """All tables for one `\\input`."""
     head = "% Needs \\usepackage{booktabs} and \\usepackage{graphicx}."
     return "\n\n".join([head, *(table.to_latex() for table in tables if table.lines)]) + "\n"
-
-
-def markdown_table(lines: Sequence[Mapping[str, str]]) -> str:
-    """A Markdown table of lines with the same headings; nothing for no lines."""
-    if not lines:
-        return ""
-    rows = [list(map(markdown_text, cells)) for cells in (lines[0], *(m.values() for m in lines))]
-    rows.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -15,7 +15,7 @@ from rnnsearch.cli.output import echo, print_json, print_table
 from rnnsearch.cli.terminal import LiveView, PlainView
 from rnnsearch.compare.comparison import to_csv
 from rnnsearch.compare.escaping import csv_value, latex_text, markdown_text, visible, visible_lines
-from rnnsearch.report.tables import markdown_table
+from rnnsearch.compare.table import listing
 
 from ..trial_records import GOOD, comparison, confirmed
 
@@ -133,7 +133,8 @@ def test_markdown_reads_text_as_text(text: str, expected: str) -> None:
 
 
 def test_headings_of_a_markdown_table_are_escaped_as_its_cells() -> None:
-    assert markdown_table([{"a|b": "c|d"}]).splitlines() == [r"| a\|b |", "| --- |", r"| c\|d |"]
+    table = listing([("a|b", True)], [["c|d"]])
+    assert table.to_markdown().splitlines() == [r"| a\|b |", "| --- |", r"| c\|d |"]
 
 
 def test_latex_prints_quotes_and_dashes_as_they_are() -> None:
@@ -145,5 +146,6 @@ def test_latex_prints_quotes_and_dashes_as_they_are() -> None:
 def test_a_row_with_an_evil_name_has_the_same_cells_as_any() -> None:
     for evil in ("a|b", "`", "\\", "<b>", "\x1b[2J", "[x](y)"):
         rows = comparison(confirmed(evil, GOOD)).rows
-        table = markdown_table([{"row": rows[0].name, "n": str(rows[0].n)}]).splitlines()
+        cells = [rows[0].name, str(rows[0].n)]
+        table = listing([("row", False), ("n", True)], [cells]).to_markdown().splitlines()
         assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in table}) == 1

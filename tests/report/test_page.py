@@ -19,10 +19,10 @@ import yaml
 from mlflow.tracking import MlflowClient
 
 from rnnsearch.compare.escaping import latex_text
+from rnnsearch.compare.table import Column, Table
 from rnnsearch.errors import StoreError
 from rnnsearch.records.store import StudyStore
 from rnnsearch.report.page import Report, make_report, write_report
-from rnnsearch.report.tables import Column, Table
 from rnnsearch.spec.trial import EpochMetrics, TrialRecord
 from rnnsearch.study.stored import compare_study
 
