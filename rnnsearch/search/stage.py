@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from rnnsearch.plugin.task import Examples
 from rnnsearch.records.store import STOP_FILE
 from rnnsearch.search.places import NOTHING_SEEN
@@ -107,6 +109,7 @@ class Stage:
         if self.phase is not None:
             self.phase.queue.interrupt_all(reason)
 
+    @override
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles what it is given to disk, and a queue holds an open database.
         return {}
