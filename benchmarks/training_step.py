@@ -19,6 +19,7 @@ from rnnsearch import RecurrentCell, SequenceShape
 from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.plugin.losses import Classification
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig
 from rnnsearch.training.verification import verify
 
@@ -137,4 +138,4 @@ def _measure_case(
 def _verify(engine: str, model: RecurrentModel, case: Case) -> float:
     shape = SequenceShape(case.features, CLASSES, case.length, "last_step")
     config = TrainingConfig(1, case.batch_size, 1e-3)
-    return verify(engine, model, shape, config, Classification())
+    return verify(Engine(engine), model, shape, config, Classification())

@@ -57,7 +57,7 @@ class StudyFileError(RnnsearchError):
     ) -> None:
         self.path, self.line, self.key, self.problem = path, line, key, problem
         where = [path + (f":{line}" if line is not None else "")] if path else []
-        super().__init__(on_one_line(": ".join([*where, *([key] if key else []), problem])))
+        super().__init__(visible(": ".join([*where, *([key] if key else []), problem])))
 
     @override
     def __reduce__(self) -> tuple[object, ...]:
@@ -196,6 +196,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean `{close[0]}`?" if close else ""
 
 
-def on_one_line(text: str) -> str:
-    """Text as a terminal can show it: a file may hold any character."""
+def visible(text: str) -> str:
+    """Text on one line, in which what a terminal or a reader would obey is written out.
+
+    Control characters (escape sequences begin with one), marks that turn the direction of text,
+    line breaks and everything else that prints nothing become `\\x1b`, `\\u202e` or `\\n`.
+    """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -18,6 +18,7 @@ from rnnsearch.config.schema import HeadConfig, StudyConfig
 from rnnsearch.errors import BudgetError
 from rnnsearch.plugin.architecture import Architecture
 from rnnsearch.plugin.sequence_model import SequenceModel
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.parameters import (
     Choice,
@@ -53,7 +54,7 @@ class SearchSpace:
         budget: the budget.
         matched: false if the row is not held to the budget.
         epochs: epochs of a full training run.
-        engine: what trains it, one of `engines.ENGINES`; chosen by the plan.
+        engine: what trains it, chosen by the plan.
         engine_speedup: how many times faster that was than torch, 0 where it was not measured.
         epoch_seconds: estimated time of one epoch.
     """
@@ -71,7 +72,7 @@ class SearchSpace:
     budget: Budget
     matched: bool
     epochs: int
-    engine: str = "torch"
+    engine: Engine = Engine.TORCH
     engine_speedup: float = 0.0
     epoch_seconds: float = math.inf
 

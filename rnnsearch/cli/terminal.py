@@ -20,9 +20,9 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rnnsearch.compare.escaping import visible
 from rnnsearch.compare.table import Table
 from rnnsearch.config.secrets import hide, hide_all
+from rnnsearch.errors import visible
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.trial import EpochMetrics, Outcome, TrialSpec, TrialState
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from rnnsearch.errors import visible
+
 # A formula in Excel, LibreOffice and Google Sheets; the wide forms in East Asian versions.
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf)")
@@ -39,17 +41,6 @@ _MARKDOWN = re.compile(
 )
 _MARKDOWN_BLOCK = re.compile(r"^(#{1,6}|\+|=+|-+|\d+[.)])(?=\s|$)")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
-
-
-def visible(text: str) -> str:
-    """Text on one line, in which what a terminal or a reader would obey is written out.
-
-    Control characters (escape sequences begin with one), marks that turn the direction of text,
-    line breaks and everything else that prints nothing become `\\x1b`, `\\u202e` or `\\n`.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def visible_lines(text: str) -> str:

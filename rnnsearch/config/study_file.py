@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import yaml
 from typing_extensions import override
 
-from rnnsearch.errors import PluginError, StudyFileError, on_one_line
+from rnnsearch.errors import PluginError, StudyFileError, visible
 
 MOST_BYTES = 1_000_000
 _MOST_VALUES = 100_000
@@ -79,7 +79,7 @@ class StudyFile:
             if str(error).startswith(f"{self.path}:"):
                 raise
             where = self.error(key, "")
-            said = on_one_line(f"{where.path}:{where.line}: {where.key}: {error}")
+            said = visible(f"{where.path}:{where.line}: {where.key}: {error}")
             raise type(error)(said) from error
 
 

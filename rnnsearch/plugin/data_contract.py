@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import torch
 
-from rnnsearch.errors import DataError, MissingDataError, RnnsearchError, on_one_line
+from rnnsearch.errors import DataError, MissingDataError, RnnsearchError, visible
 from rnnsearch.plugin.losses import NOT_ASKED, Measure, Objective, Targets
 from rnnsearch.plugin.task import Examples, Task
 from rnnsearch.spec.shape import DataSource, SequenceShape, Split
@@ -145,7 +145,7 @@ def _refuse(
     where = "" if sample is None else f"sample {sample}"
     where = " of ".join(part for part in (where, split) if part)
     text = f"{rule}: expected {expected}, found {found}" + (f" ({where})" if where else "")
-    raise DataError(on_one_line(f"{text}. {todo}" if todo else text))
+    raise DataError(visible(f"{text}. {todo}" if todo else text))
 
 
 def check(examples: Examples, contract: Contract, split: str = "") -> Examples:
@@ -432,7 +432,7 @@ def _called(function: Callable[[], _Found], what: str) -> _Found:
 
 
 def _in_words(error: Exception) -> str:
-    return on_one_line(f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return visible(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _try_measures(task: Task, examples: Examples, contract: Contract, split: Split) -> None:

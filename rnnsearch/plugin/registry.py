@@ -20,7 +20,7 @@ from rnnsearch.errors import (
     PluginError,
     RnnsearchError,
     did_you_mean,
-    on_one_line,
+    visible,
 )
 from rnnsearch.plugin import hookspecs
 from rnnsearch.plugin.loading import OFF, loading, turned_off
@@ -194,7 +194,7 @@ class Registry:
     def explain(self, error: BaseException) -> str:
         """An exception on one line, with the plugin whose code raised it."""
         said = " ".join(str(error).split())
-        said = on_one_line(f"{type(error).__name__}{': ' if said else ''}{said}")
+        said = visible(f"{type(error).__name__}{': ' if said else ''}{said}")
         if plugin := self.culprit(error):
             said += f" (raised by plugin {plugin})"
         return ". ".join((said, *getattr(error, "__notes__", ())))
@@ -245,7 +245,7 @@ class Registry:
                 f"Installed: {', '.join(sorted(known)) or 'none'}.{''.join(broken)}"
                 + (f" {NO_PLUGINS}" if alone else "")
             )
-            raise PluginError(on_one_line(msg))
+            raise PluginError(visible(msg))
         registered = known[name]
         if len(registered) > 1:
             both = " and ".join(f"{r.plugin} ({r.target})" for r in registered)
@@ -272,7 +272,7 @@ class Registry:
                 f"{kind} `{name}` of plugin {plugin} failed to load from "
                 f"`{registered.target}`: {_problem_of(error)}. {_remedy(error)}"
             )
-            raise BrokenPluginError(on_one_line(msg)) from error
+            raise BrokenPluginError(visible(msg)) from error
         finally:
             self._printed[plugin] = self._printed.get(plugin, "") + "".join(printed)
         if not (isinstance(found, type) and issubclass(found, bases)):
@@ -362,7 +362,7 @@ def build_registry(points: list[EntryPoint]) -> Registry:
                 # Or the hook that it misspells would be held against every plugin after it.
                 manager.unregister(name=known_as)
             own = isinstance(error, PluginError | SyntaxError)
-            reason = on_one_line(_problem_of(error) if own else _named(error))
+            reason = visible(_problem_of(error) if own else _named(error))
             plugin = replace(plugin, error=reason, output="".join(printed))
             registry.plugins.append(plugin)
             continue

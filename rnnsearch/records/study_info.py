@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rnnsearch.config.secrets import hide_all
 from rnnsearch.config.study_file import StudyFile
-from rnnsearch.errors import DataError, StoreError, on_one_line
+from rnnsearch.errors import DataError, StoreError, visible
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.shape import DataSource
 from rnnsearch.spec.trial import Phase
 
@@ -60,7 +61,7 @@ class Extension(_Part):
 class EngineUsed(_Part):
     """The engine that a row began with; see `rnnsearch.training.engine_choice.EngineChoice`."""
 
-    engine: Literal["program", "layers", "torch", "eager", "vmapped", "graphed"]
+    engine: Engine
     name: _Word
     step_ms: float
     reason: str = ""
@@ -165,7 +166,7 @@ class StudyInfo(_Part):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise StoreError(on_one_line(f"{where}: {first_problem(error)}")) from None
+            raise StoreError(visible(f"{where}: {first_problem(error)}")) from None
 
     def with_fields(self, **fields: Any) -> StudyInfo:
         """The same with other fields, checked; None takes one away."""

@@ -16,9 +16,8 @@ import numpy as np
 
 from rnnsearch.budget.model import refusal
 from rnnsearch.budget.solve import Budget, solve
-from rnnsearch.compare.escaping import visible
 from rnnsearch.config.home import home
-from rnnsearch.errors import BudgetError
+from rnnsearch.errors import BudgetError, visible
 from rnnsearch.plugin import check as plugin_check
 from rnnsearch.plugin.architecture import Architecture
 from rnnsearch.plugin.losses import Classification

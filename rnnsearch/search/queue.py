@@ -39,7 +39,6 @@ from rnnsearch.spec.trial import (
     TrialState,
     configuration_of,
 )
-from rnnsearch.training.engines import POPULATION_ENGINES
 
 _MOST_DRAWS = 100
 # Trials that one worker takes at a time last about so long together: short ones would otherwise
@@ -137,7 +136,7 @@ class TrialQueue:
         first = self.ask()
         if first is None:
             return []
-        if first[1].engine in POPULATION_ENGINES:
+        if first[1].engine.takes_several:
             return [first, *self._ask_like(first[0], first[1], workers)]
         if again:  # it may go on from a checkpoint, or be the one that its worker died of
             return [first]

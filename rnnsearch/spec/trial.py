@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from typing_extensions import override
 
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.model import Complexity, ModelSpec
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.schedule import CONSTANT, Schedule
@@ -61,7 +62,7 @@ class TrialSpec:
         matched: false for a model that is shown without being held to the budget.
         label: name of the row in the comparison; the architecture unless the study renames it.
         metric: name of the task's metric.
-        engine: what is to run it, one of `engines.ENGINES`.
+        engine: what is to run it.
         engine_speedup: how many times faster that was than torch when the study started, on a
             typical model; 0 where it was not measured.
         values: what was drawn for it, by name. Trials of a row with equal ones are of one
@@ -81,9 +82,12 @@ class TrialSpec:
     rank: int = 0
     label: str = ""
     metric: str = ""
-    engine: str = "torch"
+    engine: Engine = Engine.TORCH
     engine_speedup: float = 0.0
     values: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "engine", Engine(self.engine))  # of a record, a plain word
 
     @property
     def configuration(self) -> str:

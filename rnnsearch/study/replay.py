@@ -230,7 +230,7 @@ class _Run:
         train, validation = splits
         self._key = str(record.key)
         self._population: PopulationRun | None = None
-        if record.engine == f"{spec.engine} seeds":
+        if record.engine == spec.engine.shown_for_several:
             try:
                 self._population = PopulationRun(architecture, [spec], task, train, validation)
                 self.engine = self._population.engine

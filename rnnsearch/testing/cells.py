@@ -28,6 +28,7 @@ from rnnsearch.plugin.layers import (
 from rnnsearch.plugin.losses import Classification
 from rnnsearch.plugin.registry import load_registry
 from rnnsearch.plugin.wrapper import CellWrapper
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.spec.trial import TrainingConfig
@@ -501,7 +502,7 @@ class CellConformance(KnownFailures):
         model = RecurrentModel(Stacked([Unrolled(cell)]), head, "last_step")
         shape = SequenceShape(_STANDARD.inputs, 2, _STANDARD.steps, "last_step")
         try:
-            verify("layers", model, shape, _CONFIG, Classification())
+            verify(Engine.LAYERS, model, shape, _CONFIG, Classification())
         except (Mismatch, NotFinite):
             raise
         except Unsupported as refused:

@@ -14,10 +14,11 @@ from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.plugin.architecture import Architecture
 from rnnsearch.plugin.losses import Objective, StandIn, fitting_random_targets
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrialSpec
 from rnnsearch.training.batches import Batches
 from rnnsearch.training.closed_form import ClosedFormUpdates, is_closed_form
-from rnnsearch.training.engines import POPULATION_ENGINES, prepare
+from rnnsearch.training.engines import prepare
 from rnnsearch.training.verification import Mismatch, random_data, verify
 
 # Time steps of training (updates times length) below which nobody should wait for a compiler: an
@@ -34,7 +35,7 @@ class EngineChoice:
     """The engine of one row of a study, and why.
 
     Attributes:
-        engine: one of `engines.ENGINES`.
+        engine: the engine.
         name: what it is shown as.
         reason: why not a faster one, or an empty string.
         step_ms: measured wall time of one update of the typical model on random data.
@@ -43,7 +44,7 @@ class EngineChoice:
         failed: whether a faster engine computed something else than the eager loop.
     """
 
-    engine: str
+    engine: Engine
     name: str
     step_ms: float
     reason: str = ""
@@ -90,28 +91,29 @@ def _choose(
     data = random_data(shape, steps, 2 * config.batch_size, objective)
     timed = fitting_random_targets(objective)
     if is_closed_form(model):
-        _, fit_ms = _time("torch", model, spec, timed, data)
-        return EngineChoice("torch", ClosedFormUpdates.name, fit_ms)
-    plain = requested if requested in ("torch", "eager") else "torch"
+        _, fit_ms = _time(Engine.TORCH, model, spec, timed, data)
+        return EngineChoice(Engine.TORCH, ClosedFormUpdates.name, fit_ms)
+    asked = None if requested == "auto" else Engine(requested)
+    plain = Engine.EAGER if asked is Engine.EAGER else Engine.TORCH
     name, plain_ms = _time(plain, model, spec, timed, data)
-    if requested in ("torch", "eager") or name == "feed-forward":
+    if asked in (Engine.TORCH, Engine.EAGER) or name == "feed-forward":
         return EngineChoice(plain, name, plain_ms)
-    if requested in POPULATION_ENGINES and shape.stride:
-        reason = f"{requested}: the state is carried from window to window, one trial at a time"
+    if asked and asked.takes_several and shape.stride:
+        reason = f"{asked}: the state is carried from window to window, one trial at a time"
         return EngineChoice(plain, name, plain_ms, reason)
-    if requested in POPULATION_ENGINES:
-        return EngineChoice(requested, f"{requested} seeds", plain_ms)
-    if on_gpu and requested == "layers":
+    if asked and asked.takes_several:
+        return EngineChoice(asked, asked.shown_for_several, plain_ms)
+    if on_gpu and asked is Engine.LAYERS:
         return EngineChoice(
-            "layers", "compiled layers", plain_ms, "checked on the GPU, by each trial"
+            Engine.LAYERS, "compiled layers", plain_ms, "checked on the GPU, by each trial"
         )
     if on_gpu:
         return EngineChoice(plain, name, plain_ms, "the trials run on a GPU")
-    if requested == "auto" and updates * steps < _WORTH_COMPILING:
+    if asked is None and updates * steps < _WORTH_COMPILING:
         reason = f"{updates * steps:,.0f} time steps in all: not worth compiling"
         return EngineChoice(plain, name, plain_ms, reason)
     reasons, failed = [], False
-    for engine in ("program", "layers") if requested != "layers" else ("layers",):
+    for engine in (Engine.PROGRAM, Engine.LAYERS) if asked is not Engine.LAYERS else (asked,):
         try:
             error = verify(engine, model, shape, config, objective)
         except Unsupported as refused:
@@ -120,14 +122,14 @@ def _choose(
             continue
         shown, step_ms = _time(engine, model, spec, timed, data)
         speedup = plain_ms / step_ms
-        if requested == "auto" and speedup < _WORTH_CHANGING:
+        if asked is None and speedup < _WORTH_CHANGING:
             reasons.append(f"{engine}: not faster ({speedup:.1f} times)")
             continue
         return EngineChoice(engine, shown, step_ms, "; ".join(reasons), speedup, error, failed)
     reason = "; ".join(reasons)
-    may_share = requested == "auto" and name == "eager" and not failed and not shape.stride
+    may_share = asked is None and name == "eager" and not failed and not shape.stride
     if may_share and _vmap_follows(model, data):
-        return EngineChoice("vmapped", "vmapped seeds", plain_ms, reason)
+        return EngineChoice(Engine.VMAPPED, Engine.VMAPPED.shown_for_several, plain_ms, reason)
     return EngineChoice(plain, name, plain_ms, reason, failed=failed)
 
 
@@ -144,7 +146,7 @@ def _vmap_follows(model: torch.nn.Module, data: Batches) -> bool:
 
 
 def _time(
-    engine: str,
+    engine: Engine,
     model: torch.nn.Module,
     spec: TrialSpec,
     objective: Objective,

@@ -35,14 +35,12 @@ from rnnsearch.plugin.layers import Bidirectional, Unrolled, run_as_torch, run_e
 from rnnsearch.plugin.losses import Objective
 from rnnsearch.plugin.noise import sample_keys
 from rnnsearch.plugin.sequence_model import SequenceModel
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig
 from rnnsearch.training.batches import Batches, in_streams, weight
 from rnnsearch.training.compiled_model import plan_program
 from rnnsearch.training.optimizers import ModelOptimizer
 
-ENGINES = ("program", "layers", "torch", "eager")
-# Engines of several trials that share a shape; one alone runs in torch.
-POPULATION_ENGINES = ("vmapped", "graphed")
 EVALUATION_BATCH = 1000
 # Parts of a long sequence that are read side by side to measure on it: each begins without a state.
 EVALUATION_STREAMS = 10
@@ -89,12 +87,12 @@ class Updates(Protocol):
 
 
 def prepare(
-    engine: str, model: nn.Module, config: TrainingConfig, objective: Objective, data: Batches
+    engine: Engine, model: nn.Module, config: TrainingConfig, objective: Objective, data: Batches
 ) -> tuple[Updates, str]:
     """Set a model up on an engine, or on the fastest below it that takes the model.
 
     Args:
-        engine: one of `ENGINES`.
+        engine: the engine.
         model: the model, on the device of the data.
         config: how it is trained.
         objective: for loss and metric.
@@ -108,12 +106,11 @@ def prepare(
     """
     data.meet(contract_of(model, objective))
     reasons: list[str] = []
-    engine = "torch" if engine in POPULATION_ENGINES else engine
-    for candidate in ENGINES[ENGINES.index(engine) :]:
+    for candidate in engine.fallbacks:
         try:
             return _prepare(candidate, model, config, objective, data), "; ".join(reasons)
         except Unsupported as error:
-            if candidate in ("program", "layers"):
+            if candidate in (Engine.PROGRAM, Engine.LAYERS):
                 reasons.append(f"{candidate}: {error}")
     raise AssertionError("the eager loop takes every model")
 
@@ -135,16 +132,16 @@ def contract_of(model: nn.Module, objective: Objective) -> Contract:
 
 
 def _prepare(
-    engine: str, model: nn.Module, config: TrainingConfig, objective: Objective, data: Batches
+    engine: Engine, model: nn.Module, config: TrainingConfig, objective: Objective, data: Batches
 ) -> Updates:
     layers = [m for m in model.modules() if isinstance(m, Unrolled)]
-    if engine == "program":
+    if engine is Engine.PROGRAM:
         return ProgramUpdates(model, config, objective, data)
-    if engine == "layers":
+    if engine is Engine.LAYERS:
         compile_layers(model, config.batch_size, data.device)
         return AutogradUpdates("compiled layers", model, config, objective)
     equal = [layer.cell.as_torch() for layer in layers]
-    if engine == "torch":
+    if engine is Engine.TORCH:
         if not equal or any(layer is None for layer in equal):
             raise Unsupported("no layer of `torch.nn` equals the cell")
         for layer in layers:

@@ -17,9 +17,10 @@ from rnnsearch.errors import DivergedError
 from rnnsearch.plugin.architecture import Architecture
 from rnnsearch.plugin.data_contract import Contract
 from rnnsearch.plugin.task import Task
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import EpochMetrics, TrialSpec
 from rnnsearch.training.batches import Batches, weight
-from rnnsearch.training.engines import EVALUATION_BATCH, POPULATION_ENGINES, noise_keys
+from rnnsearch.training.engines import EVALUATION_BATCH, noise_keys
 
 
 def share_a_program(specs: Sequence[TrialSpec]) -> bool:
@@ -31,7 +32,7 @@ def share_a_program(specs: Sequence[TrialSpec]) -> bool:
     first = specs[0]
     alone = first.model.shape.stride or first.training.schedule.kind == "plateau"
     together = len({_shape_of(spec) for spec in specs}) == 1 and not alone
-    return together and specs[0].engine in POPULATION_ENGINES
+    return together and specs[0].engine.takes_several
 
 
 def _shape_of(spec: TrialSpec) -> str:
@@ -66,7 +67,7 @@ class PopulationRun:
         for split in (train, validation):
             if split is not None:
                 split.meet(self._contract)
-        self.engine = f"{specs[0].engine} seeds"
+        self.engine = specs[0].engine.shown_for_several
         self._models, self._shuffles = [], []
         self._seeds = [spec.seed for spec in specs]
         for spec in specs:
@@ -80,7 +81,7 @@ class PopulationRun:
             [spec.training.learning_rate for spec in specs],
             config.weight_decay,
             [spec.training.gradient_clip for spec in specs],
-            graphed=specs[0].engine == "graphed",
+            graphed=specs[0].engine is Engine.GRAPHED,
         )
         self._config, self._task = config, task
         self._train, self._validation = train, validation

@@ -20,6 +20,7 @@ from rnnsearch.budget.model import RecurrentModel
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.plugin.losses import Objective, fitting_random_targets
 from rnnsearch.plugin.task import Examples
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.spec.trial import TrainingConfig
 from rnnsearch.training.batches import Batches
@@ -41,7 +42,7 @@ class NotFinite(Unsupported):
 
 
 def verify(
-    engine: str,
+    engine: Engine,
     model: nn.Module,
     shape: SequenceShape,
     config: TrainingConfig,
@@ -180,10 +181,10 @@ def _perturbed(model: nn.Module, seed: int) -> nn.Module:
 
 
 def _gradient(
-    engine: str, model: nn.Module, data: Batches, config: TrainingConfig, objective: Objective
+    engine: Engine, model: nn.Module, data: Batches, config: TrainingConfig, objective: Objective
 ) -> list[Tensor]:
     own = copy.deepcopy(model)
-    if engine == "program":
+    if engine is Engine.PROGRAM:
         flat = ProgramUpdates(own, config, objective, data).gradient(data)
         parts = flat.split([p.numel() for p in _trained(own)])
         return [part.view(p.shape) for part, p in zip(parts, _trained(own), strict=True)]
@@ -192,7 +193,7 @@ def _gradient(
 
 
 def _compare_updates(
-    engine: str, model: nn.Module, data: Batches, config: TrainingConfig, objective: Objective
+    engine: Engine, model: nn.Module, data: Batches, config: TrainingConfig, objective: Objective
 ) -> None:
     """Two updates and an evaluation.
 
@@ -202,7 +203,7 @@ def _compare_updates(
     order = torch.arange(len(data))
     half = len(data) // 2
     after, measured = [], []
-    for which in (engine, "eager"):
+    for which in (engine, Engine.EAGER):
         own = copy.deepcopy(model)
         updates, _ = prepare(which, own, plain, objective, data)
         for some in (order[:half], order[half:]):

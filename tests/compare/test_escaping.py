@@ -14,8 +14,9 @@ from rich.console import Console
 from rnnsearch.cli.output import echo, print_json, print_table
 from rnnsearch.cli.terminal import LiveView, PlainView
 from rnnsearch.compare.comparison import to_csv
-from rnnsearch.compare.escaping import csv_value, latex_text, markdown_text, visible, visible_lines
+from rnnsearch.compare.escaping import csv_value, latex_text, markdown_text, visible_lines
 from rnnsearch.compare.table import listing
+from rnnsearch.errors import visible
 
 from ..trial_records import GOOD, comparison, confirmed
 

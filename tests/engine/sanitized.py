@@ -22,6 +22,7 @@ from rnnsearch.plugin.losses import (
     binary_cross_entropy,
     mean_squared_error,
 )
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig
 from rnnsearch.training.batches import Batches
 from rnnsearch.training.engines import prepare
@@ -89,7 +90,7 @@ def run(name: str, size: tuple[int, int, int], engine: str, dtype: type) -> int:
         model = build_model(architecture, ModelSpec(name, shape, 5, **options))  # type: ignore[arg-type]
         data = split(shape, objective, steps, samples, dtype)
         config = replace(CONFIG, batch_size=batch)
-        updates, _ = prepare(engine, model, config, objective, data)
+        updates, _ = prepare(Engine(engine), model, config, objective, data)
         order = torch.randperm(samples)
         measured = (*updates.train(data, order), *updates.measure(data))
         assert all(np.isfinite(measured)), (name, size, engine, shape, measured)
@@ -104,7 +105,9 @@ def overrun() -> None:
     shape = SequenceShape(3, 4, None, "masked_step")
     model = build_model(load_registry().architecture("elman"), ModelSpec("elman", shape, 5))
     data = split(shape, Classification(), 5, 19, np.float32)
-    updates, _ = prepare("program", model, replace(CONFIG, batch_size=19), Classification(), data)
+    updates, _ = prepare(
+        Engine.PROGRAM, model, replace(CONFIG, batch_size=19), Classification(), data
+    )
     assert updates.name == "compiled program"
     assert data.lengths is not None
     data.lengths.fill_(4000)

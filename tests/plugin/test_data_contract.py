@@ -35,11 +35,12 @@ from rnnsearch import (
     mean_squared_error,
 )
 from rnnsearch.plugin.data_contract import SPLITS, Contract, check, find_and_check, join
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.training.batches import Batches
 from rnnsearch.training.closed_form import ClosedFormUpdates
-from rnnsearch.training.engines import ENGINES, prepare
+from rnnsearch.training.engines import prepare
 from rnnsearch.training.population import PopulationRun
 from rnnsearch.training.run import TrainingRun
 
@@ -344,7 +345,7 @@ def spec_of(shape: SequenceShape, engine: str, architecture: str = "elman") -> T
     return TrialSpec("search", model, CONFIG, 3, "", {}, 0, 0.0, engine=engine)
 
 
-WAYS = (*ENGINES, "vmapped", "closed form")
+WAYS = (*Engine.PROGRAM.fallbacks, "vmapped", "closed form")
 
 
 def begin(way: str, task: Objective, train: Batches) -> TrainingRun | PopulationRun:
@@ -384,14 +385,14 @@ def test_the_same_wrong_input_gets_the_same_refusal_from_every_engine(name: str,
     assert refused(lambda: run.evaluate(Batches(fault.bad, CPU))) == expected
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", Engine.PROGRAM.fallbacks)
 @pytest.mark.parametrize("name", ["one feature more", "a length past the end"])
 def test_an_engine_that_is_set_up_by_hand_trusts_no_data_either(name: str, engine: str) -> None:
     fault, task = FAULTS[name], FAULTS[name].task
     model = begin("eager", task, Batches(good(task), CPU)).model  # type: ignore[union-attr]
     bad, fine = Batches(fault.bad, CPU), Batches(good(task), CPU)
-    expected = refused(lambda: prepare(engine, model, CONFIG, task, bad))
-    updates, _ = prepare(engine, model, CONFIG, task, fine)
+    expected = refused(lambda: prepare(Engine(engine), model, CONFIG, task, bad))
+    updates, _ = prepare(Engine(engine), model, CONFIG, task, fine)
     assert refused(lambda: updates.train(bad, torch.arange(3))) == expected
     assert refused(lambda: updates.measure(bad)) == expected
 

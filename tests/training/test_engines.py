@@ -26,10 +26,11 @@ from rnnsearch.plugin.cell import RecurrentCell, State
 from rnnsearch.plugin.layers import Stacked, Unrolled
 from rnnsearch.plugin.losses import Classification, StandIn
 from rnnsearch.plugin.noise import sample_keys
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.training.batches import Batches
 from rnnsearch.training.engine_choice import choose_engine
-from rnnsearch.training.engines import ENGINES, compile_layers, join_layers, prepare
+from rnnsearch.training.engines import compile_layers, join_layers, prepare
 from rnnsearch.training.optimizers import ModelOptimizer
 from rnnsearch.training.population import PopulationRun
 from rnnsearch.training.run import TrainingRun
@@ -124,7 +125,7 @@ def model_with(cell: RecurrentCell) -> RecurrentModel:
 
 @pytest.mark.parametrize("architecture", ["mcrm", "lstm", "snn"])
 def test_every_engine_trains_the_same_model_alike(architecture: str) -> None:
-    runs = {engine: start(spec_of(architecture, engine)) for engine in ENGINES}
+    runs = {engine: start(spec_of(architecture, engine)) for engine in Engine.PROGRAM.fallbacks}
     metrics = {engine: [run.run_epoch() for _ in range(2)][-1] for engine, run in runs.items()}
     for engine, found in metrics.items():
         for name in ("train_loss", "train_metric", "validation_loss", "gradient_norm"):
@@ -238,9 +239,9 @@ def test_a_split_with_longer_sequences_is_measured_as_eager_measures_it() -> Non
         lengths[0] = steps
         return Batches(Examples(inputs, generator.integers(0, 4, 9), lengths), CPU)
 
-    compiled, _ = prepare("program", model, CONFIG, Classification(), split(5))
+    compiled, _ = prepare(Engine.PROGRAM, model, CONFIG, Classification(), split(5))
     assert compiled.name == "compiled program"
-    eager, _ = prepare("eager", model, CONFIG, Classification(), split(5))
+    eager, _ = prepare(Engine.EAGER, model, CONFIG, Classification(), split(5))
     for steps in (5, 90, 7):
         assert compiled.measure(split(steps)) == pytest.approx(
             eager.measure(split(steps)), rel=1e-4
@@ -312,7 +313,7 @@ def test_noise_is_drawn_anew_in_every_epoch_and_for_every_seed() -> None:
     model = model_with(ZoneoutCell(3, 5))
     losses = []
     for noise in ((3, 0), (3, 0), (3, 1), (4, 0)):
-        updates, _ = prepare("eager", copy.deepcopy(model), CONFIG, Classification(), data())
+        updates, _ = prepare(Engine.EAGER, copy.deepcopy(model), CONFIG, Classification(), data())
         losses.append(updates.train(data(), torch.arange(50), noise)[0])
     assert losses[0] == losses[1]
     assert len({*losses}) == 3
@@ -375,9 +376,9 @@ def test_an_engine_is_verified_on_the_noise_that_the_eager_loop_has(engine: str)
     model = model_with(ZoneoutCell(3, 5))
     if engine == "program":
         with pytest.raises(Unsupported, match="asks for noise"):
-            verify(engine, model, SHAPE, CONFIG, Classification())
+            verify(Engine(engine), model, SHAPE, CONFIG, Classification())
     else:
-        assert verify(engine, model, SHAPE, CONFIG, Classification()) < 1e-6
+        assert verify(Engine(engine), model, SHAPE, CONFIG, Classification()) < 1e-6
 
 
 def test_a_model_that_overflows_by_itself_is_not_called_an_engines_mistake() -> None:
@@ -388,7 +389,7 @@ def test_a_model_that_overflows_by_itself_is_not_called_an_engines_mistake() -> 
             return hidden, (hidden,)
 
     with pytest.raises(NotFinite, match=r"the model itself is not finite: .* in plain torch"):
-        verify("layers", model_with(Bursting(3, 5)), SHAPE, CONFIG, Classification())
+        verify(Engine.LAYERS, model_with(Bursting(3, 5)), SHAPE, CONFIG, Classification())
 
 
 class TurningCell(CounterCell):
@@ -411,7 +412,7 @@ def test_complex_and_whole_numbers_in_the_state_train_in_torch_and_are_refused_i
     layer = Unrolled(cell, learned_initial_state=True)
     model = RecurrentModel(Stacked([layer]), torch.nn.Linear(5, 4), "last_step")
     assert [tuple(p.shape) for p in layer.initial_offsets] == [(1, 5, 2)]
-    updates, reason = prepare("program", model, CONFIG, Classification(), data())
+    updates, reason = prepare(Engine.PROGRAM, model, CONFIG, Classification(), data())
     assert updates.name == "eager"
     assert reason.count("part 1 of the state is complex: machine code takes real numbers") == 2
     first = updates.train(data(), torch.arange(50))[0]
@@ -438,12 +439,12 @@ def test_a_cell_that_draws_by_itself_is_still_caught() -> None:
             return torch.nn.functional.dropout(output, 0.5, self.training), after
 
     with pytest.raises(Unsupported, match="draws at random inside the step"):
-        verify("layers", model_with(Drawing(3, 5)), SHAPE, CONFIG, Classification())
+        verify(Engine.LAYERS, model_with(Drawing(3, 5)), SHAPE, CONFIG, Classification())
 
 
 def test_a_carried_state_goes_on_where_the_last_piece_ended() -> None:
     model = build_model(load_registry().architecture("mcrm"), spec_of().model)
-    updates, _ = prepare("layers", model, CONFIG, Classification(), data())
+    updates, _ = prepare(Engine.LAYERS, model, CONFIG, Classification(), data())
     assert updates.name == "compiled layers"
     layer = next(m for m in model.modules() if isinstance(m, Unrolled))
     inputs = torch.randn(7, 4, 3)
@@ -460,20 +461,20 @@ def test_a_carried_state_goes_on_where_the_last_piece_ended() -> None:
 @pytest.mark.parametrize("engine", ["program", "layers"])
 def test_an_engine_that_computes_what_eager_does_is_let_through(engine: str) -> None:
     model = build_model(load_registry().architecture("nlstm"), spec_of("nlstm").model)
-    assert verify(engine, model, SHAPE, CONFIG, Classification()) < 1e-6
+    assert verify(Engine(engine), model, SHAPE, CONFIG, Classification()) < 1e-6
 
 
 @pytest.mark.parametrize("engine", ["program", "layers"])
 def test_a_counter_that_a_cell_hides_is_found(engine: str) -> None:
     with pytest.raises(Mismatch, match="gradients over 5 steps differ from the eager loop's"):
-        verify(engine, model_with(CounterCell(3, 5)), SHAPE, CONFIG, Classification())
+        verify(Engine(engine), model_with(CounterCell(3, 5)), SHAPE, CONFIG, Classification())
 
 
 def test_variable_lengths_and_both_directions_are_verified_too() -> None:
     shape = replace(SHAPE, length=None, readout="masked_step")
     spec = replace(spec_of("gru").model, shape=shape, bidirectional=True, num_layers=2)
     model = build_model(load_registry().architecture("gru"), spec)
-    assert verify("program", model, shape, CONFIG, Classification()) < 1e-6
+    assert verify(Engine.PROGRAM, model, shape, CONFIG, Classification()) < 1e-6
 
 
 def test_a_relative_error_with_something_not_finite_is_infinite() -> None:

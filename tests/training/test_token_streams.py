@@ -25,6 +25,7 @@ from rnnsearch.budget.solve import Budget, solve
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.errors import CapabilityError
 from rnnsearch.plugin.losses import Classification, cross_entropy
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.testing.probes import trained_scalars
 from rnnsearch.training.batches import Batches, in_streams
@@ -193,7 +194,7 @@ def test_a_tied_embedding_is_one_tensor_with_the_output_weight() -> None:
     assert model.embedding.weight is model.head.weight
     names = [name for name, _ in model.named_parameters()]
     assert len(names) == len({id(p) for p in model.parameters()})
-    updates, _ = prepare("eager", model, CONFIG, Classification(), batches())
+    updates, _ = prepare(Engine.EAGER, model, CONFIG, Classification(), batches())
     updates.train(batches(), torch.arange(6))
     assert model.embedding.weight is model.head.weight
 
@@ -367,7 +368,7 @@ def whole_text_loss(model: nn.Module, windows: int, seed: int) -> float:
 @pytest.mark.parametrize("engine", ["eager", "torch"])
 def test_evaluation_carries_the_state_through_the_split(engine: str, windows: int) -> None:
     model = built(spec_of(num_layers=2))
-    updates, _ = prepare(engine, model, CONFIG, NextToken(), batches(windows, 1))
+    updates, _ = prepare(Engine(engine), model, CONFIG, NextToken(), batches(windows, 1))
     expected = whole_text_loss(model, windows, 1)
     for _ in range(2):  # a second time as the first: nothing stays from a split to the next
         loss, _ = updates.measure(batches(windows, 1))
@@ -457,7 +458,7 @@ def test_a_run_goes_on_from_a_saved_epoch_as_if_it_had_not_stopped() -> None:
 
 def test_the_compiled_layer_below_an_embedding_hands_its_gradient_down() -> None:
     model = built(spec_of("mcrm", INDEPENDENT))
-    assert verify("layers", model, INDEPENDENT, CONFIG, NextToken()) < 1e-5
+    assert verify(Engine.LAYERS, model, INDEPENDENT, CONFIG, NextToken()) < 1e-5
 
 
 @pytest.mark.parametrize(

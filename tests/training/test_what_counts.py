@@ -22,9 +22,9 @@ from rnnsearch import (
     mean_squared_error,
 )
 from rnnsearch.engine import build
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.training.batches import Batches
-from rnnsearch.training.engines import ENGINES
 from rnnsearch.training.population import PopulationRun
 from rnnsearch.training.run import TrainingRun
 
@@ -33,6 +33,7 @@ SAMPLES, STEPS, FEATURES, OUTPUTS = 90, 11, 2, 3
 TAGS = SequenceShape(FEATURES, OUTPUTS, None, "every_step")
 # So slow that the weights stay what they are: an epoch measures them as an evaluation does.
 STILL = TrainingConfig(epochs=1, batch_size=17, learning_rate=1e-30, optimizer="sgd")
+ENGINES = Engine.PROGRAM.fallbacks
 WAYS = (*ENGINES, "vmapped", "closed form")
 
 
