@@ -79,3 +79,16 @@ def test_an_old_model_predicts_what_it_predicted(tmp_path: Path) -> None:
     inputs = np.linspace(0, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8)
     predicted = [-2.9604435, 2.7977762, -0.13437891, -0.45263404, 0.38621]
     np.testing.assert_allclose(model.predict(inputs)[0, :5], predicted, rtol=1e-4)
+
+
+def test_looking_at_a_study_from_elsewhere_makes_no_database_where_its_runs_were(
+    old_study: Path, tmp_path: Path
+) -> None:
+    gone = tmp_path / "elsewhere" / "mlflow.db"
+    path = old_study / "study.json"
+    info = json.loads(path.read_text())
+    path.write_text(json.dumps({**info, "tracking_uri": f"sqlite:///{gone}"}))
+    done = run_here("study", "compare", "digits")
+    assert done.returncode == 0, done.stderr
+    assert "database file does not exist" in done.stderr
+    assert not gone.parent.exists()

@@ -9,9 +9,18 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from rnnsearch.records.mlflow_store import DELETED, answering, client_of, run_of, tag_experiment
+from rnnsearch.records.mlflow_store import (
+    DELETED,
+    answering,
+    client_of,
+    is_missing,
+    local_uri,
+    run_of,
+    tag_experiment,
+)
 from rnnsearch.records.mlflow_views import has_views, view_tags
 from rnnsearch.spec.shape import Direction
 
@@ -44,7 +53,7 @@ def find_runs(
     """
     mlflow.set_tracking_uri(uri)
     with answering(uri, "does not answer"):
-        client = client_of(uri)
+        client = _client(uri)
         found = client.get_experiment_by_name(experiment)
         if found is None:
             return None
@@ -83,7 +92,7 @@ def look_at_runs(uri: str, run_id: str) -> RunsLeft:
         TrackingError: the store does not answer.
     """
     with answering(uri, "does not answer"):
-        client = client_of(uri)
+        client = _client(uri)
         study = run_of(client, run_id)
         if study is None:
             return RunsLeft(is_gone=True)
@@ -112,14 +121,14 @@ def read_artifact(uri: str, run_id: str, name: str) -> str:
         TrackingError: the store does not answer, or has no such file.
     """
     with answering(uri, "does not answer"), tempfile.TemporaryDirectory() as folder:
-        path = client_of(uri).download_artifacts(run_id, name, folder)
+        path = _client(uri).download_artifacts(run_id, name, folder)
         return Path(path).read_text(encoding="utf-8")
 
 
 def log_files(uri: str, run_id: str, files: list[Path]) -> None:
     """Log files to a run; raises `TrackingError` if the store does not take them."""
     with answering(uri, "does not take results"):
-        client = client_of(uri)
+        client = _client(uri)
         for path in files:
             client.log_artifact(run_id, str(path))
 
@@ -131,7 +140,7 @@ def delete_experiment(uri: str, experiment_id: str) -> bool:
         TrackingError: the store does not answer, or does not allow it.
     """
     with answering(uri, "deletes nothing"):
-        client = client_of(uri)
+        client = _client(uri)
         try:
             experiment = client.get_experiment(experiment_id)
         except MlflowException as error:
@@ -142,3 +151,14 @@ def delete_experiment(uri: str, experiment_id: str) -> bool:
             return False
         client.delete_experiment(experiment_id)
     return True
+
+
+def _client(uri: str) -> MlflowClient:
+    """A client of a store that is there: MLflow would make a database wherever an address points.
+
+    Raises:
+        FileNotFoundError: the database is not there.
+    """
+    if uri != local_uri() and is_missing(uri):
+        raise FileNotFoundError("its database file does not exist")
+    return client_of(uri)

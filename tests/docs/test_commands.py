@@ -117,7 +117,7 @@ def test_the_commands_of_the_first_study_do_what_they_say(reader: Reader) -> Non
             said[command] = done.stdout
     assert "lstm" in said["rnnsearch study plan studies/mnist.yaml"]
     assert "finished" in said["rnnsearch study status mnist"]
-    assert "against the best" in said["rnnsearch study compare mnist"]
+    assert "verdict" in said["rnnsearch study compare mnist"]
     assert (reader.folder / "mnist.zip").stat().st_size > 1000
     assert (reader.folder / "home" / "studies" / "mnist" / "report" / "report.html").is_file()
     assert not (reader.folder / "home" / "studies" / "mnist-copy").exists()
