@@ -40,7 +40,7 @@ HOMES = {
     "statsmodels": {"compare/statistics.py"},
     "matplotlib": {
         "plugin/analysis.py",  # for its types
-        "cli/analyse.py",
+        "report/findings.py",
         "report/canvas.py",
         "report/comparison_plot.py",
         "report/plot_axes.py",

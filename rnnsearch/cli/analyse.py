@@ -1,12 +1,9 @@
-"""`rnnsearch study analyse`: looks at the confirmed models of a study."""
+"""`rnnsearch study analyse`: analyses the confirmed models of a study."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,30 +13,32 @@ from rnnsearch.cli.output import echo, print_table
 if TYPE_CHECKING:
     from rnnsearch.plugin.analysis import Analysis, Finding, TrainedModel
 
-FOLDER, FINDINGS = "analyses", "findings.json"
 _SIDE_BY_SIDE = 6
 
 
 @click.command()
 @click.argument("name")
-@click.option("--analysis", "analyses", multiple=True, help="What to do; all that apply if unset.")
-@click.option("--row", "rows", multiple=True, help="Label of a row; all confirmed if unset.")
+@click.option(
+    "--analysis", "analyses", multiple=True, help="Which to run; all that apply if absent."
+)
+@click.option("--row", "rows", multiple=True, help="Label of a row; all confirmed ones if absent.")
 @click.option(
     "--samples",
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Validation samples to look at.",
+    help="Validation samples to use.",
 )
 def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples: int) -> None:
-    """Look at a study's confirmed models; writes figures and numbers, and logs them.
+    """Analyse a study's confirmed models; writes figures and numbers, and logs them.
 
-    Of each row it is the configuration that was best in the search, trained with its first seed.
-    Only samples of the validation split are looked at, never of the test split.
+    Of each row, the model analysed is the configuration that was best in the search, trained with
+    its first seed. It sees only samples of the validation split, never of the test split.
     """
     from rnnsearch.errors import BrokenPluginError, RnnsearchError
     from rnnsearch.plugin.registry import load_registry
     from rnnsearch.records.store import StudyStore
+    from rnnsearch.report.findings import FOLDER, folder_of, write_findings, write_model
     from rnnsearch.study.trained import load_trained
 
     registry = load_registry()
@@ -54,7 +53,7 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
                 raise
             failed.append(str(error))
     if not chosen and not failed:
-        msg = "no plugin brings an analysis. Install one, such as `rnnsearch-analyses`"
+        msg = "no installed plugin has an analysis. Install one, such as `rnnsearch-analyses`"
         raise RnnsearchError(msg)
     store = StudyStore.open(name)
     table: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -63,8 +62,8 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
     for trained in load_trained(store, rows, samples):
         echo(_which(trained))
         labels.append(trained.label)
-        folder = store.folder / FOLDER / _file_name(trained.label)
-        _write_model(folder, trained)
+        folder = folder_of(store.folder, trained.label)
+        write_model(folder, trained)
         for key, analysis in chosen.items():
             try:
                 reason, findings = _analyse(analysis, trained)
@@ -88,18 +87,18 @@ def analyse(name: str, analyses: tuple[str, ...], rows: tuple[str, ...], samples
     echo(f"written   {store.folder / FOLDER}")
     log_to_mlflow(store, [store.folder / FOLDER])
     if failed:
-        msg = f"not every analysis came through: {'; '.join(failed)}"
+        msg = f"not every analysis succeeded: {'; '.join(failed)}"
         raise RnnsearchError(msg)
 
 
 def _analyse(analysis: Analysis, trained: TrainedModel) -> tuple[str | None, list[Finding]]:
-    """Why a model is refused, or what is found in it."""
+    """Why an analysis refuses a model, or what it finds in it."""
     reason = analysis.refusal(trained)
     return reason, [] if reason is not None else analysis.analyse(trained)
 
 
 def _print_numbers(table: Mapping[tuple[str, str, str], dict[str, str]], labels: list[str]) -> None:
-    """Print every number, the rows of the study side by side, as many as fit."""
+    """Print every number, with as many rows of the study side by side as fit."""
     left = dict.fromkeys(("analysis", "finding", "number"), "left")
     for first in range(0, len(labels), _SIDE_BY_SIDE):
         some = labels[first : first + _SIDE_BY_SIDE]
@@ -121,73 +120,3 @@ def _which(trained: TrainedModel) -> str:
         f"{spec.label}: configuration {spec.rank + 1} of the search, seed {spec.seed}, on "
         f"{count} validation sample{'s' if count != 1 else ''}{seen}"
     )
-
-
-def _file_name(label: str) -> str:
-    return label.replace("/", "-")
-
-
-def _write_model(folder: Path, trained: TrainedModel) -> None:
-    """Write down which model was looked at."""
-    from rnnsearch.config.home import write_whole
-    from rnnsearch.errors import StoreError
-
-    spec = trained.spec
-    content = {
-        "label": spec.label,
-        "architecture": spec.model.architecture,
-        "rank": spec.rank,
-        "configuration": spec.configuration,
-        "seed": spec.seed,
-        "split": "validation",
-        "trained_on": spec.training.train_on,
-        "samples": len(trained.examples),
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot write {folder}: {error.strerror or error}"
-        raise StoreError(msg) from None
-    write_whole(folder / "model.json", json.dumps(content, indent=2) + "\n")
-
-
-def write_findings(folder: Path, findings: Sequence[Finding]) -> list[Path]:
-    """Write figures as `.svg` and `.png`, and `findings.json`, in place of what a folder holds.
-
-    Raises:
-        StoreError: a file cannot be written.
-    """
-    import io
-    import shutil
-
-    from matplotlib import rc_context
-
-    from rnnsearch.config.home import write_whole
-
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    written, content = [], []
-    for finding in findings:
-        described: dict[str, Any] = {
-            "name": finding.name,
-            "caption": finding.caption,
-            "figure": None,
-            "numbers": {
-                number: float(value) if math.isfinite(value) else None
-                for number, value in finding.numbers.items()
-            },
-        }
-        if finding.figure is not None:
-            for kind in ("png", "svg"):
-                file = io.BytesIO()
-                undated = {"Date": None} if kind == "svg" else None
-                # The same findings give the same files.
-                with rc_context({"svg.hashsalt": "rnnsearch"}):
-                    finding.figure.savefig(file, format=kind, dpi=150, metadata=undated)
-                written.append(folder / f"{finding.name}.{kind}")
-                write_whole(written[-1], file.getvalue())
-            described["figure"] = f"{finding.name}.svg"
-        content.append(described)
-    written.append(folder / FINDINGS)
-    write_whole(written[-1], json.dumps(content, indent=2, allow_nan=False) + "\n")
-    return written

@@ -221,7 +221,9 @@ def size_architecture(
     if as_json:
         print_json(result)
         return
-    shown = {**result, "residual": f"{100 * solution.residual:+.2f}%"}
+    from rnnsearch.compare.wording import percent
+
+    shown = {**result, "residual": percent(solution.residual)}
     shown["options"] = ", ".join(f"{k}={v}" for k, v in spec.options.items())
     print_table(
         {"": "left", " ": "left"}, [[k, str(v)] for k, v in shown.items() if v not in (None, "")]
@@ -287,14 +289,13 @@ def compile_architecture(name: str, options: tuple[str, ...], source: bool, as_j
 
 
 def _fraction(text: str) -> float:
-    try:
-        value = float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
+    from rnnsearch.config.study_file import as_fraction
+
+    value = as_fraction(text)
+    if isinstance(value, str) or not 0 < value < 1:
         msg = f"expected a fraction or a percentage such as 2%, got {text!r}"
         raise click.BadParameter(msg, param_hint="--tolerance")
-    return value
+    return float(value)
 
 
 def _read_options(pairs: tuple[str, ...], declared: Any) -> dict[str, Value]:

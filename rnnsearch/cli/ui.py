@@ -9,7 +9,7 @@ import click
 from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
-    from rnnsearch.records.study_info import Origin
+    from rnnsearch.records.store import StudyStore
 
 
 @click.command()
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     "--allowed-hosts",
     "allowed",
     default="",
-    help="Names, with commas, by which browsers reach it, if not by localhost or HOST.",
+    help="Comma-separated names under which browsers reach it, besides localhost and HOST.",
 )
 @click.option(
     "--open/--no-open",
     "in_browser",
     default=None,
-    help="Open it in a browser; on a terminal with a desktop it does if this is absent.",
+    help="Open it in a browser; the default on a terminal with a desktop.",
 )
 def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | None) -> None:
     """Open the MLflow UI; with NAME, on that study's trials, the best first.
 
-    It asks for no password: whoever reaches it can read and delete runs. It listens on this machine
-    alone unless --host says otherwise.
+    It has no password: anyone who can reach it can read and delete runs. It listens on this machine
+    only, unless --host says otherwise.
     """
     import os
     import signal
@@ -47,7 +47,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     import urllib.error
     import urllib.request
 
-    # At once: as the first process of a container it would be deaf to it, and nothing is open yet.
+    # First of all: the first process of a container ignores SIGTERM unless it has a handler.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
 
     from rnnsearch.config.secrets import hide_password
@@ -59,8 +59,6 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     from rnnsearch.study.stored import stored_task, tracking_uri
 
     stores = list_stores() if name is None else [StudyStore.open(name)]
-    if name is not None and stores[0].info.run_id is None:
-        _say_where(stores[0].name, stores[0].info.imported)
     uri = resolve_uri(None) if name is None else tracking_uri(stores[0])
     shown, local = hide_password(uri), own_address(host, port)
     base = address(uri) or local
@@ -68,7 +66,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     for store in stores:
         try:
             is_here, task = tracking_uri(store) == uri, stored_task(store)
-            run_id = store.info.run_id
+            run_id = _own_run(store, uri)
         except RnnsearchError as error:
             if name is not None:
                 raise
@@ -78,6 +76,8 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
             links[store.name] = study_links(
                 uri, base, store.name, run_id, task.metric, task.direction
             )
+    if name is not None and not any(links.values()):
+        raise TrackingError(_why_without_runs(stores[0], uri))
     if uri == local_uri() and not any(links.values()):
         msg = (
             f"no study has been recorded in {shown} yet; start one with "
@@ -98,7 +98,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     try:
         echo(f"Starting the MLflow UI on {base} (Ctrl-C ends it) ...", err=True)
         if host not in LOOPBACK:
-            echo(f"Whoever reaches {host}:{port} can read and delete runs.", err=True)
+            echo(f"Anyone who can reach {host}:{port} can read and delete runs.", err=True)
         while True:
             if server.poll() is not None:
                 msg = f"the MLflow UI on {shown} ended with exit code {server.returncode}"
@@ -116,8 +116,8 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
             raise TrackingError(msg)
     except (SystemExit, KeyboardInterrupt) as stop:
         end(server)
-        # Whoever stops it waits. To take libraries apart that were imported takes seconds, more
-        # than `docker stop` has where the machine is busy, and there is nothing else to end.
+        # Exit at once: unloading imported libraries takes seconds, longer than `docker stop` waits
+        # on a busy machine, and nothing else is left to end.
         sys.stdout.flush()
         os._exit(143 if isinstance(stop, SystemExit) else 130)
     finally:
@@ -125,7 +125,7 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
 
 
 def _print_links(links: dict[str, dict[str, str] | None], *, every: bool) -> None:
-    """Print where the studies' trials are; every link of a study that was asked for."""
+    """Print links to the studies' trials; all links of a study that was asked for."""
     for study, found in links.items():
         if not found:
             echo(f"{study}: not on this server")
@@ -134,21 +134,43 @@ def _print_links(links: dict[str, dict[str, str] | None], *, every: bool) -> Non
             echo(f"{study}, {what}: {link}" if i else f"{study}: {link}")
 
 
-def _say_where(study: str, origin: Origin | None) -> None:
-    """Say of a study without runs here where they are."""
-    if origin and (there := origin.tracking_uri):
-        # Whoever wrote the archive named it: nothing is asked there, and no password sent.
-        echo(
-            f"{study} was imported; its runs were in {there}, which is not asked. If you trust "
-            "that address, set MLFLOW_TRACKING_URI to it",
-            err=True,
+def _own_run(store: StudyStore, uri: str) -> str | None:
+    """The study's own run in a store, which may be the one that an archive named; None without."""
+    from rnnsearch.config.secrets import same_address
+
+    info, origin = store.info, store.info.imported
+    if info.run_id is None and origin and origin.tracking_uri:
+        return origin.run_id if same_address(uri, origin.tracking_uri) else None
+    return info.run_id
+
+
+def _why_without_runs(store: StudyStore, uri: str) -> str:
+    """Why a study has no runs in a store, and what to do about it."""
+    from rnnsearch.config.secrets import hide_password, same_address
+
+    info, name = store.info, store.name
+    has = f"study `{name}` has no runs in {hide_password(uri)}"
+    elsewhere = f"`rnnsearch study compare {name}` shows its results"
+    if info.imported and (there := info.imported.tracking_uri):
+        if same_address(uri, there):
+            return f"{has} under this name, but was imported from it; `rnnsearch ui` shows all runs"
+        # Only the archive says so: nothing is asked at that address, and no password is sent to it.
+        return (
+            f"{has}. It was imported; its runs were in {there}, which is not asked: if you trust "
+            f"that address, set MLFLOW_TRACKING_URI to it. {elsewhere}"
         )
-    else:
-        echo(f"{study} has no runs in MLflow here", err=True)
+    if info.imported:
+        return f"{has}: it was imported, and an archive holds no runs. {elsewhere}"
+    if info.run_id is None:
+        return f"{has}: it has recorded none yet. `rnnsearch study resume {name}` runs it"
+    return (
+        f"{has}: they were deleted, or the store was replaced. {elsewhere}; "
+        f"`rnnsearch study doctor {name}` examines it"
+    )
 
 
 def _open_browser(asked: bool | None, links: dict[str, dict[str, str] | None], base: str) -> None:
-    """Open the first link in a browser, if that was asked for, or somebody sits before one."""
+    """Open the first link in a browser if that was asked for, or if there is a desktop."""
     import os
     import sys
     import webbrowser

@@ -12,6 +12,7 @@ from rnnsearch.config.secrets import has_password, hide, hide_password
 from rnnsearch.config.study_file import (
     KeyPath,
     StudyFile,
+    as_fraction,
     as_number,
     number_meant,
     read_study_file,
@@ -136,15 +137,11 @@ OptionSetting = Annotated[
 ]
 
 
-def _percent(raw: Any) -> Any:
-    if isinstance(raw, str) and raw.strip().endswith("%"):
-        try:
-            return float(raw.strip()[:-1]) / 100
-        except ValueError:
-            raise _problem(
-                f"expected a fraction or a percentage such as 2%, found {raw!r}"
-            ) from None
-    return as_number(raw)
+def _fraction(raw: Any) -> Any:
+    value = as_fraction(raw)
+    if isinstance(value, str) and value.strip().endswith("%"):
+        raise _problem(f"expected a fraction or a percentage such as 2%, found {raw!r}")
+    return value
 
 
 def _named(raw: Any) -> Any:
@@ -327,7 +324,7 @@ class BudgetConfig(_Strict):
     parameters: int = Field(ge=1, le=10**12, description="Parameters of the whole model.")
     tolerance: Annotated[
         float,
-        BeforeValidator(_percent),
+        BeforeValidator(_fraction),
         Field(gt=0, lt=1),
         WithJsonSchema(
             {
@@ -356,7 +353,11 @@ class SearchConfig(_Strict):
         le=_MOST_MINUTES,
         description="Begin no search trial after so many minutes.",
     )
-    sampler: Literal["tpe", "random"] = Field(default="tpe", description="Optuna's sampler.")
+    sampler: Literal["tpe", "random"] = Field(
+        default="tpe",
+        description="Optuna's sampler. Of an architecture's first 20 trials, tpe draws the first "
+        "two of every four at random, to have results to learn from; random draws all so.",
+    )
     scheduler: Literal["asha", "none"] = Field(
         default="asha", description="Stop weak trials early (per architecture), or never."
     )

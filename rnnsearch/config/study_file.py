@@ -168,6 +168,14 @@ def as_number(value: Any) -> Any:
     return number if math.isfinite(number := float(plain)) else value
 
 
+def as_fraction(value: Any) -> Any:
+    """A text such as `2%` as 0.02, and everything else as `as_number` has it."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        number = as_number(value.strip()[:-1].strip())
+        return value if isinstance(number, str) else number / 100
+    return as_number(value)
+
+
 def number_meant(text: str) -> str | None:
     """How a number is written in YAML that somebody wrote with a comma or in groups of digits."""
     if _THOUSANDS.fullmatch(text):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from rnnsearch.errors import StoreError
 from rnnsearch.records.store import StudyStore
 from rnnsearch.report.comparison_plot import draw_comparison, picture_of
 from rnnsearch.report.curves_plot import Curve, curves_of, draw_curves
+from rnnsearch.report.findings import FOLDER, ReportedFinding, read_findings
 from rnnsearch.report.tables import latex_document, make_tables
-from rnnsearch.spec.trial import configuration_of
 
 # Fewer seeds than these give intervals that are mostly chance; papers have five to ten.
 _FEW_SEEDS = 5
@@ -32,27 +31,6 @@ _CURVES_SAY = (
     "Learning curves of the confirmed runs. Lines are means over seeds; bands reach from the "
     "lowest seed to the highest."
 )
-
-
-@dataclass(frozen=True)
-class ReportedFinding:
-    """A finding of an analysis, as it lies in the study's folder.
-
-    Attributes:
-        row: label of the row.
-        analysis: name of the analysis.
-        name: of the finding.
-        caption: what is to be seen.
-        figure: content of its SVG, or None.
-        numbers: what was measured, by name, as it is to be read.
-    """
-
-    row: str
-    analysis: str
-    name: str
-    caption: str
-    figure: bytes | None
-    numbers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -88,7 +66,7 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         config: its configuration.
         comparison: its comparison, as `compare_study` makes it.
     """
-    findings, unread = _findings(store.folder / "analyses", comparison)
+    findings, unread = read_findings(store.folder / FOLDER, comparison)
     caveats = [*comparison.caveats, *_caveats(config, comparison, store.info.content()), *unread]
     return Report(
         config=config,
@@ -126,54 +104,6 @@ def _caveats(config: StudyConfig, comparison: Comparison, info: Mapping[str, Any
         yield f"Published figures: {config.published.note}"
     if (info.get("git") or {}).get("dirty") == "true":
         yield "The code beside the study file had uncommitted changes when the study started."
-
-
-def _findings(folder: Path, comparison: Comparison) -> tuple[list[ReportedFinding], list[str]]:
-    """What analyses left in `LABEL/ANALYSIS/findings.json`, and sentences on what is left out."""
-    found: list[ReportedFinding] = []
-    unread: list[str] = []
-    for path in sorted(folder.glob("*/*/findings.json")):
-        row, analysis = path.parent.parent.name, path.parent.name
-        try:
-            if _is_of_superseded(path.parent.parent / "model.json", row, comparison):
-                unread.append(
-                    f"The findings of {analysis} on {row} are of a superseded configuration and "
-                    f"left out; `rnnsearch study analyse {comparison.study}` looks at its best."
-                )
-                continue
-            items = json.loads(path.read_text(encoding="utf-8"))
-            found += [_finding(item, row, analysis, path.parent) for item in items]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            unread.append(f"The findings of {analysis} on {row} cannot be read: {error}.")
-    return found, unread
-
-
-def _is_of_superseded(path: Path, row: str, comparison: Comparison) -> bool:
-    """Whether the model that was looked at is of a configuration that its row is no more."""
-    old = [configuration_of(one.values) for one in comparison.superseded if one.label == row]
-    if not old or not path.is_file():
-        return False
-    # An earlier version did not write it; what it looked at was the row's best at the time.
-    looked_at = json.loads(path.read_text(encoding="utf-8")).get("configuration", old[0])
-    return looked_at in old
-
-
-def _finding(item: Mapping[str, Any], row: str, analysis: str, folder: Path) -> ReportedFinding:
-    figure = item.get("figure")
-    if figure is not None and Path(figure).name != figure:
-        msg = f"`{figure}` is no file name"
-        raise ValueError(msg)
-    return ReportedFinding(
-        row=row,
-        analysis=analysis,
-        name=str(item["name"]),
-        caption=str(item["caption"]),
-        figure=(folder / figure).read_bytes() if figure is not None else None,
-        numbers={
-            str(name): f"{value:.4g}" if isinstance(value, float) else str(value)
-            for name, value in (item.get("numbers") or {}).items()
-        },
-    )
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:

@@ -13,12 +13,13 @@ from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
 
 from rnnsearch.budget.model import build_model, measure_complexity
-from rnnsearch.cli.analyse import analyse, write_findings
+from rnnsearch.cli.analyse import analyse
 from rnnsearch.errors import DataError, PluginError, RnnsearchError, StoreError
 from rnnsearch.plugin.analysis import Analysis, Finding, TrainedModel
 from rnnsearch.plugin.registry import Registry, load_registry
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
+from rnnsearch.report.findings import write_findings
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.study.trained import load_trained, weights_path

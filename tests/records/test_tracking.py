@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from threading import Event
 from urllib.parse import unquote
 
@@ -361,7 +362,29 @@ def test_nothing_is_asked_at_an_address_that_came_with_an_archive(
     assert done.returncode == 8
     assert "http://evil.example, which is not asked" in done.stderr
     assert "set MLFLOW_TRACKING_URI to it" in done.stderr
+    assert "no study has been recorded" not in done.stderr
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, "it has recorded none yet. `rnnsearch study resume small` runs it"),
+        (
+            {"imported": {"file": "a.zip", "sha256": "0" * 64, "on": "2026-01-01T00:00:00+00:00"}},
+            "it was imported, and an archive holds no runs. `rnnsearch study compare small`",
+        ),
+    ],
+)
+def test_a_named_study_without_runs_is_told_apart_from_a_store_without_studies(
+    own_home: Path, tmp_path: Path, fields: dict[str, Any], why: str
+) -> None:
+    store = StudyStore.create("small", write_study(tmp_path).read_text("utf-8"))
+    store.write_info(**fields)
+    named, unnamed = run_here("ui", "small"), run_here("ui")
+    assert (named.returncode, unnamed.returncode) == (8, 8)
+    assert f"study `small` has no runs in {local_uri()}: {why}" in named.stderr
+    assert "no study has been recorded in" in unnamed.stderr
 
 
 def test_who_is_killed_while_making_the_database_leaves_no_half_of_one(own_home: Path) -> None:
