@@ -278,7 +278,7 @@ def test_an_imported_study_has_no_run_here_but_says_where_it_is_from(path: Path)
     assert info.imported is not None
     assert info.imported.run_id == "f" * 32
     assert (info.imported.file, info.imported.name) == ("small.zip", "small")
-    assert "again: test accuracy" in _invoke("study", "compare", "again").output
+    assert "again: 1,500 parameters" in _invoke("study", "compare", "again").output
 
 
 def test_files_that_are_no_part_of_a_study_and_links_are_left_out_and_named(

@@ -12,8 +12,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from threading import Event
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
