@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from rnnsearch.spec.parameters import (
     Value,
 )
 from rnnsearch.spec.schedule import CONSTANT, Schedule
+from rnnsearch.spec.seed import derive_seed
 from rnnsearch.spec.shape import SequenceShape
 from rnnsearch.spec.trial import Phase, TrainingConfig, TrialSpec
 
@@ -194,15 +194,6 @@ class SearchSpace:
         rest = self.default_values()
         for combination in itertools.islice(itertools.product(*changing.values()), 1000):
             yield {**rest, **dict(zip(changing, combination, strict=True))}
-
-
-def derive_seed(study_seed: int, phase: str, number: int) -> int:
-    """Seed of trial `number`: equal for all architectures, different between the phases.
-
-    A search and a confirmation share no seed by construction: those of a confirmation are odd.
-    """
-    digest = hashlib.sha256(f"{study_seed}/{phase}/{number}".encode()).digest()
-    return 2 * (int.from_bytes(digest[:4], "big") >> 2) + (phase == "confirmation")
 
 
 def middle(parameter: Parameter) -> Value:

@@ -11,12 +11,12 @@ import click
 from rnnsearch.cli.analyse import analyse
 from rnnsearch.cli.archive import delete, export, import_
 from rnnsearch.cli.detach import detach_option, run_detached
+from rnnsearch.cli.leaderboard import print_comparison, print_result
 from rnnsearch.cli.lifecycle import doctor, extend, go_on, kill, resume, status, stop
 from rnnsearch.cli.logged import log_to_mlflow
 from rnnsearch.cli.output import browse, echo, json_option, print_json, print_table, stderr
-from rnnsearch.cli.replay import verify
-from rnnsearch.cli.show_comparison import print_comparison, print_result
 from rnnsearch.cli.show_plan import print_plan, print_source
+from rnnsearch.cli.verify import verify
 from rnnsearch.cli.watch import name_study, watch
 
 

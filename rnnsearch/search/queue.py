@@ -7,40 +7,27 @@ listeners (MLflow, the terminal), so that they cannot disagree.
 from __future__ import annotations
 
 import math
-import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from typing_extensions import override
-
 from rnnsearch.budget.model import measure_complexity
-from rnnsearch.budget.space import SearchSpace, derive_seed
-from rnnsearch.compare.configurations import best_first
+from rnnsearch.budget.space import SearchSpace
 from rnnsearch.config.schema import StudyConfig
-from rnnsearch.errors import BudgetError, RnnsearchError
-from rnnsearch.records.drawing import Drawing, is_drawn_blindly
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
 from rnnsearch.records.trials_file import Unfinished
-from rnnsearch.search.halving import Halving
 from rnnsearch.spec.model import Complexity
-from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import (
     EpochMetrics,
     Outcome,
     Phase,
     TrialKey,
-    TrialRecord,
     TrialSpec,
     TrialState,
-    configuration_of,
 )
 
-_MOST_DRAWS = 100
 # Trials that one worker takes at a time last about so long together: short ones would otherwise
 # spend more time on being handed out than on training.
 _TOGETHER_S = 5.0
@@ -66,7 +53,7 @@ class Listener(Protocol):
 
 
 @dataclass
-class _Live:
+class Live:
     trial: OpenTrial
     spec: TrialSpec
     last: EpochMetrics | None = None
@@ -98,7 +85,7 @@ class TrialQueue:
         self._studies = {
             label: store.optuna_study(self.phase, label, direction) for label in self._spaces
         }
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self._handed_back: list[str] = []
         self._unfinished = [
             one for label in self._spaces for one in store.unfinished(self.phase, label)
@@ -189,7 +176,7 @@ class TrialQueue:
         key = str(TrialKey(spec.phase, spec.label, trial.number))
         complexity = measure_complexity(self._spaces[spec.label].architecture, spec.model)
         trial.note(complexity=complexity.__dict__, spec=spec.to_json())
-        self._live[key] = _Live(trial, spec)
+        self._live[key] = Live(trial, spec)
         for listener in self._listeners:
             listener.trial_started(key, spec, complexity)
         return key, spec
@@ -301,219 +288,3 @@ class TrialQueue:
 
 def _most_together(seconds: float) -> int:
     return math.floor(_TOGETHER_S / seconds) if seconds > 0 else 0
-
-
-class SearchQueue(TrialQueue):
-    """The search: Optuna draws each row's trials, and the rows take turns."""
-
-    phase: ClassVar[Phase] = "search"
-
-    def __init__(
-        self,
-        store: StudyStore,
-        config: StudyConfig,
-        spaces: Sequence[SearchSpace],
-        direction: Direction,
-        listeners: Sequence[Listener],
-    ) -> None:
-        super().__init__(store, config, spaces, direction, listeners)
-        records = [
-            r for r in store.records(interrupted=True) if r.phase == "search" and r.spec is not None
-        ]
-        done = Counter(r.label for r in records if not r.interrupted)
-        again = Counter(one.spec.label for one in self._unfinished)
-        self._asked = {label: done[label] + again[label] for label in self._spaces}
-        self._halvings: dict[str, Halving] = {}
-        if config.search.scheduler == "asha":
-            # Among the trials of one row at a time: an architecture that learns slowly at first
-            # competes with itself, and does not lose its effort to those that start fast.
-            self._halvings = {
-                space.label: Halving(config.search, config.search.epochs or space.epochs, direction)
-                for space in spaces
-            }
-        for record in records:
-            if record.label in self._halvings:
-                self._halvings[record.label].remember(record.first_number, record.epochs)
-        self.done = done.total()
-        self.total = config.search.trials * len(spaces)
-        spent = store.info.seconds_of("search")
-        minutes = math.inf if config.search.minutes is None else config.search.minutes
-        self._ends_at = time.monotonic() + 60 * minutes - spent
-
-    @override
-    def _known_beforehand(self) -> int:
-        if self._config.search.scheduler != "none":  # it stops trials one by one
-            return 0
-        sampler, trials = self._config.search.sampler, self._config.search.trials
-        following = (range(asked, trials) for asked in self._asked.values())
-        return sum(
-            len(list(takewhile(lambda number: is_drawn_blindly(sampler, number), numbers)))
-            for numbers in following
-        )
-
-    @override
-    def pauses(self, spec: TrialSpec) -> tuple[int, ...]:
-        halving = self._halvings.get(spec.label)
-        return halving.rungs if halving else ()
-
-    @override
-    def stops(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
-        live = self._live[key]
-        halving = self._halvings.get(live.spec.label)
-        if halving is None:
-            return False
-        number = self._first_number(key, live)
-        return any([halving.stops(number, epoch) for epoch in epochs])
-
-    def _first_number(self, key: str, live: _Live) -> int:
-        """The number under which a trial was first begun: by it, the rungs know it."""
-        return self._anew[key].first_number if key in self._anew else live.trial.number
-
-    @override
-    def _begin_anew(self, unfinished: Unfinished) -> tuple[str, TrialSpec]:
-        if halving := self._halvings.get(unfinished.spec.label):
-            halving.forget(unfinished.first_number)
-            # It was let go on after each but the last; who came after it does not change that.
-            halving.remember(unfinished.first_number, unfinished.epochs[:-1])
-        return super()._begin_anew(unfinished)
-
-    @override
-    def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
-        super().go_on(key, epochs)
-        unfinished, live = self._anew[key], self._live[key]
-        halving, last = self._halvings.get(live.spec.label), epochs[-1]
-        if halving is None or last.epoch < unfinished.epochs[-1].epoch:
-            return False  # it trained beyond its checkpoint, so it was not stopped there
-        return halving.stops(unfinished.first_number, last)
-
-    @override
-    def _ask_new(self) -> tuple[str, TrialSpec] | None:
-        label = min(self._asked, key=self._asked.__getitem__)
-        number = self._asked[label]
-        if number >= self._config.search.trials or time.monotonic() >= self._ends_at:
-            return None
-        self._asked[label] += 1
-        space, study = self._spaces[label], self._studies[label]
-        # Of its own seed for every trial: what is drawn depends on the trials before it, and not on
-        # whether the study was resumed between them.
-        seed = derive_seed(self._config.seed, f"sampler/{label}", number)
-        drawing = Drawing(study, self._config.search.sampler, seed, number)
-        for _ in range(_MOST_DRAWS):
-            values = drawing.draw(space.free)
-            trial = OpenTrial.begin(study, values, space.free)
-            try:
-                spec = space.trial(self._config, values, phase="search", number=number)
-            except BudgetError as error:
-                # Between two points at which the plan tried the budget, a tight tolerance can
-                # still be missed. Another draw takes its place: no row loses a trial to it.
-                trial.fail(str(error))
-                continue
-            return self._start(trial, spec)
-        msg = f"`{label}`: {_MOST_DRAWS} draws in a row met no width at the budget"
-        raise RnnsearchError(f"{msg}; widen `budget.tolerance`")
-
-
-class ConfirmationQueue(TrialQueue):
-    """The confirmation: each row's best configurations, each on the same fresh seeds."""
-
-    phase: ClassVar[Phase] = "confirmation"
-
-    def __init__(
-        self,
-        store: StudyStore,
-        config: StudyConfig,
-        spaces: Sequence[SearchSpace],
-        direction: Direction,
-        listeners: Sequence[Listener],
-    ) -> None:
-        super().__init__(store, config, spaces, direction, listeners)
-        records = list(store.records())
-        best = {space.label: self._best_of(space, records, direction) for space in spaces}
-        # A seed that a configuration was confirmed on is not trained again, whatever its rank was;
-        # one of a configuration that is no longer among the best stays as it is.
-        ranks = {
-            (label, configuration_of(values)): rank
-            for label, configurations in best.items()
-            for rank, values in enumerate(configurations)
-        }
-        self._unfinished = [
-            replace(one, spec=replace(one.spec, rank=ranks[one.spec.label, one.spec.configuration]))
-            for one in self._unfinished
-            if (one.spec.label, one.spec.configuration) in ranks
-        ]
-        begun = {
-            (spec.label, spec.configuration, spec.seed)
-            for spec in (
-                *(r.spec for r in records if r.phase == "confirmation" and r.spec),
-                *(one.spec for one in self._unfinished),
-            )
-        }
-        # Seeds in the outer loop: if time runs out, all rows have as many as each other.
-        wanted = [
-            (space, rank, values, number)
-            for number in range(config.confirmation.seeds)
-            for space in spaces
-            for rank, values in enumerate(best[space.label])
-        ]
-        self._waiting = [
-            (space, rank, values, number)
-            for space, rank, values, number in wanted
-            if (
-                space.label,
-                configuration_of(values),
-                derive_seed(config.seed, "confirmation", number),
-            )
-            not in begun
-        ]
-        self.total = len(wanted)
-        self.done = self.total - len(self._waiting) - len(self._unfinished)
-        self._waiting.reverse()
-
-    def _best_of(
-        self, space: SearchSpace, records: Iterable[TrialRecord], direction: Direction
-    ) -> list[dict[str, Value]]:
-        """A row's configurations to confirm; without a search there is one, the fixed one."""
-        if self._config.search.trials == 0:
-            return [{}]
-        found = best_first((r for r in records if r.label == space.label), direction)
-        return found[: self._config.confirmation.best]
-
-    @override
-    def _known_beforehand(self) -> int:
-        return len(self._waiting)
-
-    @override
-    def _ask_like(self, key: str, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
-        # The same share for every worker, so that none is left with a seed to run alone.
-        others = math.ceil(self._config.confirmation.seeds / workers) - 1
-        if key in self._anew:  # those that were interrupted together train together again
-            if self._anew[key].workers_lost:
-                return []
-            alike = [
-                one
-                for one in self._unfinished
-                if (one.spec.label, one.spec.rank) == (spec.label, spec.rank)
-                and not (one.workers_lost or one.checkpoint)
-            ][:others]
-            self._unfinished = [one for one in self._unfinished if one not in alike]
-            return [self._begin_anew(one) for one in alike]
-        waiting = [w for w in self._waiting if (w[0].label, w[1]) == (spec.label, spec.rank)]
-        found = []
-        for one in waiting[::-1][:others]:
-            self._waiting.remove(one)
-            found.append(self._begin(one))
-        return found
-
-    @override
-    def _ask_new(self) -> tuple[str, TrialSpec] | None:
-        return self._begin(self._waiting.pop()) if self._waiting else None
-
-    def _begin(
-        self, waiting: tuple[SearchSpace, int, dict[str, Value], int]
-    ) -> tuple[str, TrialSpec]:
-        space, rank, values, number = waiting
-        study = self._studies[space.label]
-        trial = OpenTrial.begin(study, values, {})
-        trial.note(rank=rank)
-        spec = space.trial(self._config, values, phase="confirmation", number=number, rank=rank)
-        return self._start(trial, spec)

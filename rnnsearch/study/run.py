@@ -26,7 +26,9 @@ from rnnsearch.records.event_log import EventLog
 from rnnsearch.records.ray_jobs import own_job
 from rnnsearch.records.store import STOP_FILE, STUDY_FILE, StudyStore, studies_folder
 from rnnsearch.records.study_info import Extension, PhaseSpent
-from rnnsearch.search.queue import ConfirmationQueue, Listener, SearchQueue
+from rnnsearch.search.confirmation import ConfirmationQueue
+from rnnsearch.search.queue import Listener
+from rnnsearch.search.trials import SearchQueue
 from rnnsearch.spec.trial import Phase as PhaseName
 from rnnsearch.spec.trial import configuration_of
 from rnnsearch.study.plan import StudyPlan, make_plan

@@ -36,11 +36,12 @@ from rnnsearch import (
     load_registry,
 )
 from rnnsearch.budget.row import build_spaces
-from rnnsearch.budget.space import SearchSpace, derive_seed
+from rnnsearch.budget.space import SearchSpace
 from rnnsearch.config.schema import check_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.plugin.registry import Registry
 from rnnsearch.spec.parameters import Parameter
+from rnnsearch.spec.seed import derive_seed
 from rnnsearch.spec.trial import TrialSpec
 from rnnsearch.study.plan import make_task
 from rnnsearch.testing.probes import trained_scalars

@@ -27,12 +27,9 @@ from rnnsearch.config.study_file import parse_study
 from rnnsearch.records.drawing import is_drawn_blindly
 from rnnsearch.records.store import StudyStore
 from rnnsearch.search import queue as trial_queue
-from rnnsearch.search.queue import (
-    ConfirmationQueue,
-    Listener,
-    SearchQueue,
-    TrialQueue,
-)
+from rnnsearch.search.confirmation import ConfirmationQueue
+from rnnsearch.search.queue import Listener, TrialQueue
+from rnnsearch.search.trials import SearchQueue
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import EpochMetrics, Outcome, TrialSpec
 from rnnsearch.study.plan import make_task

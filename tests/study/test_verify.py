@@ -21,7 +21,7 @@ from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.trial import EpochMetrics, TrainingConfig, TrialSpec
-from rnnsearch.study.replay import TOLERANCE, Difference, replay
+from rnnsearch.study.verify import TOLERANCE, Difference, replay
 from rnnsearch.training.compiled_model import Compiled
 from rnnsearch.training.worker import Worker
 
@@ -196,7 +196,7 @@ def test_a_seed_that_diverges_this_time_was_not_reproduced(
     def diverge(run: object) -> EpochMetrics:
         raise DivergedError("training loss is not finite in epoch 1")
 
-    monkeypatch.setattr("rnnsearch.study.replay.TrainingRun.run_epoch", diverge)
+    monkeypatch.setattr("rnnsearch.study.verify.TrainingRun.run_epoch", diverge)
     with pytest.raises(RnnsearchError, match="in the study, but not now: training loss") as caught:
         replay(store, "lstm")
     assert caught.value.exit_code == 1
@@ -231,7 +231,7 @@ def test_the_command_fails_with_1_outside_the_tolerance_and_not_within(store: St
 
 
 def test_the_tolerance_of_the_command_is_that_of_the_library() -> None:
-    from rnnsearch.cli.replay import verify
+    from rnnsearch.cli.verify import verify
 
     (option,) = (p for p in verify.params if p.name == "tolerance")
     assert option.default == TOLERANCE

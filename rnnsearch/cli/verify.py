@@ -10,7 +10,7 @@ from rnnsearch.cli.output import echo
 
 if TYPE_CHECKING:
     from rnnsearch.spec.trial import EpochMetrics, TrialSpec
-    from rnnsearch.study.replay import Difference
+    from rnnsearch.study.verify import Difference
 
 _TOLERANCE = 1e-3
 
@@ -34,7 +34,7 @@ def verify(name: str, row: str | None, seed: int | None, tolerance: float) -> No
     """
     from rnnsearch.errors import RnnsearchError
     from rnnsearch.records.store import StudyStore
-    from rnnsearch.study.replay import replay
+    from rnnsearch.study.verify import replay
 
     done = replay(StudyStore.open(name), row, seed, _show_epoch)
     spec = done.spec
