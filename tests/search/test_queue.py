@@ -26,7 +26,6 @@ from rnnsearch.config.schema import SearchConfig, StudyConfig, check_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.records.drawing import is_drawn_blindly
 from rnnsearch.records.store import StudyStore
-from rnnsearch.search import queue as trial_queue
 from rnnsearch.search.confirmation import ConfirmationQueue
 from rnnsearch.search.queue import Listener, TrialQueue
 from rnnsearch.search.trials import SearchQueue
@@ -265,7 +264,7 @@ def test_a_draw_that_meets_no_budget_fails_with_its_reason_and_another_takes_its
 def test_a_row_whose_draws_never_meet_the_budget_stops_the_search_with_its_name(
     unsolvable: type[Unsolvable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial_queue, "_MOST_DRAWS", 4)
+    monkeypatch.setattr("rnnsearch.search.trials._MOST_DRAWS", 4)
     monkeypatch.setattr(unsolvable, "failing", 4)
     study = Study(rows=["elman"])
     study.spaces[0] = unsolvable(**vars(study.spaces[0]))
