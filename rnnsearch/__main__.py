@@ -76,11 +76,11 @@ def _settle() -> None:
     """Take from the process's surroundings what is meant for others and breaks a command."""
     # No command opens a window; a notebook names a backend that its children may lack.
     os.environ["MPLBACKEND"] = "agg"
-    # Libraries warn of each other; whoever tests their own code with `error` means neither.
+    # Libraries warn of each other; `error` for one's own tests is not meant for those.
     if "error" in os.environ.get("PYTHONWARNINGS", ""):
         del os.environ["PYTHONWARNINGS"]  # for Ray's processes
         warnings.simplefilter("ignore")
-    if sys.stdout is None:  # closed by whoever starts it
+    if sys.stdout is None:  # closed by the parent process
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, until the process ends
     for stream in (sys.stdout, sys.stderr):
         # What a terminal or a file of few characters cannot show is not worth the command.

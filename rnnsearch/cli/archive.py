@@ -54,7 +54,7 @@ def import_(file: Path, name: str | None) -> None:
     """Read the archive FILE, written by `study export`, back as a study.
 
     Paths, sizes, checksums and content are checked first; of an archive that is refused nothing is
-    left. No code in it is run. Its report is a page by whoever wrote the archive: `study report`
+    left. No code in it is run. Its report is a page by the archive's author: `study report`
     writes your own.
     """
     from rnnsearch.records.archive import import_study
@@ -91,7 +91,7 @@ def delete(name: str, yes: bool, tracking: bool, force: bool) -> None:
 
 
 def _delete_runs(store: StudyStore) -> str:
-    """Delete a study's experiment; returns what came of it."""
+    """Delete a study's experiment; returns the outcome."""
     info = store.info
     if info.experiment_id is None or info.tracking_uri is None:
         return "the study has no experiment there"

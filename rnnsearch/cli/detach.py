@@ -44,9 +44,9 @@ def run_detached(name: str, *arguments: str, file: str | None = None) -> None:
         _run_as_job(name, list(arguments), file)
     elif _ends_the_container():
         msg = (
-            "in a container whose first process this is, nothing goes on in the background: it "
-            "ends with this command. Leave out --detach, and start the container itself in the "
-            "background: `docker run --detach ...`"
+            "in a container whose first process this is, nothing keeps running in the background: "
+            "the container ends with this command. Leave out --detach, and start the container "
+            "itself in the background: `docker run --detach ...`"
         )
         raise RnnsearchError(msg)
     else:

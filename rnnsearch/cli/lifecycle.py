@@ -64,7 +64,7 @@ def go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
 @click.command()
 @click.argument("name")
 def stop(name: str) -> None:
-    """Let the trials that run end, and then stop; `resume` goes on."""
+    """Stop once the running trials have ended; `resume` continues."""
     from rnnsearch.records.store import STOP_FILE, StudyStore
 
     store = StudyStore.open(name)
@@ -76,7 +76,7 @@ def stop(name: str) -> None:
 @click.command()
 @click.argument("name")
 def kill(name: str) -> None:
-    """Stop a study at once; `resume` goes on from the last checkpoints."""
+    """Stop a study at once; `resume` continues from the last checkpoints."""
     from rnnsearch.errors import StoreError
     from rnnsearch.records.store import StudyStore
 
@@ -85,7 +85,7 @@ def kill(name: str) -> None:
     if not _interrupt(store):
         waited = f"has not ended within {_KILL_WAIT_S} s"
         raise StoreError(f"study `{name}` {waited}: {store.last_driver}")
-    echo(f"study {name} was interrupted; `rnnsearch study resume {name}` goes on")
+    echo(f"study {name} was interrupted; `rnnsearch study resume {name}` continues it")
 
 
 def _interrupt(store: StudyStore) -> bool:
@@ -125,9 +125,9 @@ def describe_state(store: StudyStore) -> str:
         return "running"
     state = store.info.state or "never started"
     if state == "running":
-        return f"its driver died; `rnnsearch study resume {store.name}` goes on"
+        return f"its driver died; `rnnsearch study resume {store.name}` continues it"
     if state in ("stopped", "interrupted", "failed"):
-        return f"{state}; `rnnsearch study resume {store.name}` goes on"
+        return f"{state}; `rnnsearch study resume {store.name}` continues it"
     return str(state)
 
 

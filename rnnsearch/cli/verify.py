@@ -1,4 +1,4 @@
-"""`rnnsearch study verify`: trains a confirmed seed once more and compares."""
+"""`rnnsearch study verify`: trains a confirmed seed again and compares."""
 
 from __future__ import annotations
 

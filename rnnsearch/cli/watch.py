@@ -108,4 +108,4 @@ def _record(name: str, code: int, dump: IO[bytes]) -> str:
                 write_whole(errors / "driver.txt", text)
     except (RnnsearchError, OSError) as error:
         return f"study `{name}` was interrupted: {why}. That could not be recorded: {error}"
-    return f"study `{name}` was interrupted: {why}. `rnnsearch study resume {name}` goes on"
+    return f"study `{name}` was interrupted: {why}. `rnnsearch study resume {name}` continues it"

@@ -1,8 +1,8 @@
 """A row's configurations: which are its best now, and which confirmations count.
 
-When a search goes on after its best configuration was confirmed, it may find a better one. What was
-confirmed before stays in the record, but a row is what its best configurations scored: seeds of
-unequal configurations are never taken for seeds of one.
+When a search continues after its best configuration was confirmed, it may find a better one. What
+was confirmed before stays in the record, but a row is what its best configurations scored: seeds of
+different configurations are never treated as seeds of one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Superseded:
         label: what the study calls the row.
         values: what was drawn for it.
         seeds: seeds of its complete confirmations.
-        mean: their mean test metric; None if there is none.
+        mean: their mean test metric; None if there are none.
     """
 
     label: str
@@ -67,7 +67,7 @@ def best_first(records: Iterable[TrialRecord], direction: Direction) -> list[dic
 def settle(
     records: Iterable[TrialRecord], direction: Direction, best: int | None = None
 ) -> list[TrialRecord]:
-    """Say of each confirmation which of its row's configurations it is of now, or that it is none.
+    """Assign each confirmation to the configuration of its row that it now counts for, or to none.
 
     A row stands by the best of its confirmed configurations: those that the search puts first. One
     whose first confirmation has not ended takes no other's place.
@@ -127,7 +127,7 @@ def _confirmations(records: Iterable[TrialRecord]) -> list[tuple[TrialRecord, Tr
 
 
 def superseded_of(records: Iterable[TrialRecord]) -> tuple[Superseded, ...]:
-    """The configurations of settled records that count in nothing any more."""
+    """The configurations of settled records that no longer count."""
     groups: dict[tuple[str, str], list[tuple[TrialRecord, TrialSpec]]] = {}
     for record, spec in _confirmations(records):
         if record.is_superseded:

@@ -17,7 +17,7 @@ EFFORT_TOLERANCE = 0.1
 class Spent:
     """What the trials of one label took in one phase, whatever became of them.
 
-    Confirmations that count in nothing any more are left out, so that rows compare like with like.
+    Confirmations that no longer count are left out, so that rows compare like with like.
 
     Attributes:
         complete: trials that finished.

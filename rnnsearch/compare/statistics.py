@@ -289,7 +289,7 @@ def compare_with_winner(
         level: one minus the error of all tests together; level of each interval.
 
     Returns:
-        a comparison for each model, the winner's own with nothing but its seeds and its verdict;
+        a comparison for each model, the winner's own with only its seeds and its verdict;
         and how many tests were made, which is how many `p_holm` is corrected for.
     """
     pairs = [

@@ -214,10 +214,10 @@ class ScheduleConfig(_Strict):
     """How the learning rate falls from epoch to epoch."""
 
     kind: Literal["step", "plateau"] = Field(
-        description="step: every so many epochs; plateau: after an epoch whose validation loss is "
-        "not below the largest of so many before it."
+        description="step: at this interval of epochs; plateau: after an epoch whose validation "
+        "loss is not below the largest of this many before it."
     )
-    epochs: int = Field(ge=1, le=100_000, description="How many.")
+    epochs: int = Field(ge=1, le=100_000, description="Number of epochs.")
     factor: Annotated[float, BeforeValidator(as_number)] = Field(
         gt=0, lt=1, description="What the rate is multiplied by."
     )
@@ -351,7 +351,7 @@ class SearchConfig(_Strict):
         default=None,
         gt=0,
         le=_MOST_MINUTES,
-        description="Begin no search trial after so many minutes.",
+        description="Start no search trial after this many minutes.",
     )
     sampler: Literal["tpe", "random"] = Field(
         default="tpe",
@@ -371,7 +371,7 @@ class SearchConfig(_Strict):
         default=1, ge=1, le=_BIG, description="Epochs before a trial may be stopped."
     )
     reduction_factor: int = Field(
-        default=3, ge=2, le=_BIG, description="ASHA keeps the best 1 in so many."
+        default=3, ge=2, le=_BIG, description="ASHA keeps the best one of this many."
     )
 
 

@@ -134,7 +134,7 @@ def _query(uri: str, after: int) -> Iterator[tuple[int, int]]:
         end = uri.find("&", begin)
         end = len(uri) if end < 0 else end
         equals = uri.find("=", begin, end)
-        if equals < 0:  # what a password goes on with after an `&`
+        if equals < 0:  # the rest of a password with an `&` in it
             if hiding:
                 yield begin, end
         elif _SECRET_NAME.search(unquote_plus(uri[begin:equals])):

@@ -239,7 +239,7 @@ class PlainEinsum(TorchFunctionMode):
 
 
 def _product(equation: str, first: Tensor, second: Tensor) -> Tensor | None:
-    """An einsum such as `bi,ij->bj` as one product; None where it is none."""
+    """An einsum such as `bi,ij->bj` as one product; None if it is not one."""
     inputs, arrow, output = equation.replace(" ", "").partition("->")
     left, _, right = inputs.partition(",")
     if not arrow or not output or any(len(set(t)) < len(t) for t in (left, right, output)):

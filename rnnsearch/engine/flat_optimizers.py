@@ -72,7 +72,7 @@ class FlatOptimizer:
             flat.sub_(self.rates / of_mean * mean / (square.sqrt() / of_square.sqrt() + _EPSILON))
 
     def scale_rates(self, factor: float) -> None:
-        """Update at so many times the learning rates that were given."""
+        """Multiply the given learning rates by this factor."""
         self.rates.copy_(factor * self._configured)  # in place: graphs have its address
 
     def keep(self, rows: Sequence[int]) -> None:

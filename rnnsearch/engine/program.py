@@ -1,7 +1,7 @@
 """Whole training steps in machine code: layers, head, loss, clipping and optimizer in one call.
 
 A `Plan` says what a model consists of; a `Program` has the memory to run it; a `Member` is one run
-of it: parameters, optimizer state, learning rate. Members share nothing but the program's memory,
+of it: parameters, optimizer state, learning rate. Members share only the program's memory,
 one after the other, so a seed trains bit for bit the same alone and among others, and one that
 leaves does not touch the rest.
 """
@@ -484,7 +484,7 @@ class Program:
         flattened = any(stage.kind == "flatten" for stage in self.plan.stages)
         if flattened and (data.inputs.shape[1] != self.plan.steps or data.lengths is not None):
             raise ValueError(f"the program reads sequences of {self.plan.steps} steps, all alike")
-        # Its buffers hold so many steps and no more: longer sequences would write past them.
+        # Its buffers hold this many steps: longer sequences would write past their end.
         if data.inputs.shape[1] > self.plan.steps:
             held, have = self.plan.steps, data.inputs.shape[1]
             raise ValueError(f"the program holds {held} steps, and the data have {have}")

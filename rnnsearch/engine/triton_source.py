@@ -729,7 +729,7 @@ class _Phase:
         return total[0]
 
     def _cleared(self, base: fx.Node, start: int, n: int, filling: str) -> str:
-        """A piece with nothing but a number in the columns that only fill up its width."""
+        """A piece with only a number in the columns that pad its width."""
         name = _name(base, start)
         return name if n == padded(n) else f"clear({name}, {n}, {padded(n)}, {filling})"
 
@@ -766,7 +766,7 @@ class _Phase:
     def _write_ends(self) -> None:
         """Store the output, or the gradient of the inputs, and hand on what goes to the next step.
 
-        What goes on is named anew first: one part of a state may become another.
+        The next state is renamed first: one part of a state may become another.
         """
         source, captured = self._source, self._source.captured
         handed: list[str] = []

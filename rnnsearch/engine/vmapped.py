@@ -34,7 +34,7 @@ class VmappedPopulation:
     The models keep their values until `write_back` or `drop`.
 
     Args:
-        models: one a member, alike but for the values of their parameters and buffers.
+        models: one per member, alike except for the values of their parameters and buffers.
         optimizer: `adam`, `adamw`, `sgd` or `rmsprop`, with torch's rules and defaults.
         learning_rates: one a member.
         weight_decay: of all members.
@@ -69,7 +69,7 @@ class VmappedPopulation:
         shared = copy.deepcopy(models[0])
         for module in shared.modules():
             if callable(getattr(module, "as_torch", None)):
-                # A `torch.nn` layer would go on with the weights that it was built with.
+                # A `torch.nn` layer would keep the weights that it was built with.
                 module.as_torch = _no_layer  # type: ignore[assignment]
         self._shared = shared
         parameters, self._buffers = _stacked(models)
@@ -85,7 +85,7 @@ class VmappedPopulation:
         self._take_leaves()
 
     def scale_rates(self, factor: float) -> None:
-        """Update at so many times the learning rates that were given."""
+        """Multiply the given learning rates by this factor."""
         self._optimizer.scale_rates(factor)
 
     def step(
@@ -370,7 +370,7 @@ def _stacked(models: Sequence[nn.Module]) -> tuple[dict[str, Tensor], dict[str, 
     for model, other in zip(models, held, strict=True):
         kinds = {name: (value.shape, value.dtype) for name, value in other.items()}
         if type(model) is not type(models[0]) or kinds != first:
-            raise ValueError("members must be alike but for the values of their parameters")
+            raise ValueError("members must be alike except for the values of their parameters")
     stacked = {name: torch.stack([own[name].detach() for own in held]) for name in held[0]}
     trained = {name for name, value in held[0].items() if value.requires_grad}
     if not trained:

@@ -1,4 +1,4 @@
-"""The contract of a step cell: what a recurrent architecture has to provide, and no more."""
+"""The contract of a step cell: what a recurrent architecture has to provide, and nothing else."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class RecurrentCell(nn.Module, ABC):
 
     A cell that needs chance (zoneout, recurrent dropout, noise) asks for it: with `noise_size` set
     to k, the last k columns of its inputs are drawn outside, uniform between 0 and 1 (both left
-    out) while the module is training: anew at every step, or, for the columns in `held_noise`, once
-    for each sequence. In evaluation nothing is drawn: the columns are one half, and the cell uses
+    out) while the module is training: fresh at every step, or, for the columns in `held_noise`,
+    once per sequence. In evaluation nothing is drawn: the columns are one half, and the cell uses
     its expectation where `self.training` is false. The draws follow from the trial's seed, the
     epoch and the sample (see `rnnsearch.plugin.noise`), so all engines see the same ones.
 
@@ -124,7 +124,7 @@ class RecurrentCell(nn.Module, ABC):
 
     @classmethod
     def refusal(cls, input_size: int, **structure: Value) -> str | None:
-        """Say why this cell cannot take so many inputs, or return None."""
+        """Say why this cell cannot take this many inputs, or return None."""
         return None
 
     @abstractmethod

@@ -112,7 +112,7 @@ class Dataset:
         return hashlib.sha256(listing.encode()).hexdigest()
 
     def download(self, folder: Path) -> None:
-        """Download the files below `folder`; whoever calls this checks them.
+        """Download the files below `folder`; the caller checks them.
 
         Raises:
             DataError: the download failed.

@@ -37,7 +37,7 @@ class Head(nn.Module, ABC):
 
     @classmethod
     def refusal(cls, features: int, output_size: int) -> str | None:
-        """Say why this head cannot map so many features to so many outputs, or return None."""
+        """Say why this head cannot map the features to the outputs, or return None."""
         return None
 
     @classmethod

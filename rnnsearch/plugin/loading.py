@@ -161,9 +161,9 @@ def _exits_caught() -> Iterator[None]:
 
 
 class _Held(io.TextIOBase):
-    """Keeps what is written until it is let go; later it passes everything on.
+    """Keeps what is written until it is released; after that it passes everything on.
 
-    A logging handler that was made meanwhile goes on writing to it.
+    A logging handler made in the meantime keeps writing to it.
     """
 
     def __init__(self, behind: TextIO, kept: list[str]) -> None:

@@ -42,7 +42,7 @@ def sample_keys(seed: int, epoch: int, samples: Tensor) -> Tensor:
 
 
 def fresh_keys(samples: int, device: torch.device) -> Tensor:
-    """Keys `(samples, 2)` from torch's global generator, for whoever gives none."""
+    """Keys `(samples, 2)` from torch's global generator, for callers that give none."""
     return torch.randint(_WORD + 1, (samples, 2)).to(device)
 
 

@@ -114,7 +114,7 @@ class Task(ABC):
         """Mean loss of a batch, a scalar; `outputs` as the shape's readout says.
 
         Outputs at every step are `(time, batch, output_size)` and end with the longest sequence of
-        the batch; targets lie samples first and do not. A loss of one's own is a mean over samples
+        the batch; targets lie samples first and do not. A loss of your own is a mean over samples
         or over targets that are asked: the library finds out which, and weighs batches so.
 
         Where it is one of ours (`losses.py`), say `loss = cross_entropy` in the class: then whole

@@ -2,7 +2,7 @@
 
 An archive is a zip of what a study's folder holds for readers, with a manifest that has the sha256
 of every member. It carries no secrets: no passwords in addresses, no differences of the code beside
-the study file, nothing of the process that ran it. Whoever reads one trusts nothing in it: names,
+the study file, nothing of the process that ran it. A reader trusts nothing in it: names,
 sizes, checksums and content are checked before the study gets its name, and nothing is unpickled.
 """
 
@@ -215,7 +215,7 @@ def _without_process(info: Mapping[str, Any]) -> dict[str, Any]:
         # Whatever lay uncommitted beside the study file, keys and passwords included.
         kept["git"] = {key: value for key, value in kept["git"].items() if key != "diff"}
     if kept.get("state") == "running":
-        kept["state"] = "interrupted"  # the copy does not go on
+        kept["state"] = "interrupted"  # the copy does not run
     return kept
 
 

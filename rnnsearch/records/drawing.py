@@ -15,8 +15,8 @@ class Drawing:
     """What Optuna draws for one trial: in memory, from its row's other trials.
 
     The sampler sees them in the order in which they were first begun, each once: neither what was
-    interrupted nor a number that a trial got when it was begun anew reaches it. So a study that was
-    interrupted, or extended, draws what it would have drawn.
+    interrupted nor a number that a trial got when it was started again reaches it. So an
+    interrupted or extended study draws what it would have drawn.
 
     Args:
         study: the Optuna study that holds the row's trials.

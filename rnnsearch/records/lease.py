@@ -9,9 +9,9 @@ server, which both see. Readers ask for no lock.
 A holder is told by more than its process number, which is 1 in every container and taken again
 after a while: by the boot of its machine, its namespace and when its process started.
 
-Whoever was asleep when the lease was taken over (a laptop that was suspended, a process that was
-stopped) finds out before it writes again: `Lease.require` looks whenever the last look was too long
-ago for nobody to have come in between.
+A process that was asleep when the lease was taken over (on a suspended laptop, or stopped) finds
+out before it writes again: `Lease.require` looks at the file whenever its last look was so long ago
+that another process may have taken over since.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Lease:
         self._heart.start()
 
     def require(self) -> None:
-        """Refuse to go on once somebody else has taken over.
+        """Refuse to continue once another process has taken over.
 
         Raises:
             StoreError: somebody has, or it cannot be known.
@@ -175,14 +175,14 @@ class Lease:
             raise StoreError(msg) from error
         if found is None or found.token != self.holder.token:
             by = f"{found} took over" if found else f"somebody removed {self._path}"
-            msg = f"{by} while this process was asleep; it stops, and writes nothing any more"
+            msg = f"{by} while this process was asleep; it stops and writes nothing more"
             raise StoreError(msg)
         os.utime(self._path)  # by the clock of the file's server
         self._sure_until = _now() + _SURE_S
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
-            # What is wrong, whoever is about to write is told.
+            # The next write is told what is wrong.
             with suppress(OSError, StoreError), self._looking:
                 if not self._over.is_set():
                     self._look()
@@ -238,7 +238,7 @@ def take(path: Path, doing: str, *, job: str | None = None, force: bool = False)
                 path.unlink()
             os.close(file)
             raise
-        os.close(file)  # it was let go between the two
+        os.close(file)  # it was released in between
 
 
 def _taken_over(
@@ -286,7 +286,7 @@ def _seconds_left(holder: Holder | None, path: Path, locked: bool) -> float | No
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Who holds a lease; None if nobody does, or the holder is dead."""
+    """The holder of a lease; None if there is none, or it is dead."""
     try:
         holder = _read(path)
         left = _seconds_left(holder, path, locked=False)
@@ -300,7 +300,7 @@ def _open(path: Path) -> tuple[int, bool]:
     while True:
         with suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), True
-        with suppress(FileNotFoundError):  # it was let go meanwhile
+        with suppress(FileNotFoundError):  # it was released meanwhile
             return os.open(path, os.O_RDWR | os.O_CLOEXEC), False
 
 
@@ -338,7 +338,7 @@ def _read_soon(path: Path) -> Holder | None:
 
 
 def _read(path: Path) -> Holder | None:
-    """What a lease says; None if there is none, or it is not whole."""
+    """What a lease says; None if it does not exist or is incomplete."""
     try:
         return Holder(**json.loads(path.read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -356,7 +356,7 @@ def _age(path: Path) -> float:
 
 
 def _now() -> float:
-    """Seconds that go on while a machine is suspended."""
+    """Seconds on a clock that runs while a machine is suspended."""
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.time()

@@ -77,7 +77,7 @@ class RunsLeft:
     Attributes:
         running: how many seem to be running.
         deleted: how many were deleted, and can be restored.
-        is_gone: whether the study's own run is in the store no more.
+        is_gone: whether the study's own run is no longer in the store.
     """
 
     running: int = 0

@@ -38,7 +38,7 @@ def counts_of(spec: TrialSpec, complexity: Complexity) -> dict[str, float]:
 
 
 def metrics_of(epoch: EpochMetrics, metric: str, now: int) -> list[Metric]:
-    """What an epoch measured, but for what is not a number."""
+    """What an epoch measured, without values that are not numbers."""
     values = {
         "train/loss": epoch.train_loss,
         f"train/{metric}": epoch.train_metric,

@@ -23,7 +23,7 @@ from rnnsearch.config.secrets import hide, hide_password, is_ambiguous
 from rnnsearch.errors import TrackingError
 from rnnsearch.records.mlflow_views import is_server
 
-# A model is logged with its signature; an example would add nothing but files.
+# A model is logged with its signature; an example would only add files.
 warnings.filterwarnings("ignore", message=".*An input example was not provided")
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -41,14 +41,14 @@ def local_uri() -> str:
 
 
 def _make_database(path: Path) -> None:
-    """Make the embedded store's database whole or not at all, where there is none.
+    """Make the embedded store's database completely or not at all, if it does not exist.
 
     MLflow makes it by dozens of migrations; a process killed among them would leave a file that
     neither it nor any later one can finish.
     """
     if path.exists():
         return
-    # Not for whoever has a server.
+    # Imported here: with a server it is not needed.
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def _make_database(path: Path) -> None:
 
 
 def client_of(uri: str) -> MlflowClient:
-    """A client of a store; the embedded one is made first where there is none."""
+    """A client of a store; the embedded one is made first if it does not exist."""
     if uri == local_uri():
         _make_database(home() / _DATABASE)
     return MlflowClient(uri)
@@ -130,7 +130,7 @@ def is_missing(uri: str) -> bool:
 
 
 def run_of(client: MlflowClient, run_id: str) -> Run | None:
-    """A run, deleted or not; None if the store does not have it, or not any more."""
+    """A run, deleted or not; None if the store does not have it, or no longer has it."""
     try:
         return client.get_run(run_id)
     except MlflowException as error:

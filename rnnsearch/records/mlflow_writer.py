@@ -41,7 +41,7 @@ class PatientWriter:
         self._hurry = Event()
 
     def hurry(self) -> None:
-        """Wait for no server any more: somebody waits for the terminal."""
+        """Stop waiting for a server: someone is waiting at the terminal."""
         self._hurry.set()
 
     def flush(self) -> None:

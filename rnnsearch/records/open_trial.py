@@ -21,7 +21,7 @@ _WRITING_SHARE = 0.02
 
 
 class OpenTrial:
-    """A running trial in the store; every method writes at once, but for what `report` says.
+    """A running trial in the store; every method writes at once, except `report`, as it says.
 
     Args:
         study: the Optuna study it belongs to.
@@ -94,7 +94,7 @@ class OpenTrial:
         self._write_epochs()
 
     def interrupt(self, reason: str) -> None:
-        """Finish as interrupted: it will be begun anew when the study is resumed."""
+        """Finish as interrupted: it is run again when the study is resumed."""
         self.note(interrupted=True)
         self.fail(reason)
 

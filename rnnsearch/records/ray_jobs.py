@@ -43,7 +43,7 @@ def submit(name: str, arguments: list[str], file: Path | None) -> str:
     """Let a cluster run a command of rnnsearch.
 
     The job sees the variables `RNNSEARCH_*` and MLFLOW_TRACKING_URI of this process where they hold
-    no password, for whoever reaches the cluster can read them; all others are those of the node.
+    no password, because anyone who reaches the cluster can read them. All others are the node's.
 
     Args:
         name: of the study.

@@ -64,7 +64,7 @@ class StudyStore:
     Args:
         folder: the study's folder.
         lease: the lease on its name, while this process holds it. Without one, what is written
-            takes it for as long; with one, nothing is written any more once it is lost.
+            takes it for as long; with one, nothing more is written once it is lost.
     """
 
     def __init__(self, folder: Path, lease: Lease | None = None) -> None:
@@ -77,7 +77,7 @@ class StudyStore:
         """Return the folder that a new study would have.
 
         Raises:
-            StoreError: the name is taken, or is none.
+            StoreError: the name is taken or invalid.
         """
         if not _NAME.fullmatch(name):
             msg = f"`{name}` cannot name a study: use letters, digits, `-` and `_`"
@@ -86,7 +86,7 @@ class StudyStore:
         if folder.exists():
             msg = (
                 f"a study named `{name}` exists already in {folder}. See it with `rnnsearch study "
-                f"show {name}`, go on with it with `rnnsearch study resume {name}`, start this one "
+                f"show {name}`, resume it with `rnnsearch study resume {name}`, start this one "
                 f"under another name with `--name`, or remove it with `rnnsearch study delete "
                 f"{name}`"
             )
@@ -104,7 +104,7 @@ class StudyStore:
         """Hold a name that no study has; the study is made by `create`.
 
         Raises:
-            StoreError: the name is taken, or is none.
+            StoreError: the name is taken or invalid.
         """
         cls.require_new(name)
         return cls(studies_folder() / name).held(doing)
@@ -138,7 +138,7 @@ class StudyStore:
             shutil.rmtree(unfinished.folder, ignore_errors=True)
 
     def make_database(self) -> None:
-        """Make the database of its trials, where there is none."""
+        """Make the database of its trials, if it does not exist."""
         self._storage.engine.dispose()
         (self.folder / TRIALS_FILE).chmod(0o600)
 
@@ -155,7 +155,7 @@ class StudyStore:
         """Open an existing study.
 
         Raises:
-            StoreError: there is none of that name.
+            StoreError: no study has that name.
         """
         folder = studies_folder() / name
         if not _NAME.fullmatch(name) or not folder.is_dir():
@@ -210,7 +210,7 @@ class StudyStore:
 
     @property
     def holder(self) -> Holder | None:
-        """Who runs, mends, writes or deletes the study, if anybody does."""
+        """The process that runs, repairs, writes or deletes the study, if there is one."""
         return holder_of(self.beside("lease"))
 
     @property
@@ -256,7 +256,7 @@ class StudyStore:
     def config(self) -> StudyConfig:
         """What the study is to do: its file, with what it was extended to.
 
-        An imported one has no tracking address: whoever wrote the archive named it, and passwords
+        An imported one has no tracking address: the archive's author chose it, and passwords
         in this environment are not for it.
 
         Raises:
@@ -335,7 +335,7 @@ class StudyStore:
                 engine_kwargs={"connect_args": {"timeout": 60}},
             )
         if (lease := self.lease) is not None:
-            # A driver that was asleep while another took over reads and writes no trial any more.
+            # A driver that was asleep while another took over no longer reads or writes trials.
             event.listen(storage.engine, "before_cursor_execute", lambda *_: lease.require())
         return storage
 
@@ -435,7 +435,7 @@ class StudyStore:
         """Record that trials which a dead driver left running were interrupted; gives their keys.
 
         Those that it had queued and not drawn are ended too: the next draw would be given their
-        parameters. Only for a study that no process runs any more.
+        parameters. Only for a study that no process runs.
         """
         found: list[str] = []
         if not (self.folder / TRIALS_FILE).exists():

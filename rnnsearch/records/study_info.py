@@ -47,7 +47,7 @@ class Extension(_Part):
     seeds: int | None = None
 
     def applied_to(self, file: StudyFile) -> StudyFile:
-        """The study file as if it had said so: whoever checks it checks this too."""
+        """The study file as if it said so; checking the file then checks this too."""
         data = {**file.data}
         for part, key, value in (
             ("search", "trials", self.trials),

@@ -173,10 +173,10 @@ class Tracker:
         """Open a study's run again, and bring its runs to where the study's own records are.
 
         Runs of trials that were interrupted are closed, and deleted ones restored; what a dead
-        driver could not write any more is written.
+        driver could no longer write is written.
 
         Returns:
-            Whether the store still has the study's run: one that was purged is to be begun anew.
+            Whether the store still has the study's run: a purged one has to be started again.
 
         Raises:
             TrackingError: the store does not take it.
@@ -370,7 +370,7 @@ class Tracker:
         self._writer.later(lambda: self._mark(group, superseded=False))
 
     def supersede(self, label: str, configuration: str) -> None:
-        """Mark the runs of a configuration that its row does not stand by any more."""
+        """Mark the runs of a configuration that its row no longer stands by."""
         group = f"configuration/{label}/{configuration[:TAG_LIMIT]}"
         title = [RunTag(MLFLOW_RUN_NAME, f"{label} superseded")]
         self._writer.later(lambda: self._client.log_batch(self._runs[group], tags=title))

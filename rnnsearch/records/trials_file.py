@@ -170,7 +170,7 @@ def was_begun(trial: StoredTrial) -> bool:
 def first_numbers(name: str, trials: Sequence[_Numbered]) -> dict[int, int]:
     """By number, the number under which a trial was first begun."""
     first: dict[int, int] = {}
-    for trial in trials:  # what is begun anew comes after what it is
+    for trial in trials:  # a trial that is started again has a higher number
         before = str(trial.user_attrs.get("anew", "")).removeprefix(f"{name}/")
         known = first.get(int(before)) if before.isdecimal() else None
         first[trial.number] = trial.number if known is None else known

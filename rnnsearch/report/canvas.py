@@ -47,5 +47,5 @@ def _import_matplotlib() -> None:
         if asked is not None:
             os.environ["MPLBACKEND"] = asked
     if asked:
-        with suppress(ValueError):  # whoever imports `pyplot` later gets it, if it can be had
+        with suppress(ValueError):  # a later import of `pyplot` gets it, if it is available
             matplotlib.rcParams["backend"] = asked

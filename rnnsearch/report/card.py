@@ -118,7 +118,7 @@ def table(registry: Registry) -> str:
 
 
 def widths(name: str) -> dict[int, str]:
-    """Widths at a few budgets for 28 inputs, 28 steps and 10 classes, or why there is none."""
+    """Widths at a few budgets for 28 inputs, 28 steps and 10 classes, or why there are none."""
     architecture = load_registry().architecture(name)
     found: dict[int, str] = {}
     for budget in BUDGETS:

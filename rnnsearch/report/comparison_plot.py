@@ -56,7 +56,7 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Non
         path: file to write, ending in `.png`, `.svg` or `.pdf`; replaced as a whole.
 
     Raises:
-        StoreError: the file cannot be written, or its ending is none of these.
+        StoreError: the file cannot be written, or its suffix is none of these.
     """
     kind = Path(path).suffix.lstrip(".").lower()
     if kind not in FORMATS:

@@ -63,6 +63,6 @@ class Halving:
                 self._rungs[epoch.epoch][trial] = self._sign * epoch.validation_metric
 
     def forget(self, trial: int) -> None:
-        """Let a trial be decided on again: it begins anew."""
+        """Let a trial be decided on again: it starts over."""
         for measured in self._rungs.values():
             measured.pop(trial, None)

@@ -95,7 +95,7 @@ class TrialQueue:
         self.total = 0
 
     def ask(self) -> tuple[str, TrialSpec] | None:
-        """Take the next trial, or None when there is none left."""
+        """Take the next trial, or None when none is left."""
         return self._begin_anew(self._unfinished.pop(0)) if self._unfinished else self._ask_new()
 
     def _ask_new(self) -> tuple[str, TrialSpec] | None:
@@ -125,7 +125,7 @@ class TrialQueue:
             return []
         if first[1].engine.takes_several:
             return [first, *self._ask_like(first[0], first[1], workers)]
-        if again:  # it may go on from a checkpoint, or be the one that its worker died of
+        if again:  # it may continue from a checkpoint, or be the one that killed its worker
             return [first]
         together, seconds = [first], self._seconds_of(first[1])
         share = math.ceil((1 + self._known_beforehand()) / workers)
@@ -241,7 +241,7 @@ class TrialQueue:
             self._unfinished += [one for one in left if one.key == key]
 
     def interrupt_all(self, reason: str) -> None:
-        """Record that every trial still running was interrupted, and may be begun anew."""
+        """Record that every trial still running was interrupted, and may be run again."""
         for key in list(self._live):
             self._interrupt(key, reason)
 
@@ -259,14 +259,14 @@ class TrialQueue:
         return self._start(trial, unfinished.spec)
 
     def unfinished(self, key: str) -> Unfinished | None:
-        """The interrupted trial that this one is, begun anew."""
+        """The interrupted trial that this one runs again."""
         return self._anew.get(key)
 
     def go_on(self, key: str, epochs: Sequence[EpochMetrics]) -> bool:
-        """Record what a trial had measured up to the checkpoint from which it goes on.
+        """Record what a trial had measured up to the checkpoint from which it continues.
 
         Returns:
-            whether it is to stop there, which was decided and not recorded any more.
+            whether it is to stop there, which had been decided but not recorded.
         """
         live = self._live[key]
         live.trial.go_on(epochs)

@@ -101,7 +101,7 @@ class SearchQueue(TrialQueue):
     def _begin_anew(self, unfinished: Unfinished) -> tuple[str, TrialSpec]:
         if halving := self._halvings.get(unfinished.spec.label):
             halving.forget(unfinished.first_number)
-            # It was let go on after each but the last; who came after it does not change that.
+            # It was allowed to continue after all but the last; later trials do not change that.
             halving.remember(unfinished.first_number, unfinished.epochs[:-1])
         return super()._begin_anew(unfinished)
 

@@ -126,7 +126,7 @@ def _fit(stage: Stage, resources: ResourcesConfig, mode: str, folder: Path) -> N
 class _Trial(tune.Trainable):
     """A worker that Tune reuses: the trials of one suggestion, then those of the next.
 
-    Tune's trial is a suggestion here; its ends and results are of no interest but for the `news` of
+    Tune's trial is a suggestion here; its ends and results matter only for the `news` of
     our trials that they carry.
     """
 

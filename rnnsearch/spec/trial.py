@@ -203,8 +203,8 @@ class TrialRecord:
         engine_reason: why that and not a faster one, or an empty string.
         phase: `search` or `confirmation`.
         label: name of the row in the comparison.
-        interrupted: whether a stop or a crash ended it; it is then run anew, as another trial.
-        begun_as: the number under which it was first begun, if it is run anew.
+        interrupted: whether a stop or a crash ended it; it is then run again, as another trial.
+        begun_as: the number under which it was first started, if it is run again.
         stands: false for a confirmation that counts in nothing, because its row is ranked by other
             configurations now (see `rnnsearch.compare.configurations`).
     """
@@ -237,7 +237,7 @@ class TrialRecord:
 
     @property
     def is_superseded(self) -> bool:
-        """Whether it ended and counts in nothing any more."""
+        """Whether it ended and no longer counts."""
         return not self.stands and self.state != "RUNNING"
 
 

@@ -236,7 +236,7 @@ class _Examination:
         for name in (TRIALS_FILE, f"{TRIALS_FILE}-journal", f"{TRIALS_FILE}-wal"):
             self._put_aside(name)
         StudyStore(self._store.folder).make_database()
-        with suppress(StoreError):  # else it is made anew, below
+        with suppress(StoreError):  # else it is made again, below
             # The runs of the trials that were lost stay as they are, and new ones are begun.
             self._store.write_info(state="interrupted", run_id=None, phases=None, seconds=None)
 
@@ -254,7 +254,7 @@ class _Examination:
             problem = f"{self._store.folder / INFO_FILE} is missing or empty, and there are trials"
         what = (
             f"{problem}; from its trials it is known again, but for its times, its versions and "
-            "its runs in MLflow, which `resume` writes anew"
+            "its runs in MLflow, which `resume` writes again"
         )
         self._note(what, self._rebuild)
         if not self._fix:
@@ -329,7 +329,7 @@ class _Examination:
         left = look_at_runs(tracking_uri(self._store), run_id)
         found = []
         if left.is_gone:
-            found.append("its run is in MLflow no more, and is to be begun anew")
+            found.append("its run is no longer in MLflow; a new one has to be started")
         if left.deleted:
             found.append(f"{left.deleted} of its runs were deleted in MLflow, and can be restored")
         if left.running:
@@ -379,7 +379,7 @@ def _sqlite_problem(path: Path) -> str | None:
 
 
 def _readable(path: Path) -> list[str] | None:
-    """Statements that make a database anew, or None if something in it cannot be read."""
+    """Statements that recreate a database, or None if something in it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             found = [f"{line}\n" for line in database.iterdump()]

@@ -73,7 +73,7 @@ class StudyPlan:
         confirmations: training runs of the confirmation.
         workers: trials at a time that the estimate assumes.
         seconds: estimated wall time.
-        failed: rows that cannot run; a study goes on without them, and says so.
+        failed: rows that cannot run; a study runs without them, and says so.
         splits: the data of the search, as they were checked: `train` and `validation`.
     """
 

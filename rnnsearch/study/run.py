@@ -138,7 +138,7 @@ def resume_study(
 ) -> StudyResult:
     """Go on with a study that was stopped, interrupted or killed, or that is to be extended.
 
-    Every trial that has ended stays as it is. One that had not is begun anew with what was drawn
+    Every trial that has ended stays as it is. One that had not is run again with what was drawn
     for it, from its last checkpoint where there is one.
 
     Args:

@@ -29,7 +29,7 @@ def compare_study(study: StudyStore | str) -> Comparison:
     """Compare what a study, open or by name, has confirmed so far.
 
     Raises:
-        StoreError: there is none of that name, or it never got to its first trial.
+        StoreError: no study has that name, or it never reached its first trial.
     """
     store = StudyStore.open(study) if isinstance(study, str) else study
     config, task = store.config, stored_task(store)

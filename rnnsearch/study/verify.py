@@ -1,4 +1,4 @@
-"""Replay: a confirmed seed trained once more, and compared with what was written down of it."""
+"""Verifies a study: trains a confirmed seed again and compares it with the record."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Replay:
-    """A seed that was trained once more.
+    """A seed that was trained again.
 
     Attributes:
         key: the trial, such as `confirmation/lstm/0`.
@@ -98,7 +98,7 @@ def replay(
     seed: int | None = None,
     on_epoch: OnEpoch = lambda spec, metrics, worst: None,
 ) -> Replay:
-    """Train a confirmed seed once more, in this process, and compare every number.
+    """Train a confirmed seed again, in this process, and compare every number.
 
     The test split is scored once, in the final evaluation, as in the confirmation.
 

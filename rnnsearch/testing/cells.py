@@ -76,7 +76,7 @@ def _structures(cell_class: type[RecurrentCell]) -> list[Mapping[str, Value]]:
 
 
 def _variants(cell_class: type[RecurrentCell], sizes: Sizes = _STANDARD) -> list[Variant]:
-    """The settings of all options that take so many inputs."""
+    """The settings of all options that take this many inputs."""
     return [
         variant
         for variant in variants(cell_class, _count(cell_class))

@@ -35,7 +35,7 @@ _HIDDEN, _BATCH, _STEPS = 5, 3, 4
 def _width(
     model_class: type[SequenceModel], options: Mapping[str, Value], units: int = _HIDDEN
 ) -> int:
-    """A width of so many units: a multiple of what the model declares."""
+    """A width of this many units: a multiple of what the model declares."""
     structure = {name: value for name, value in options.items() if name in model_class.structure}
     return units * model_class.width_multiple(**structure)
 

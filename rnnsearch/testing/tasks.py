@@ -247,7 +247,7 @@ class TaskConformance:
     def test_no_skill_is_the_score_of_who_never_looks_at_the_inputs(
         self, task: Task, source: DataSource
     ) -> None:
-        """Who knows how often each answer occurs in training, and no more: tried on `test`."""
+        """A predictor that knows only how often each answer occurs in training: tried on `test`."""
         skip_unless_known(task)
         train, test = task.load(source, "train"), _some_of(task, task.load(source, "test"))
         targets = as_batches(task, test).targets

@@ -75,7 +75,7 @@ class Batches:
     def meet(self, contract: Contract) -> None:
         """Hold the split against a contract, and clear what follows the end of its sequences.
 
-        Whoever trains or measures on it calls this first; it is done once for each contract.
+        Call this before training or measuring on it; it is done once per contract.
 
         Raises:
             DataError: it breaks a rule; see `data_contract.check`.

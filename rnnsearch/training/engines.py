@@ -74,7 +74,7 @@ class Updates(Protocol):
         """
 
     def scale_rate(self, factor: float) -> None:
-        """Update at so many times the configured learning rate from now on."""
+        """Multiply the configured learning rate by this factor from now on."""
 
     def measure(self, data: Batches) -> tuple[float, float]:
         """Mean loss and mean metric over a split; raises as `train`."""
@@ -239,7 +239,7 @@ class AutogradUpdates:
         return loss_sum, score_sum, norm_sum
 
     def scale_rate(self, factor: float) -> None:
-        """Update at so many times the configured learning rate from now on."""
+        """Multiply the configured learning rate by this factor from now on."""
         self._optimizer.scale_rate(factor)
 
     @torch.no_grad()
@@ -333,7 +333,7 @@ class ProgramUpdates:
         return sums.loss, sums.score, sums.norm
 
     def scale_rate(self, factor: float) -> None:
-        """Update at so many times the configured learning rate from now on."""
+        """Multiply the configured learning rate by this factor from now on."""
         self._member.native.optimizer.rate = factor * self._rate
 
     def measure(self, data: Batches) -> tuple[float, float]:

@@ -103,7 +103,7 @@ class ModelOptimizer:
         self._updates += 1
 
     def scale_rate(self, factor: float) -> None:
-        """Update at so many times the configured learning rate from now on."""
+        """Multiply the configured learning rate by this factor from now on."""
         for group in self._optimizer.param_groups:
             group["lr"] = factor * self._rate
 

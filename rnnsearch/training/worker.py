@@ -25,7 +25,7 @@ from rnnsearch.training.run import TrainingRun
 
 # What a worker that dies costs at most, of a trial that trains alone.
 _BETWEEN_CHECKPOINTS_S = settings.seconds("RNNSEARCH_CHECKPOINT_S", 30)
-# A reader sees progress this old; whoever records it has to keep up with all workers.
+# A reader sees progress this old; the process that records it has to keep up with all workers.
 _BETWEEN_NEWS_S = 2.0
 _NO_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
@@ -39,7 +39,7 @@ class News:
         epochs: epochs that it finished.
         outcome: what it hands back if it ran to its last epoch.
         weights: content of a file with its weights, for a confirmation.
-        checkpoint: the last of its epochs and the content of a file to go on from, now and then.
+        checkpoint: the last of its epochs and the content of a file to continue from, now and then.
         error: why it failed, or an empty string.
         traceback: where it failed.
     """
@@ -93,8 +93,8 @@ class Worker:
 
         Args:
             trials: by key.
-            pauses: epochs after which somebody wants to be asked whether to go on.
-            checkpoint: content of a file from which the first of them goes on.
+            pauses: epochs after which the driver decides whether to continue.
+            checkpoint: content of a file from which the first of them continues.
         """
         self._checkpoint, self._kept_at = checkpoint, time.monotonic()
         self._waiting, self._pauses, self._speaks_at = dict(trials), pauses, 0.0
@@ -134,7 +134,7 @@ class Worker:
         try:
             return [self._epoch_alone(key, spec)]
         except _NO_MEMORY:
-            # Who else took it is not this trial's fault: it begins anew, in a worker of its own.
+            # Who else took it is not this trial's fault: it starts again, in a worker of its own.
             raise
         except Exception as error:
             # A trial that fails leaves without touching those behind it.
@@ -147,7 +147,7 @@ class Worker:
         if self._run is None:
             self._run = self._begin(TrainingRun, spec, spec)
             if self._checkpoint:
-                # Nothing but tensors and numbers is unpickled; the node may be without a GPU.
+                # Only tensors and numbers are unpickled; the node may be without a GPU.
                 file = io.BytesIO(self._checkpoint)
                 state = torch.load(file, map_location="cpu", weights_only=True)
                 self._run.load_state_dict(state)

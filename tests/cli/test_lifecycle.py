@@ -32,7 +32,7 @@ def test_a_detached_driver_that_is_killed_in_the_middle_of_a_trial_goes_on_to_th
     assert "exists already" in refused.stderr
     os.kill(driver, signal.SIGKILL)
     life.wait_until(lambda: not life.store.is_running)
-    assert life.status()["state"] == "its driver died; `rnnsearch study resume life` goes on"
+    assert life.status()["state"] == "its driver died; `rnnsearch study resume life` continues it"
     found = life.run_here("study", "doctor").stdout
     assert "it says that it is running, and no process runs it" in found
     assert "left running in MLflow" in found
@@ -57,7 +57,7 @@ def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes
     assert all(r.state == "COMPLETE" for r in life.store.records(interrupted=True))
     refused = life.run_here("study", "stop", "life")
     assert refused.returncode == 9
-    assert "is not running: stopped; `rnnsearch study resume life` goes on" in refused.stderr
+    assert "is not running: stopped; `rnnsearch study resume life` continues it" in refused.stderr
     driver = life.begin("study", "resume", "life")
     life.wait_for(ended + 1, driver)
     killed = life.run_here("study", "kill", "life")

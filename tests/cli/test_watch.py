@@ -88,7 +88,7 @@ def test_the_loss_of_the_cluster_is_one_line_and_the_study_is_interrupted(
     assert driver.returncode == 128 + signal.SIGABRT
     assert stderr == (
         "error: study `small` was interrupted: the Ray cluster at ray-head:6379 went away. "
-        "`rnnsearch study resume small` goes on\n"
+        "`rnnsearch study resume small` continues it\n"
     )
     assert store.info.state == "interrupted"
     assert "stack trace" in (store.folder / "errors" / "driver.txt").read_text()

@@ -92,7 +92,7 @@ def test_a_study_that_exists_is_not_overwritten_and_the_choices_are_named(
         StudyStore.create("small", "name: other\n")
     assert str(caught.value) == (
         f"a study named `small` exists already in {store.folder}. See it with `rnnsearch study "
-        "show small`, go on with it with `rnnsearch study resume small`, start this one under "
+        "show small`, resume it with `rnnsearch study resume small`, start this one under "
         "another name with `--name`, or remove it with `rnnsearch study delete small`"
     )
     assert store.study_text == "name: small\n"

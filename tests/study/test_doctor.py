@@ -222,7 +222,7 @@ def test_a_study_whose_driver_died_is_interrupted_whoever_asks(store: StudyStore
     assert listed["state"] == "interrupted"
     refused = run_here("study", "kill", "small")
     assert refused.returncode == 9
-    assert "its driver died; `rnnsearch study resume small` goes on" in refused.stderr
+    assert "its driver died; `rnnsearch study resume small` continues it" in refused.stderr
     assert [f.what for f in examine(store)] == [
         "it says that it is running, and no process runs it"
     ]
@@ -346,7 +346,7 @@ def _purge(client: MlflowClient, store: StudyStore) -> None:
         (_delete_run, "1 of its runs were deleted in MLflow"),
         (_delete_below, "6 of its runs were deleted in MLflow"),
         (_delete_experiment, "7 of its runs were deleted in MLflow"),
-        (_purge, "its run is in MLflow no more, and is to be begun anew"),
+        (_purge, "its run is no longer in MLflow; a new one has to be started"),
     ],
 )
 def test_runs_that_were_deleted_are_found_and_restored_and_purged_ones_begun_anew(
