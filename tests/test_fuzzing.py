@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from rnnsearch import hookimpl
 from rnnsearch.budget.row import build_spaces
-from rnnsearch.config.schema import check_config
+from rnnsearch.config.check import check_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import PluginError, RnnsearchError, StoreError
 from rnnsearch.plugin.registry import build_registry, load_registry

@@ -17,7 +17,8 @@ from rnnsearch import load_registry
 from rnnsearch.budget.model import count_parameters
 from rnnsearch.budget.row import build_spaces
 from rnnsearch.budget.space import SearchSpace
-from rnnsearch.config.schema import StudyConfig, check_config, json_schema, load_config
+from rnnsearch.config.check import check_config, load_config
+from rnnsearch.config.schema import StudyConfig, json_schema
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import StudyFileError
 from rnnsearch.study.plan import make_task

@@ -49,8 +49,14 @@ HOMES = {
         "report/drawable_text.py",
     },
     "rich": {"cli/terminal.py", "cli/output.py"},
-    "pydantic": {"config/schema.py", "records/study_info.py", "records/trial_check.py"},
-    "pydantic_core": {"config/schema.py"},
+    "pydantic": {
+        "config/schema.py",
+        "config/values.py",
+        "config/check.py",
+        "records/study_info.py",
+        "records/trial_check.py",
+    },
+    "pydantic_core": {"config/values.py", "config/check.py", "config/schema.py"},
 }
 
 

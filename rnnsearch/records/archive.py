@@ -28,8 +28,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rnnsearch.config.check import check_config
 from rnnsearch.config.home import private_file, private_folder, write_whole
-from rnnsearch.config.schema import check_config
 from rnnsearch.config.secrets import has_password, hide, hide_all
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import DamagedError, StoreError, StudyFileError

@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from rnnsearch.config.check import check_config
 from rnnsearch.config.home import home, private_folder, sqlite_url, write_whole
-from rnnsearch.config.schema import StudyConfig, TrackingConfig, check_config
+from rnnsearch.config.schema import StudyConfig, TrackingConfig
 from rnnsearch.config.study_file import StudyFile, parse_study
 from rnnsearch.errors import DamagedError, StoreError, did_you_mean
 from rnnsearch.records.disk import database_problem, disk_problem, overwrite

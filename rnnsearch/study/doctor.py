@@ -16,8 +16,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnsearch.config.check import check_config
 from rnnsearch.config.home import write_whole
-from rnnsearch.config.schema import check_config
 from rnnsearch.errors import DamagedError, RnnsearchError, StoreError, StudyFileError, TrackingError
 from rnnsearch.plugin.registry import load_registry
 from rnnsearch.records.store import (

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rnnsearch.compare.comparison import Comparison
-from rnnsearch.config.schema import StudyConfig, check_config, load_config
+from rnnsearch.config.check import check_config, load_config
+from rnnsearch.config.schema import StudyConfig
 from rnnsearch.config.secrets import hide_password
 from rnnsearch.config.study_file import StudyFile, parse_study
 from rnnsearch.errors import StoppedError, StoreError, TrackingError

@@ -37,7 +37,7 @@ from rnnsearch import (
 )
 from rnnsearch.budget.row import build_spaces
 from rnnsearch.budget.space import SearchSpace
-from rnnsearch.config.schema import check_config
+from rnnsearch.config.check import check_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.plugin.registry import Registry
 from rnnsearch.spec.parameters import Parameter

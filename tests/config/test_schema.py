@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnsearch import Choice, FloatRange, IntRange, StudyFileError
-from rnnsearch.config.schema import StudyConfig, check_config, json_schema, load_config
+from rnnsearch.config.check import check_config, load_config
+from rnnsearch.config.schema import StudyConfig, json_schema
 from rnnsearch.config.study_file import parse_study
 
 STUDIES = Path(__file__).parents[2] / "studies"

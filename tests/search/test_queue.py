@@ -22,7 +22,8 @@ from rnnsearch import (
 from rnnsearch.budget.row import build_spaces
 from rnnsearch.budget.space import SearchSpace
 from rnnsearch.compare.configurations import best_first
-from rnnsearch.config.schema import SearchConfig, StudyConfig, check_config
+from rnnsearch.config.check import check_config
+from rnnsearch.config.schema import SearchConfig, StudyConfig
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.records.drawing import is_drawn_blindly
 from rnnsearch.records.store import StudyStore

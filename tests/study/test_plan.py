@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell, RnnsearchError, State, Value, load_registry
-from rnnsearch.config.schema import check_config
+from rnnsearch.config.check import check_config
 from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import BrokenPluginError
 from rnnsearch.plugin.registry import Plugin, Registry, _Registered
