@@ -61,7 +61,7 @@ class Extension(_Part):
 class EngineUsed(_Part):
     """The engine that a row began with; see `rnnsearch.training.engine_choice.EngineChoice`."""
 
-    engine: Engine
+    engine: Annotated[Engine, Field(strict=False)]
     name: _Word
     step_ms: float
     reason: str = ""

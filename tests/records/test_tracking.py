@@ -371,7 +371,7 @@ def test_nothing_is_asked_at_an_address_that_came_with_an_archive(
     [
         ({}, "it has recorded none yet. `rnnsearch study resume small` runs it"),
         (
-            {"imported": {"file": "a.zip", "sha256": "0" * 64, "on": "2026-01-01T00:00:00+00:00"}},
+            {"imported": {"file": "a.zip", "name": "small", "on": "2026-01-01T00:00:00+00:00"}},
             "it was imported, and an archive holds no runs. `rnnsearch study compare small`",
         ),
     ],

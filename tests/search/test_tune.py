@@ -101,7 +101,7 @@ _TWO_PHASES = (
 import json, signal, sys
 from dataclasses import replace
 from rnnsearch.config.schema import ResourcesConfig
-from rnnsearch.search.queue import TrialQueue, _Live
+from rnnsearch.search.queue import Live, TrialQueue
 from rnnsearch.search.cluster import cluster
 from rnnsearch.search.stage import Phase
 from rnnsearch.search.tune import run_trials
@@ -127,7 +127,7 @@ class Queue(TrialQueue):
             (key, replace(base, training=replace(base.training, epochs=lasting.get(key, 4))))
             for key in keys
         ]
-        self._live.update({key: _Live(Trial(), spec) for key, spec in given})
+        self._live.update({key: Live(Trial(), spec) for key, spec in given})
         return given
 
     def report(self, key, epochs, at_once=False):

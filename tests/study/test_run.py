@@ -309,7 +309,7 @@ def test_the_data_of_the_study_is_scikit_learns(home: Path) -> None:
 
 def test_ctrl_c_twice_exits_with_130_and_leaves_no_trial_running(tmp_path: Path) -> None:
     path = write_study(
-        tmp_path, training={"epochs": 500, "learning_rate": 1e-3}, search={"trials": 1}
+        tmp_path, training={"epochs": 20_000, "learning_rate": 1e-3}, search={"trials": 1}
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnsearch", "study", "start", str(path)],

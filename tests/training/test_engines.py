@@ -256,7 +256,7 @@ def test_a_loss_that_the_engine_lacks_leaves_compiled_layers_and_says_why() -> N
 
 def test_what_cannot_be_compiled_runs_eagerly_and_says_why() -> None:
     updates, reason = prepare(
-        "program", model_with(ShyCell(3, 5)), CONFIG, Classification(), data()
+        Engine.PROGRAM, model_with(ShyCell(3, 5)), CONFIG, Classification(), data()
     )
     assert updates.name == "eager"
     assert "program: " in reason
