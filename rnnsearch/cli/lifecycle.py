@@ -231,7 +231,7 @@ def doctor(name: str | None, fix: bool, as_json: bool) -> None:
         for store in list_stores():
             try:
                 found += examine(store, fix=fix)
-            except StoreError as error:  # somebody runs it, and it is well
+            except StoreError as error:  # it is running, and fine
                 echo(f"left alone: {error}", err=True)
         found += examine_leftovers(fix=fix)
     if as_json:

@@ -1,6 +1,6 @@
 """How commands print: tables and JSON on stdout, everything else on stderr.
 
-A study may be somebody else's, and its texts are whatever a plugin or an archive said. Here they
+A study may come from elsewhere, and its texts are whatever a plugin or an archive said. Here they
 lose their passwords, and what a terminal would obey is written out. No command prints by itself.
 """
 
@@ -44,7 +44,7 @@ def shown(text: str) -> str:
 
 
 def stdout() -> Console:
-    """A console for results; as wide as it takes when nobody looks."""
+    """A console for results; as wide as needed when it is not a terminal."""
     from rich.console import Console
 
     return Console(

@@ -237,8 +237,8 @@ class SearchConfig(_Strict):
     )
     sampler: Literal["tpe", "random"] = Field(
         default="tpe",
-        description="Optuna's sampler. Of an architecture's first 20 trials, tpe draws the first "
-        "two of every four at random, to have results to learn from; random draws all so.",
+        description="Optuna's sampler. random draws every trial at random; tpe only two of every "
+        "four among an architecture's first 20 trials, to have results to learn from.",
     )
     scheduler: Literal["asha", "none"] = Field(
         default="asha", description="Stop weak trials early (per architecture), or never."

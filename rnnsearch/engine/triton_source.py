@@ -131,7 +131,7 @@ _DEVICE_WORDS = {
     "hyperbolic_sine(x)": "libdevice.sinh(x)",
     "hyperbolic_tangent(x)": "libdevice.tanh(x)",
     "logarithm_plus_one(x)": "libdevice.log1p(x)",
-    # Both operands must be of one type, and a number is none.
+    # Both operands must be of one type, and a plain number is not.
     "power(x, y)": "libdevice.pow(x, y + tl.zeros_like(x))",
     "remainder_towards_zero(x, y)": "libdevice.fmod(x, y + tl.zeros_like(x))",
 }

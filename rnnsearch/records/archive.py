@@ -41,7 +41,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 MOST_BYTES = 8 << 30
 MOST_MEMBERS = 20_000
-MOST_RATIO = 100  # unpacked to packed; below `_ANY_RATIO` bytes it harms nobody
+MOST_RATIO = 100  # unpacked to packed; below `_ANY_RATIO` bytes it does no harm
 _ANY_RATIO = 64 << 20
 _MOST_TEXT = 32 << 20  # of a member that is read into memory
 _CHUNK = 1 << 20
@@ -185,7 +185,7 @@ def _pack_file(path: Path, name: str, archive: zipfile.ZipFile) -> dict[str, Any
 
 
 def _back_up(source: Path, target: Path) -> None:
-    """Copy a database as it is at one moment, though somebody may be writing to it."""
+    """Copy a database as it is at one moment, even while it is being written to."""
     with (
         closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as old,
         closing(sqlite3.connect(target)) as new,
@@ -209,7 +209,7 @@ def _require_hidden(text: str, path: Path) -> None:
 
 
 def _without_process(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a study, as somebody else may see it."""
+    """What is known of a study, without what is private."""
     kept = {key: value for key, value in info.items() if key not in _OF_THE_PROCESS}
     if isinstance(kept.get("git"), dict):
         # Whatever lay uncommitted beside the study file, keys and passwords included.

@@ -1,4 +1,4 @@
-"""The lease on a name: at any time one process starts, runs, mends or deletes a study.
+"""The lease on a name: only one process at a time starts, runs, repairs or deletes a study.
 
 A lease is a file that its holder has locked (flock) and touches every five seconds. On one machine,
 containers included, the lock decides, and the kernel releases it when the holder dies. Some network
@@ -6,7 +6,7 @@ file systems keep locks to one machine, or have none; there the heartbeat decide
 another machine is dead when its file was not touched for thirty seconds by the clock of the file
 server, which both see. Readers ask for no lock.
 
-A holder is told by more than its process number, which is 1 in every container and taken again
+A holder is identified by more than its process number, which is 1 in every container and is reused
 after a while: by the boot of its machine, its namespace and when its process started.
 
 A process that was asleep when the lease was taken over (on a suspended laptop, or stopped) finds
@@ -41,7 +41,7 @@ BEAT_S = 5.0
 STALE_S = 30.0
 # A holder whose last look at its lease is so recent was not asleep long enough to lose it.
 _SURE_S = 2 * BEAT_S
-_LOCK_PATIENCE_S = 2.0  # for somebody who only looks, or who is just letting go
+_LOCK_PATIENCE_S = 2.0  # for a process that only looks, or is just releasing it
 _NAMED_WITHIN_S = 1.0
 _SETTLE_S = 2.0  # for two who take over at once where locks do not reach
 _BETWEEN_TRIES_S = 0.05
@@ -144,7 +144,7 @@ class Lease:
 
     Attributes:
         holder: this process.
-        replaced: who died with it, if somebody did.
+        replaced: the dead holder it was taken from, if any.
     """
 
     def __init__(self, path: Path, file: int, holder: Holder, replaced: Holder | None) -> None:
@@ -160,7 +160,7 @@ class Lease:
         """Refuse to continue once another process has taken over.
 
         Raises:
-            StoreError: somebody has, or it cannot be known.
+            StoreError: one has, or it cannot be determined.
         """
         if _now() < self._sure_until:
             return
@@ -210,7 +210,7 @@ class Lease:
 
 
 def take(path: Path, doing: str, *, job: str | None = None, force: bool = False) -> Lease:
-    """Take a lease that nobody holds, or whose holder is dead.
+    """Take a lease that is free, or whose holder is dead.
 
     Args:
         path: its file.
@@ -219,7 +219,7 @@ def take(path: Path, doing: str, *, job: str | None = None, force: bool = False)
         force: also from a holder on another machine that was alive seconds ago.
 
     Raises:
-        TakenError: somebody holds it.
+        TakenError: another process holds it.
         OSError: the file cannot be written.
     """
     while True:
@@ -250,7 +250,7 @@ def _taken_over(
     is_new: bool,
     force: bool,
 ) -> Lease:
-    """Write this process into a file that nobody else has locked, if its holder is dead."""
+    """Write this process into a file that no other process has locked, if its holder is dead."""
     here = Holder.this_process(doing, job, locked)
     before = None if is_new else _read(path)
     if not is_new:

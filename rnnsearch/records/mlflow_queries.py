@@ -1,4 +1,4 @@
-"""What is asked of a study's runs in MLflow, once they are written."""
+"""Queries about a study's runs in MLflow, once they are written."""
 
 from __future__ import annotations
 

@@ -172,14 +172,14 @@ class StudyStore:
 
     @contextmanager
     def held(self, doing: Doing, *, force: bool = False) -> Iterator[StudyStore]:
-        """The same study, held: nobody else runs, mends, writes or deletes it meanwhile.
+        """The same study, held: no other process runs, repairs, writes or deletes it meanwhile.
 
         Args:
             doing: what for.
             force: also where its driver was alive on another machine seconds ago.
 
         Raises:
-            StoreError: somebody holds it, or the lease cannot be written.
+            StoreError: another process holds it, or the lease cannot be written.
         """
         if self.lease is not None:
             self.lease.require()
@@ -277,7 +277,7 @@ class StudyStore:
         """Change fields of `study.json`, atomically; None takes one away.
 
         Raises:
-            StoreError: somebody else holds the study, what is there is damaged, or it cannot be
+            StoreError: another process holds the study, it is damaged, or it cannot be
                 written.
         """
         with self.held("writing"):
@@ -290,7 +290,7 @@ class StudyStore:
 
     @property
     def state(self) -> StudyState | None:
-        """The state of the study: one that seems to run, and that nobody runs, was interrupted."""
+        """The state of the study: one that says it is running, but is not, was interrupted."""
         return self.state_of(self.info)
 
     def state_of(self, info: StudyInfo) -> StudyState | None:

@@ -1,4 +1,4 @@
-"""What is remembered of a trial, held to its types: for records that somebody else wrote."""
+"""What is remembered of a trial, checked against its types: for records from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Interrupts: Ctrl-C asks a study to stop, then stops it; nothing is left half written.
 
-A trial that is drawn and not yet begun, or recorded and not yet told of, would be told of by
-nobody. To block the signals meanwhile would not do: another thread takes them, and Python runs
-their handlers in the main one all the same.
+A trial that is drawn but not yet started, or recorded but not yet reported, would never be
+reported. Blocking the signals meanwhile does not help: another thread takes them, and Python still
+runs their handlers in the main thread.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ class TrialQueue:
     def lose(self, keys: Sequence[str], reason: str) -> None:
         """Record that a worker died, and let its trials be asked for again.
 
-        The first, which may be to blame, and those that had trained beside it begin anew where
+        The first, which may be to blame, and those that had trained beside it start again where
         they were kept last, each with a worker to itself; one that lost too many is failed. The
         worker never got to the others.
         """

@@ -17,8 +17,8 @@ from rnnsearch.config import settings
 from rnnsearch.errors import RnnsearchError
 
 ADDRESS = "RAY_ADDRESS"
-# Ray reads these when it is imported. It would otherwise print banners, write logs nobody asked
-# for, report usage, and catch Ctrl-C and return as if the study had finished.
+# Ray reads these when it is imported. It would otherwise print banners, write logs, report usage,
+# and catch Ctrl-C and return as if the study had finished.
 SET_BY_US = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -60,7 +60,7 @@ class RayAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether nobody but this machine reaches it."""
+        """Whether only this machine can reach it."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:

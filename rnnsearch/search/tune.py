@@ -12,7 +12,7 @@ replaced by thin classes that ask the queue, each of which works around somethin
   an empty suggestion, since Tune ends all idle workers but one.
 - `_EarlyStopping` stops what the queue stops, and an idle worker as soon as it is needed.
 - `_QueueCallback` passes on results, ends and errors.
-- All of these pickle as nothing (`__getstate__`): Tune writes them to disk and nobody reads that.
+- All of these pickle as nothing (`__getstate__`): Tune writes them to disk, and nothing reads that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The doctor: finds what a crash or a bad disk left of a study, and mends what can be mended.
+"""The doctor: finds what a crash or a bad disk did to a study, and repairs what can be repaired.
 
-Nothing is deleted that somebody could still read: a damaged file is put aside, with `.damaged` to
-its name.
+Nothing that could still be read is deleted: a damaged file is renamed, with `.damaged` added to its
+name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Finding:
     Attributes:
         study: the study.
         what: what was found.
-        mended: whether it was mended.
+        mended: whether it was repaired.
         advice: what to do about it.
     """
 
@@ -62,10 +62,10 @@ def examine(store: StudyStore, *, fix: bool = False) -> list[Finding]:
 
     Args:
         store: the study.
-        fix: whether to mend what is found.
+        fix: whether to repair what is found.
 
     Raises:
-        StoreError: it is to be mended, and somebody else has it.
+        StoreError: it is to be repaired, and another process holds it.
     """
     if not fix:
         return [] if store.is_running else _Examination(store, fix=False).findings()
@@ -91,7 +91,7 @@ def examine_leftovers(*, fix: bool = False) -> list[Finding]:
             try:
                 with store.held("mending"):
                     _remove(path)
-            except StoreError:  # somebody began at this moment
+            except StoreError:  # another process took it at this moment
                 continue
         what = f"what somebody who was killed left: {path.name}"
         found.append(Finding(match["name"] or path.name, what, fix, _WITH_FIX))
@@ -109,8 +109,8 @@ class _Examination:
     """One look at one study.
 
     Args:
-        store: the study; held, if it is to be mended.
-        fix: whether to mend what is found.
+        store: the study; held, if it is to be repaired.
+        fix: whether to repair what is found.
     """
 
     def __init__(self, store: StudyStore, *, fix: bool) -> None:
@@ -130,13 +130,13 @@ class _Examination:
         return self._found
 
     def _note(self, what: str, mend: Callable[[], object]) -> None:
-        """Note something that can be mended, and mend it if that is wanted."""
+        """Note something that can be repaired, and repair it if asked to."""
         if self._fix:
             mend()
         self._found.append(Finding(self._store.name, what, self._fix, _WITH_FIX))
 
     def _cannot(self, what: str, advice: str) -> None:
-        """Note something that has to be mended by somebody else."""
+        """Note something that the user has to repair."""
         if what not in {finding.what for finding in self._found}:
             self._found.append(Finding(self._store.name, what, False, advice or "see above"))
 
@@ -303,7 +303,7 @@ class _Examination:
                 lambda: store.write_info(state="interrupted"),
             )
         elif store.beside("lease").exists() if store.lease is None else store.lease.replaced:
-            self._note("somebody who had it died", lambda: None)  # to hold it mends that
+            self._note("somebody who had it died", lambda: None)  # holding it repairs that
 
     def _files(self) -> None:
         store = self._store

@@ -21,7 +21,7 @@ from rnnsearch.training.closed_form import ClosedFormUpdates, is_closed_form
 from rnnsearch.training.engines import prepare
 from rnnsearch.training.verification import Mismatch, random_data, verify
 
-# Time steps of training (updates times length) below which nobody should wait for a compiler: an
+# Time steps of training (updates times length) below which compiling is not worth the wait: an
 # eager one takes about a quarter of a millisecond. Counted, not timed, so that the same study gets
 # the same engine every time.
 _WORTH_COMPILING = 20_000

@@ -112,9 +112,8 @@ def test_every_exit_code_is_documented_once_for_all() -> None:
     rows = re.findall(r"^\| (\d+) \|.*?\|(.*?)\|$", read("docs/reference/exit-codes.md"), re.M)
     assert {int(code) for code, _ in rows} == codes
     by_name = {cls.__name__: cls.exit_code for cls in _subclasses(RnnsearchError)}
-    for code, errors in rows:
-        for name in re.findall(r"`(\w+)`", errors):
-            assert by_name[name] == int(code)
+    found = {n: int(code) for code, errors in rows for n in re.findall(r"`(\w+)`", errors)}
+    assert found == by_name
     epilog = rnnsearch.epilog or ""
     assert {int(code) for code in re.findall(r"\d+", epilog)} == codes
 

@@ -98,7 +98,7 @@ def label_steps(axes: Axes, symbols: Sequence[str] | None) -> None:
 
 
 def width_for(steps: int) -> float:
-    """Width of a picture of so many steps, in inches."""
+    """Width of a picture with this many steps, in inches."""
     return min(max(6.0, 2.0 + 0.12 * steps), 13.0)
 
 

@@ -33,7 +33,7 @@ class MemoryHeatMap(Analysis):
     Numbers: `units`, `steps`, and `largest`, the largest absolute value.
 
     Args:
-        sample: which sample, from 0; the last one where there are not so many.
+        sample: which sample, from 0; the last one if there are fewer.
     """
 
     options = {"sample": IntRange(0, 1_000_000, default=0, searched=False)}

@@ -54,7 +54,7 @@ class RMLPCell(RecurrentCell):
     trained recurrent networks", IEEE Transactions on Neural Networks 5, 1994; Tutschku, "Recurrent
     multilayer perceptrons for identification and control: the road to applications", University of
     Wuerzburg, 1995. The equations are reconstructed from descriptions of these networks: cascaded
-    subnetworks, feed-forward but for their last layer, joined by feed-forward connections alone.
+    subnetworks, feed-forward except for their last layer, joined by feed-forward connections alone.
     Departures: all layers have one width, and a head takes the place of the last, linear layer.
 
     One subnetwork without hidden layers is Elman's network; several without hidden layers are as

@@ -124,7 +124,7 @@ def draw_balanced(random: RandomState, fewest: int, most: int, kinds: int) -> st
     string, open_kinds = "", list[int]()
     for step, chance in enumerate(chances.tolist()):
         left, depth = 2 * pairs - step, len(open_kinds)
-        # Of the ways to go on from this depth to 0, the share that begins with an opening bracket.
+        # Of the ways to get from this depth to 0, the share that begins with an opening bracket.
         if chance * 2 * left * (depth + 1) < (left - depth) * (depth + 2):
             kind = next(chosen)
             open_kinds.append(kind)

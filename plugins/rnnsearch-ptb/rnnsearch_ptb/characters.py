@@ -57,8 +57,8 @@ class CharPTB(NextTokenTask):
         scored: steps of it that are scored, the last ones; the next window begins so much later.
         embedding: `tied` to the output weight, or `separate`, with the head that the study asks
             for.
-        train_characters: read only so many for training; 0 for all.
-        evaluation_characters: read only so many for validation, and for test; 0 for all.
+        train_characters: read only this many for training; 0 for all.
+        evaluation_characters: read only this many for validation and for test each; 0 for all.
     """
 
     options = {

@@ -51,7 +51,7 @@ class NextTokenTask(Task):
     Windows begin `scored` tokens after one another and have `window` steps, so each shares its
     first steps, its history, with the one before; only the last `scored` steps count. The state is
     carried from window to window, cut off from the gradient, for every model alike, in training
-    and in evaluation, and begins anew with each epoch and split.
+    and in evaluation, and starts over with each epoch and split.
 
     Training has whole windows only, and leaves out the rest of the text. The last window of the
     validation and test text is filled up with steps that do not count.

@@ -45,8 +45,8 @@ class WordPTB(NextTokenTask):
         scored: steps of it that are scored, the last ones; the next window begins so much later.
         embedding: `tied` to the output weight, or `separate`, with the head that the study asks
             for.
-        train_words: read only so many for training; 0 for all. The vocabulary stays.
-        evaluation_words: read only so many for validation, and for test; 0 for all.
+        train_words: read only this many for training; 0 for all. The vocabulary stays.
+        evaluation_words: read only this many for validation and for test each; 0 for all.
     """
 
     options = options_of("words", 80, 40)

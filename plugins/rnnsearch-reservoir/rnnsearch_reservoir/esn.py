@@ -158,7 +158,7 @@ class EchoStateNetwork(SequenceModel):
 def _columns(targets: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
     """Targets as `(samples, outputs)` numbers, and which of them are there at all.
 
-    Padding is marked as the losses of rnnsearch do: a class below zero, a number that is none.
+    Padding is marked as the losses of rnnsearch do: a class below zero, or NaN.
     """
     if targets.is_floating_point():
         columns = targets.reshape(-1, outputs).double()

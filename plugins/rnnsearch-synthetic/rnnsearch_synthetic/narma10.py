@@ -26,7 +26,7 @@ class NARMA10(SeriesTask):
     Neural Networks 11, 2000, as used for echo state networks since Jaeger, "Adaptive nonlinear
     system identification with echo state networks", NIPS 2002 (reconstructed). Some printings sum
     nine past values. Departures: many short series where they have one long one. The system has an
-    unstable region: a series that exceeds 1 is drawn anew.
+    unstable region: a series that exceeds 1 is drawn again.
 
     A constant has the metric 1.
 
@@ -85,7 +85,7 @@ def narma10(inputs: np.ndarray) -> np.ndarray:
         total = y[last].copy()
         for past in range(1, ORDER):
             total += y[last - past]
-        # A series that runs off stops at the bound's double: it will be drawn anew.
+        # A series that runs off stops at the bound's double: it will be drawn again.
         following = 0.3 * y[last] + 0.05 * y[last] * total + 1.5 * u[t] * u[last] + 0.1
         y[last + 1] = np.minimum(following, 2 * _BOUND)
     return np.ascontiguousarray(y[ORDER:].T)

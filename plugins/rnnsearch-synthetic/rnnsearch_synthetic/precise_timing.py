@@ -54,9 +54,9 @@ class PreciseTiming(GeneratedTask):
     Source: Gers, Schraudolph and Schmidhuber, "Learning precise timing with LSTM recurrent
     networks", Journal of Machine Learning Research 3, 2002, the task of measuring spike delays
     (reconstructed from the abstract and from descriptions in use). Departures: classes and their
-    cross-entropy where the paper has a number; sequences of a fixed length that start anew, where
-    the paper's stream goes on until the first error; no sequence in two splits. The paper's other
-    tasks, generating spikes and periodic functions, are not here.
+    cross-entropy where the paper has a number; sequences of a fixed length, each from its own
+    start, where the paper's stream continues until the first error; no sequence in two splits. The
+    paper's other tasks, generating spikes and periodic functions, are not here.
 
     Shapes:
         inputs: `(samples, steps, 1)` uint8, `steps = shortest + intervals (shortest + delays - 1)`

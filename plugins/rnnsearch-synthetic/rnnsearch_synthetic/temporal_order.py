@@ -33,8 +33,8 @@ class TemporalOrder(GeneratedTask):
     """Tell in which order X and Y came, far apart among distractors.
 
     A sequence starts with E, ends with B and is otherwise made of random symbols from a to d,
-    but for two (or three) steps that hold X or Y. With a length of 100 these lie at steps 10 to 20
-    and 50 to 60 (or 10 to 20, 33 to 43 and 66 to 76, counting E as step 0), elsewhere in
+    except for two (or three) steps that hold X or Y. With a length of 100 these are at steps 10 to
+    20 and 50 to 60 (or 10 to 20, 33 to 43 and 66 to 76, counting E as step 0), elsewhere in
     proportion, and a sequence has 100 to 110 symbols. There is a class for each order: XX, XY, YX,
     YY (or XXX to YYY), asked for at the last step.
 
