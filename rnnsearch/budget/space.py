@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,7 +16,6 @@ from rnnsearch.config.schema import HeadConfig, StudyConfig
 from rnnsearch.errors import BudgetError
 from rnnsearch.plugin.architecture import Architecture
 from rnnsearch.plugin.sequence_model import SequenceModel
-from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.model import ModelSpec
 from rnnsearch.spec.parameters import (
     Choice,
@@ -54,9 +52,6 @@ class SearchSpace:
         budget: the budget.
         matched: false if the row is not held to the budget.
         epochs: epochs of a full training run.
-        engine: what trains it, chosen by the plan.
-        engine_speedup: how many times faster that was than torch, 0 where it was not measured.
-        epoch_seconds: estimated time of one epoch.
     """
 
     label: str
@@ -72,9 +67,6 @@ class SearchSpace:
     budget: Budget
     matched: bool
     epochs: int
-    engine: Engine = Engine.TORCH
-    engine_speedup: float = 0.0
-    epoch_seconds: float = math.inf
 
     def solve(self, values: Mapping[str, Value]) -> BudgetSolution:
         """Fill in the widths for sampled values.
@@ -140,7 +132,7 @@ class SearchSpace:
         number: int,
         rank: int = 0,
     ) -> TrialSpec:
-        """Describe one training run for sampled values."""
+        """Describe one training run for sampled values, by the plain engine."""
         solution = self.solve(values)
         settings: dict[str, Any] = {**self.fixed, **values}
         stage = config.search if phase == "search" else config.confirmation
@@ -165,8 +157,6 @@ class SearchSpace:
             rank=rank,
             label=self.label,
             metric=self.metric,
-            engine=self.engine,
-            engine_speedup=self.engine_speedup,
             values=dict(values),
         )
 

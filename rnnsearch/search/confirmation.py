@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from rnnsearch.budget.space import SearchSpace
 from rnnsearch.compare.configurations import best_first
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
 from rnnsearch.search.queue import Listener, TrialQueue
+from rnnsearch.search.row import SearchRow
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.seed import derive_seed
 from rnnsearch.spec.shape import Direction
@@ -35,13 +35,13 @@ class ConfirmationQueue(TrialQueue):
         self,
         store: StudyStore,
         config: StudyConfig,
-        spaces: Sequence[SearchSpace],
+        rows: Sequence[SearchRow],
         direction: Direction,
         listeners: Sequence[Listener],
     ) -> None:
-        super().__init__(store, config, spaces, direction, listeners)
+        super().__init__(store, config, rows, direction, listeners)
         records = list(store.records())
-        best = {space.label: self._best_of(space, records, direction) for space in spaces}
+        best = {row.label: self._best_of(row, records, direction) for row in rows}
         # A seed that a configuration was confirmed on is not trained again, whatever its rank was;
         # one of a configuration that is no longer among the best stays as it is.
         ranks = {
@@ -63,16 +63,16 @@ class ConfirmationQueue(TrialQueue):
         }
         # Seeds in the outer loop: if time runs out, all rows have as many as each other.
         wanted = [
-            (space, rank, values, number)
+            (row, rank, values, number)
             for number in range(config.confirmation.seeds)
-            for space in spaces
-            for rank, values in enumerate(best[space.label])
+            for row in rows
+            for rank, values in enumerate(best[row.label])
         ]
         self._waiting = [
-            (space, rank, values, number)
-            for space, rank, values, number in wanted
+            (row, rank, values, number)
+            for row, rank, values, number in wanted
             if (
-                space.label,
+                row.label,
                 configuration_of(values),
                 derive_seed(config.seed, "confirmation", number),
             )
@@ -83,12 +83,12 @@ class ConfirmationQueue(TrialQueue):
         self._waiting.reverse()
 
     def _best_of(
-        self, space: SearchSpace, records: Iterable[TrialRecord], direction: Direction
+        self, row: SearchRow, records: Iterable[TrialRecord], direction: Direction
     ) -> list[dict[str, Value]]:
         """A row's configurations to confirm; without a search there is one, the fixed one."""
         if self._config.search.trials == 0:
             return [{}]
-        found = best_first((r for r in records if r.label == space.label), direction)
+        found = best_first((r for r in records if r.label == row.label), direction)
         return found[: self._config.confirmation.best]
 
     @override
@@ -122,11 +122,11 @@ class ConfirmationQueue(TrialQueue):
         return self._begin(self._waiting.pop()) if self._waiting else None
 
     def _begin(
-        self, waiting: tuple[SearchSpace, int, dict[str, Value], int]
+        self, waiting: tuple[SearchRow, int, dict[str, Value], int]
     ) -> tuple[str, TrialSpec]:
-        space, rank, values, number = waiting
-        study = self._studies[space.label]
+        row, rank, values, number = waiting
+        study = self._studies[row.label]
         trial = OpenTrial.begin(study, values, {})
         trial.note(rank=rank)
-        spec = space.trial(self._config, values, phase="confirmation", number=number, rank=rank)
+        spec = row.trial(self._config, values, phase="confirmation", number=number, rank=rank)
         return self._start(trial, spec)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from rnnsearch.budget.model import measure_complexity
-from rnnsearch.budget.space import SearchSpace
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
 from rnnsearch.records.trials_file import Unfinished
+from rnnsearch.search.row import SearchRow
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import (
@@ -65,7 +65,7 @@ class TrialQueue:
     Args:
         store: the study's.
         config: the study.
-        spaces: its rows.
+        rows: its rows.
         direction: `maximize` or `minimize`.
         listeners: who hears of every trial.
     """
@@ -76,19 +76,19 @@ class TrialQueue:
         self,
         store: StudyStore,
         config: StudyConfig,
-        spaces: Sequence[SearchSpace],
+        rows: Sequence[SearchRow],
         direction: Direction,
         listeners: Sequence[Listener],
     ) -> None:
         self._store, self._config, self._listeners = store, config, listeners
-        self._spaces = {space.label: space for space in spaces}
+        self._rows = {row.label: row for row in rows}
         self._studies = {
-            label: store.optuna_study(self.phase, label, direction) for label in self._spaces
+            label: store.optuna_study(self.phase, label, direction) for label in self._rows
         }
         self._live: dict[str, Live] = {}
         self._handed_back: list[str] = []
         self._unfinished = [
-            one for label in self._spaces for one in store.unfinished(self.phase, label)
+            one for label in self._rows for one in store.unfinished(self.phase, label)
         ]
         self._anew: dict[str, Unfinished] = {}
         self.done = 0  # trials that had ended when the study was resumed
@@ -157,7 +157,7 @@ class TrialQueue:
 
     def _seconds_of(self, spec: TrialSpec) -> float:
         """Estimated seconds of a trial."""
-        return self._spaces[spec.label].epoch_seconds * spec.training.epochs
+        return self._rows[spec.label].epoch_seconds * spec.training.epochs
 
     def hand_back(self, key: str) -> None:
         """Let a trial that its worker never got to be asked for again."""
@@ -174,7 +174,7 @@ class TrialQueue:
 
     def _start(self, trial: OpenTrial, spec: TrialSpec) -> tuple[str, TrialSpec]:
         key = str(TrialKey(spec.phase, spec.label, trial.number))
-        complexity = measure_complexity(self._spaces[spec.label].architecture, spec.model)
+        complexity = measure_complexity(self._rows[spec.label].space.architecture, spec.model)
         trial.note(complexity=complexity.__dict__, spec=spec.to_json())
         self._live[key] = Live(trial, spec)
         for listener in self._listeners:
@@ -253,7 +253,7 @@ class TrialQueue:
     def _begin_anew(self, unfinished: Unfinished) -> tuple[str, TrialSpec]:
         """Begin a trial again that was interrupted: the same trial."""
         label = unfinished.spec.label
-        free = self._spaces[label].free if self.phase == "search" else {}
+        free = self._rows[label].space.free if self.phase == "search" else {}
         trial = OpenTrial.anew(self._studies[label], unfinished, free)
         self._anew[str(TrialKey(self.phase, label, trial.number))] = unfinished
         return self._start(trial, unfinished.spec)

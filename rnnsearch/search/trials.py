@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from rnnsearch.budget.space import SearchSpace
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.errors import BudgetError, RnnsearchError
 from rnnsearch.records.drawing import Drawing, is_drawn_blindly
@@ -20,6 +19,7 @@ from rnnsearch.records.store import StudyStore
 from rnnsearch.records.trials_file import Unfinished
 from rnnsearch.search.halving import Halving
 from rnnsearch.search.queue import Listener, Live, TrialQueue
+from rnnsearch.search.row import SearchRow
 from rnnsearch.spec.seed import derive_seed
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import (
@@ -40,30 +40,32 @@ class SearchQueue(TrialQueue):
         self,
         store: StudyStore,
         config: StudyConfig,
-        spaces: Sequence[SearchSpace],
+        rows: Sequence[SearchRow],
         direction: Direction,
         listeners: Sequence[Listener],
     ) -> None:
-        super().__init__(store, config, spaces, direction, listeners)
+        super().__init__(store, config, rows, direction, listeners)
         records = [
             r for r in store.records(interrupted=True) if r.phase == "search" and r.spec is not None
         ]
         done = Counter(r.label for r in records if not r.interrupted)
         again = Counter(one.spec.label for one in self._unfinished)
-        self._asked = {label: done[label] + again[label] for label in self._spaces}
+        self._asked = {label: done[label] + again[label] for label in self._rows}
         self._halvings: dict[str, Halving] = {}
         if config.search.scheduler == "asha":
             # Among the trials of one row at a time: an architecture that learns slowly at first
             # competes with itself, and does not lose its effort to those that start fast.
             self._halvings = {
-                space.label: Halving(config.search, config.search.epochs or space.epochs, direction)
-                for space in spaces
+                row.label: Halving(
+                    config.search, config.search.epochs or row.space.epochs, direction
+                )
+                for row in rows
             }
         for record in records:
             if record.label in self._halvings:
                 self._halvings[record.label].remember(record.first_number, record.epochs)
         self.done = done.total()
-        self.total = config.search.trials * len(spaces)
+        self.total = config.search.trials * len(rows)
         spent = store.info.seconds_of("search")
         minutes = math.inf if config.search.minutes is None else config.search.minutes
         self._ends_at = time.monotonic() + 60 * minutes - spent
@@ -121,16 +123,16 @@ class SearchQueue(TrialQueue):
         if number >= self._config.search.trials or time.monotonic() >= self._ends_at:
             return None
         self._asked[label] += 1
-        space, study = self._spaces[label], self._studies[label]
+        row, study = self._rows[label], self._studies[label]
         # Of its own seed for every trial: what is drawn depends on the trials before it, and not on
         # whether the study was resumed between them.
         seed = derive_seed(self._config.seed, f"sampler/{label}", number)
         drawing = Drawing(study, self._config.search.sampler, seed, number)
         for _ in range(_MOST_DRAWS):
-            values = drawing.draw(space.free)
-            trial = OpenTrial.begin(study, values, space.free)
+            values = drawing.draw(row.space.free)
+            trial = OpenTrial.begin(study, values, row.space.free)
             try:
-                spec = space.trial(self._config, values, phase="search", number=number)
+                spec = row.trial(self._config, values, phase="search", number=number)
             except BudgetError as error:
                 # Between two points at which the plan tried the budget, a tight tolerance can
                 # still be missed. Another draw takes its place: no row loses a trial to it.

@@ -18,6 +18,8 @@ from rnnsearch.errors import BrokenPluginError, StudyFileError
 from rnnsearch.plugin.data_contract import find_and_check
 from rnnsearch.plugin.registry import Registry
 from rnnsearch.plugin.task import Examples, Task
+from rnnsearch.search.row import SearchRow
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.shape import DataSource
 from rnnsearch.spec.trial import Phase, TrialSpec
@@ -37,6 +39,7 @@ class PlannedRow:
         widths: smallest and largest solved width over the structures that may be sampled.
         residual: the residual farthest from zero over those structures.
         engine: what trains it, how fast, and why.
+        epoch_seconds: estimated time of one epoch.
     """
 
     space: SearchSpace
@@ -45,6 +48,11 @@ class PlannedRow:
     widths: tuple[int, int]
     residual: float
     engine: EngineChoice
+    epoch_seconds: float
+
+    def trained_by(self, engine: Engine) -> SearchRow:
+        """The row, ready to run on an engine."""
+        return SearchRow(self.space, engine, self.typical.engine_speedup, self.epoch_seconds)
 
 
 @dataclass(frozen=True)
@@ -239,17 +247,13 @@ def _plan_row(space: SearchSpace, config: StudyConfig, task: Task, samples: int)
     updates_per_epoch = math.ceil(samples / typical.training.batch_size)
     speedup = round(engine.speedup or 0.0, 2)
     return PlannedRow(
-        space=replace(
-            space,
-            engine=engine.engine,
-            engine_speedup=speedup,
-            epoch_seconds=_PER_UPDATE * engine.step_ms / 1000 * updates_per_epoch,
-        ),
+        space=space,
         typical=replace(typical, engine=engine.engine, engine_speedup=speedup),
         complexity=measure_complexity(space.architecture, typical.model),
         widths=(min(widths), max(widths)),
         residual=max((solution.residual for solution in solutions), key=abs),
         engine=engine,
+        epoch_seconds=_PER_UPDATE * engine.step_ms / 1000 * updates_per_epoch,
     )
 
 

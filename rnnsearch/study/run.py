@@ -222,7 +222,7 @@ def _run(
     _announce(listeners, "reading the data and solving the widths")
     plan = study.plan()
     if is_resumed:
-        plan = _as_begun(plan, store)
+        _require_same_data(plan, store)
     left_out = {row.label: str(row.error) for row in plan.failed}
     for label, reason in left_out.items():
         _announce(listeners, f"WARNING {label} is left out: {reason}")
@@ -271,13 +271,13 @@ def _run(
     return StudyResult(comparison, store.folder, tuple(files), uri, left_out)
 
 
-def _as_begun(plan: StudyPlan, store: StudyStore) -> StudyPlan:
-    """The plan of a resumed study: on the data and with the engines that it began with.
+def _require_same_data(plan: StudyPlan, store: StudyStore) -> None:
+    """Require that a resumed study would run on the data that it began with.
 
     Raises:
         StoreError: the data are others now.
     """
-    data, engines = store.info.data, store.info.engines
+    data = store.info.data
     if data is not None and data.sha256 != plan.source.sha256:
         msg = (
             f"study `{store.name}` began on data with sha256 {data.sha256}, and "
@@ -285,13 +285,6 @@ def _as_begun(plan: StudyPlan, store: StudyStore) -> StudyPlan:
             f"has {plan.source.sha256}. Bring the old data back, or start a new study"
         )
         raise StoreError(msg)
-    rows = [
-        replace(row, space=replace(row.space, engine=engines[row.space.label].engine))
-        if row.space.label in engines
-        else row
-        for row in plan.rows
-    ]
-    return replace(plan, rows=tuple(rows))
 
 
 def _phases(
@@ -305,12 +298,14 @@ def _phases(
     from rnnsearch.search.stage import Phase
 
     config, direction = plan.config, plan.task.direction
-    spaces = [row.space for row in plan.rows]
-    search = SearchQueue(store, config, spaces, direction, hearing)
+    # Which engine is fastest is measured; a resumed study keeps the ones that it began with.
+    begun = store.info.engines
+    rows = [row.trained_by(begun.get(row.space.label, row.engine).engine) for row in plan.rows]
+    search = SearchQueue(store, config, rows, direction, hearing)
     _begin(listeners, "search", search.total - search.done)
     with _timed(store, "search", config):
         yield Phase(search, splits)
-    confirmation = ConfirmationQueue(store, config, spaces, direction, hearing)
+    confirmation = ConfirmationQueue(store, config, rows, direction, hearing)
     _begin(listeners, "confirmation", confirmation.total - confirmation.done)
     with _timed(store, "confirmation", config):
         yield Phase(confirmation, _confirmation_splits(config, plan, splits))

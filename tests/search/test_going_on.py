@@ -133,7 +133,10 @@ def _study(
 ) -> Study:
     study = Study(name, **asked)
     _set(study, sampler=sampler, scheduler=scheduler)
-    study.spaces = [replace(s, epochs=EPOCHS, epoch_seconds=epoch_s) for s in study.spaces]
+    study.rows = [
+        replace(row, space=replace(row.space, epochs=EPOCHS), epoch_seconds=epoch_s)
+        for row in study.rows
+    ]
     return study
 
 
@@ -292,12 +295,12 @@ def _searched(study: Study, scores: dict[float, float]) -> None:
     """Search trials of the first row with given rates and scores."""
     queue = study.search()
     for rate, score in scores.items():
-        space, row = study.spaces[0], study.spaces[0].label
+        row = study.rows[0]
         values = {"learning_rate": rate}
         trial = OpenTrial.begin(
-            study.store.optuna_study("search", row, "maximize"), values, space.free
+            study.store.optuna_study("search", row.label, "maximize"), values, row.space.free
         )
-        spec = space.trial(study.config, values, phase="search", number=trial.number)
+        spec = row.trial(study.config, values, phase="search", number=trial.number)
         key, _ = queue._start(trial, spec)
         queue.report(key, [replace(_measure(spec, EPOCHS), validation_metric=score)])
         queue.finish(key, Outcome("eager"))
@@ -415,7 +418,7 @@ def test_a_store_of_an_earlier_version_that_holds_a_mixture_is_ranked_by_the_bes
     """There, a seed was known by row, rank and seed, and its values stood beside the rest."""
     study = Study(rows=["elman"], seeds=2)
     _searched(study, {0.01: 0.5, 0.02: 0.75})
-    row = study.spaces[0]
+    row = study.rows[0]
     optuna_study = study.store.optuna_study("confirmation", "elman", "maximize")
     for number, rate in enumerate([0.01, 0.01, 0.02, 0.02]):
         values = {"learning_rate": rate}

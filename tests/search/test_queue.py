@@ -20,7 +20,6 @@ from rnnsearch import (
     measure_complexity,
 )
 from rnnsearch.budget.row import build_spaces
-from rnnsearch.budget.space import SearchSpace
 from rnnsearch.compare.configurations import best_first
 from rnnsearch.config.check import check_config
 from rnnsearch.config.schema import SearchConfig, StudyConfig
@@ -29,7 +28,9 @@ from rnnsearch.records.drawing import is_drawn_blindly
 from rnnsearch.records.store import StudyStore
 from rnnsearch.search.confirmation import ConfirmationQueue
 from rnnsearch.search.queue import Listener, TrialQueue
+from rnnsearch.search.row import SearchRow
 from rnnsearch.search.trials import SearchQueue
+from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import EpochMetrics, Outcome, TrialSpec
 from rnnsearch.study.plan import make_task
@@ -69,7 +70,7 @@ class Heard:
 
 
 class Study:
-    """A study without its training: configuration, spaces and a store."""
+    """A study without its training: configuration, rows and a store."""
 
     def __init__(
         self,
@@ -89,15 +90,16 @@ class Study:
         self.config: StudyConfig = check_config(file)
         registry = load_registry()
         task = make_task(self.config, file, registry)
-        self.spaces: list[SearchSpace] = build_spaces(self.config, file, registry, task)
+        spaces = build_spaces(self.config, file, registry, task)
+        self.rows = [SearchRow(space, Engine.TORCH, 0.0, math.inf) for space in spaces]
         self.store = StudyStore.create(name, text)
         self.direction: Direction = direction
 
     def search(self, *listeners: Listener) -> SearchQueue:
-        return SearchQueue(self.store, self.config, self.spaces, self.direction, listeners)
+        return SearchQueue(self.store, self.config, self.rows, self.direction, listeners)
 
     def confirm(self, *listeners: Listener) -> ConfirmationQueue:
-        return ConfirmationQueue(self.store, self.config, self.spaces, self.direction, listeners)
+        return ConfirmationQueue(self.store, self.config, self.rows, self.direction, listeners)
 
     def optuna_trials(self, name: str) -> list[optuna.trial.FrozenTrial]:
         """The trials of a row and phase, read by Optuna alone."""
@@ -221,7 +223,7 @@ def test_rows_draw_independently_of_each_other() -> None:
     assert len(rates) == 4
 
 
-class Unsolvable(SearchSpace):
+class Unsolvable(SearchRow):
     """A row whose first draws meet no budget."""
 
     draws = 0
@@ -246,7 +248,7 @@ def test_a_draw_that_meets_no_budget_fails_with_its_reason_and_another_takes_its
     unsolvable: type[Unsolvable],
 ) -> None:
     study, heard = Study(trials=2), Heard()
-    study.spaces[1] = unsolvable(**vars(study.spaces[1]))
+    study.rows[1] = unsolvable(**vars(study.rows[1]))
     asked = _ask_all(study.search(heard))
     keys = [key for key, _ in asked]
     assert keys == [
@@ -268,7 +270,7 @@ def test_a_row_whose_draws_never_meet_the_budget_stops_the_search_with_its_name(
     monkeypatch.setattr("rnnsearch.search.trials._MOST_DRAWS", 4)
     monkeypatch.setattr(unsolvable, "failing", 4)
     study = Study(rows=["elman"])
-    study.spaces[0] = unsolvable(**vars(study.spaces[0]))
+    study.rows[0] = unsolvable(**vars(study.rows[0]))
     with pytest.raises(
         RnnsearchError, match="`elman`: 4 draws in a row met no width at the budget"
     ):
@@ -494,7 +496,7 @@ def test_listeners_hear_every_event_once_and_in_order() -> None:
 def test_the_complexity_that_is_told_and_kept_is_that_of_the_model() -> None:
     study, heard = Study(rows=["lstm"]), Heard()
     _, spec = _ask(study.search(heard))
-    expected = measure_complexity(study.spaces[0].architecture, spec.model)
+    expected = measure_complexity(study.rows[0].space.architecture, spec.model)
     assert heard.complexities == [expected]
     (record,) = study.store.records()
     assert record.complexity == expected
@@ -544,7 +546,7 @@ def test_equal_scores_are_confirmed_in_the_order_of_their_trials() -> None:
 def test_one_configuration_is_not_confirmed_twice() -> None:
     study = Study(rows=["lstm"], trials=4, best=4, seeds=1)
     free = {"learning_rate": Choice((0.01, 0.02), default=0.01)}
-    study.spaces[0] = SearchSpace(**{**vars(study.spaces[0]), "free": free})
+    study.rows[0] = replace(study.rows[0], space=replace(study.rows[0].space, free=free))
     _run_search(study, {"lstm": [0.75, 0.5, 0.25, 0.125]})
     drawn = _rates(study, "lstm")
     assert len(set(drawn)) < len(drawn)
@@ -625,7 +627,7 @@ def test_values_are_those_that_were_drawn() -> None:
 
 
 def _quick(study: Study, epoch_seconds: float = 0.1) -> Study:
-    study.spaces = [replace(space, epoch_seconds=epoch_seconds) for space in study.spaces]
+    study.rows = [replace(row, epoch_seconds=epoch_seconds) for row in study.rows]
     return study
 
 
@@ -682,7 +684,7 @@ def test_a_trial_that_its_worker_never_got_to_is_asked_for_again() -> None:
 
 def test_seeds_of_one_configuration_train_as_one_population_however_long_they_take() -> None:
     study = Study(trials=0, seeds=4)
-    study.spaces = [replace(space, engine="vmapped") for space in study.spaces]
+    study.rows = [replace(row, engine=Engine.VMAPPED) for row in study.rows]
     queue = study.confirm()
     groups = list(iter(lambda: queue.ask_together(2), []))
     rows = [{spec.label for _, spec in group} for group in groups]
