@@ -300,17 +300,13 @@ def _fraction(text: str) -> float:
 
 def _read_options(pairs: tuple[str, ...], declared: Any) -> dict[str, Value]:
     from rnnsearch.config.study_file import parse_value
-    from rnnsearch.errors import did_you_mean
+    from rnnsearch.errors import StudyFileError
+    from rnnsearch.spec.parameters import require_declared
 
-    options: dict[str, Value] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or key not in declared:
-            known = ", ".join(declared) or "none"
-            msg = f"unknown option `{key}`.{did_you_mean(key, declared)} Known: {known}."
-            raise click.BadParameter(msg, param_hint="--option")
-        value = parse_value(text)
-        if problem := declared[key].problem_with(value):
-            raise click.BadParameter(f"{key}: {problem}", param_hint="--option")
-        options[key] = value
-    return options
+    split = [pair.partition("=") for pair in pairs]
+    given = {name: parse_value(text) for name, _, text in split}
+    try:
+        require_declared(declared, given)
+    except StudyFileError as error:
+        raise click.BadParameter(f"{error.key}: {error.problem}", param_hint="--option") from None
+    return given

@@ -238,7 +238,7 @@ def doctor(name: str | None, fix: bool, as_json: bool) -> None:
         print_json([asdict(finding) for finding in found])
         return
     for finding in found:
-        end = "mended" if finding.mended else finding.advice
+        end = "fixed" if finding.fixed else finding.advice
         echo(f"{finding.study}: {finding.what} ({end})")
     if not found:
-        echo("nothing is amiss")
+        echo("no problems found")

@@ -66,16 +66,14 @@ def ui(name: str | None, port: int, host: str, allowed: str, in_browser: bool | 
     for store in stores:
         try:
             is_here, task = tracking_uri(store) == uri, stored_task(store)
-            run_id = _own_run(store, uri)
+            own = _own_run(store, uri)
         except RnnsearchError as error:
             if name is not None:
                 raise
             echo(f"left out  {store.name}: {error}", err=True)
             continue
-        if is_here and run_id is not None:
-            links[store.name] = study_links(
-                uri, base, store.name, run_id, task.metric, task.direction
-            )
+        if is_here and own is not None:
+            links[store.name] = study_links(uri, base, *own, task.metric, task.direction)
     if name is not None and not any(links.values()):
         raise TrackingError(_why_without_runs(stores[0], uri))
     if uri == local_uri() and not any(links.values()):
@@ -134,14 +132,19 @@ def _print_links(links: dict[str, dict[str, str] | None], *, every: bool) -> Non
             echo(f"{study}, {what}: {link}" if i else f"{study}: {link}")
 
 
-def _own_run(store: StudyStore, uri: str) -> str | None:
-    """The study's own run in a store, which may be the one that an archive named; None without."""
+def _own_run(store: StudyStore, uri: str) -> tuple[str, str] | None:
+    """The study's experiment and own run in a store, or None if it has none there.
+
+    The store may be the one that an archive named, where the study has the name it had there.
+    """
     from rnnsearch.config.secrets import same_address
 
     info, origin = store.info, store.info.imported
-    if info.run_id is None and origin and origin.tracking_uri:
-        return origin.run_id if same_address(uri, origin.tracking_uri) else None
-    return info.run_id
+    if info.run_id is not None:
+        return store.name, info.run_id
+    if origin and origin.tracking_uri and origin.run_id and same_address(uri, origin.tracking_uri):
+        return origin.name, origin.run_id
+    return None
 
 
 def _why_without_runs(store: StudyStore, uri: str) -> str:

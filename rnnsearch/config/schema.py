@@ -58,7 +58,7 @@ class HeadConfig(_Strict):
 
 NamedHead = Annotated[HeadConfig, BeforeValidator(named)]
 _head_json = WithJsonSchema({"anyOf": [{"type": "string"}, HeadConfig.model_json_schema()]})
-Head = Annotated[NamedHead, _head_json]
+HeadSetting = Annotated[NamedHead, _head_json]
 
 
 class WrapperConfig(_Strict):
@@ -83,7 +83,7 @@ class ModelSettings(_Strict):
     learned_initial_state: BoolSetting = Field(
         default=False, description="Train the initial state."
     )
-    head: Head | None = Field(
+    head: HeadSetting | None = Field(
         default=None,
         description="The same head for every architecture; each brings its own if absent.",
     )
@@ -188,7 +188,7 @@ class ArchitectureConfig(_Strict):
     num_layers: IntSetting | None = None
     bidirectional: BoolSetting | None = None
     learned_initial_state: BoolSetting | None = None
-    head: Head | None = None
+    head: HeadSetting | None = None
     wrappers: Wrappers | None = None
     training: TrainingOverrides = TrainingOverrides()
     matched: bool = Field(

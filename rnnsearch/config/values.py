@@ -21,6 +21,7 @@ from rnnsearch.spec.parameters import (
     as_ruled,
     values_of,
 )
+from rnnsearch.spec.trial import OPTIMIZERS
 
 
 def _problem(text: str) -> PydanticCustomError:
@@ -108,9 +109,10 @@ AmountSetting = Annotated[
     Setting, _checked(FloatRange(0.0, 1e6, 0.0)), _schema("number", minimum=0)
 ]
 BoolSetting = Annotated[Setting, _checked(Choice((True, False), False)), _schema("boolean")]
-OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 OptimizerSetting = Annotated[
-    Setting, _checked(Choice(OPTIMIZERS, "adam")), _schema("string", enum=list(OPTIMIZERS))
+    Setting,
+    _checked(Choice(tuple(sorted(OPTIMIZERS)), "adam")),
+    _schema("string", enum=sorted(OPTIMIZERS)),
 ]
 OptionSetting = Annotated[
     Setting,

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from rnnsearch.engine.build import load_native
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.step import CompiledStep, StepSpec, longs
+from rnnsearch.spec.trial import OPTIMIZERS
 
 StageKind: TypeAlias = Literal["step", "reverse", "last", "first", "flatten"]
 _STAGES: tuple[StageKind, ...] = ("step", "reverse", "last", "first", "flatten")
 LOSSES = ("cross_entropy", "mean_squared_error", "binary_cross_entropy")
 SCORES = ("accuracy", "mean_squared_error", "loss")
-OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _ELEMENTS = {
     torch.float32: 0,
     torch.uint8: 1,

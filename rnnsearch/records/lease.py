@@ -54,7 +54,7 @@ class Holder:
 
     Attributes:
         token: drawn for this lease alone.
-        doing: what for: `running`, `mending`, `deleting`, `importing`, `writing`.
+        doing: what for: `running`, `repairing`, `deleting`, `importing`, `writing`.
         pid: its number, in its own namespace.
         host: name of its machine or container.
         job: the Ray job that it is, if it is one.

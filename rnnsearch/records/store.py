@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 STOP_FILE = "stop"
 STUDY_FILE, INFO_FILE, TRIALS_FILE = "study.yaml", "study.json", "trials.db"
 
-Doing: TypeAlias = Literal["running", "mending", "writing", "importing", "deleting"]
+Doing: TypeAlias = Literal["running", "repairing", "writing", "importing", "deleting"]
 Beside: TypeAlias = Literal["lease", "partial", "deleted"]
 _DOING = {
     "running": "running",
-    "mending": "being mended",
+    "repairing": "being repaired",
     "writing": "being written",
     "importing": "being imported",
     "deleting": "being deleted",

@@ -179,7 +179,7 @@ class StudyInfo(_Part):
         return self.model_dump(mode="json", exclude_none=True, exclude_unset=True)
 
     def to_json(self) -> str:
-        """Its text in `study.json`."""
+        """Its text in `study.json`, without secrets."""
         return json.dumps(hide_all(self.content()), indent=2) + "\n"
 
 

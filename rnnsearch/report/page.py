@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rnnsearch.compare.comparison import Comparison
 from rnnsearch.compare.configurations import settled_records
@@ -20,6 +19,7 @@ from rnnsearch.config.schema import StudyConfig
 from rnnsearch.config.secrets import hide, hide_all
 from rnnsearch.errors import StoreError
 from rnnsearch.records.store import StudyStore
+from rnnsearch.records.study_info import StudyInfo
 from rnnsearch.report.comparison_plot import draw_comparison, picture_of
 from rnnsearch.report.curves_plot import Curve, curves_of, draw_curves
 from rnnsearch.report.findings import FOLDER, ReportedFinding, read_findings
@@ -54,7 +54,7 @@ class Report:
     caveats: tuple[str, ...]
     curves: tuple[Curve, ...]
     findings: tuple[ReportedFinding, ...]
-    info: Mapping[str, Any]
+    info: StudyInfo
     study_text: str
 
 
@@ -67,7 +67,7 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         comparison: its comparison, as `compare_study` makes it.
     """
     findings, unread = read_findings(store.folder / FOLDER, comparison)
-    caveats = [*comparison.caveats, *_caveats(config, comparison, store.info.content()), *unread]
+    caveats = [*comparison.caveats, *_caveats(config, comparison, store), *unread]
     return Report(
         config=config,
         comparison=comparison,
@@ -75,14 +75,14 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         caveats=tuple(dict.fromkeys(caveats)),
         curves=curves_of(settled_records(store), comparison),
         findings=tuple(findings),
-        info=hide_all({**store.info.content(), "state": store.state or "unknown"}),
+        info=StudyInfo.parse(store.info.with_fields(state=store.state).to_json(), "study.json"),
         study_text=hide(store.study_text),
     )
 
 
-def _caveats(config: StudyConfig, comparison: Comparison, info: Mapping[str, Any]) -> Iterator[str]:
+def _caveats(config: StudyConfig, comparison: Comparison, store: StudyStore) -> Iterator[str]:
     """What the comparison does not say already: a study that was cut short."""
-    state = info.get("state", "unknown")
+    state = store.state or "unknown"
     if state != "finished":
         yield f"The study is not finished (it is {state}); this is what it had when it was read."
     few = [row for row in comparison.ranked if row.n < _FEW_SEEDS]
@@ -102,7 +102,7 @@ def _caveats(config: StudyConfig, comparison: Comparison, info: Mapping[str, Any
         yield f"Not ranked: {names}."
     if config.published and config.published.note and config.published_figures:
         yield f"Published figures: {config.published.note}"
-    if (info.get("git") or {}).get("dirty") == "true":
+    if store.info.git.get("dirty") == "true":
         yield "The code beside the study file had uncommitted changes when the study started."
 
 
@@ -170,7 +170,7 @@ def _html(report: Report, pictures: Mapping[str, bytes]) -> str:
         facts=_facts(report),
         source=report.comparison.source,
         times=[describe_time(phase) for phase in report.comparison.time],
-        environment=report.info.get("environment", {}),
+        environment=report.info.environment,
         curves_say=_curves_say(report.curves),
     )
 
@@ -189,15 +189,13 @@ def _curves_say(curves: Sequence[Curve]) -> str:
 def _facts(report: Report) -> dict[str, str]:
     """What identifies the run of the study, in the order in which it is read."""
     config, info = report.config, report.info
-    git = info.get("git") or {}
-    dirty = " with uncommitted changes" if git.get("dirty") == "true" else ""
-    seconds = info.get("seconds")
+    dirty = " with uncommitted changes" if info.git.get("dirty") == "true" else ""
     facts = {
         "study": report.comparison.study,
         "task": config.task.name,
-        "state": info.get("state", "unknown"),
-        "started": info.get("started", ""),
-        "wall time": "" if seconds is None else duration(seconds),
+        "state": info.state or "unknown",
+        "started": info.started or "",
+        "wall time": "" if info.seconds is None else duration(info.seconds),
         "budget": f"{config.budget.parameters:,} parameters within "
         f"{100 * config.budget.tolerance:g} % (counting: {config.budget.counting})",
         "search": f"{count(config.search.trials, 'trial')} for each row"
@@ -207,8 +205,8 @@ def _facts(report: Report) -> dict[str, str]:
         "confirmation": f"{count(config.confirmation.seeds, 'seed')}, trained on "
         f"{config.confirmation.train_on}",
         "seed of the study": str(config.seed),
-        "code": f"{git['commit']}{dirty}" if git.get("commit") else "",
-        "MLflow": " ".join(filter(None, [info.get("tracking_uri"), info.get("run_id")])),
+        "code": f"{info.git['commit']}{dirty}" if info.git.get("commit") else "",
+        "MLflow": " ".join(filter(None, [info.tracking_uri, info.run_id])),
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -252,7 +250,7 @@ def _markdown(report: Report, pictures: Sequence[str]) -> str:
     for title, facts in (
         ("Data", data),
         ("Run", _facts(report)),
-        ("Versions", report.info.get("environment", {})),
+        ("Versions", report.info.environment),
     ):
         lines = [f"- {markdown_text(str(k))}: {markdown_text(str(v))}" for k, v in facts.items()]
         parts += [f"## {title}", "\n".join(lines)] if lines else []

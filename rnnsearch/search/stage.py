@@ -22,7 +22,7 @@ from rnnsearch.training.worker import News
 
 
 @dataclass(frozen=True)
-class Phase:
+class RunningPhase:
     """A queue of trials and the data that they may see.
 
     Attributes:
@@ -52,11 +52,11 @@ class Stage:
     """
 
     def __init__(
-        self, phases: Iterator[Phase], folder: Path, share: Callable[[Examples], Any]
+        self, phases: Iterator[RunningPhase], folder: Path, share: Callable[[Examples], Any]
     ) -> None:
         self._phases, self._stop_file, self._share = phases, folder / STOP_FILE, share
         self._shared: dict[str, Any] = {}
-        self.phase: Phase | None = None
+        self.phase: RunningPhase | None = None
         self.number = 0
         self.stopped = self.finished = False
         self.seen = NOTHING_SEEN

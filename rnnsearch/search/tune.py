@@ -44,7 +44,7 @@ from rnnsearch.search import interrupts
 from rnnsearch.search.checkpoints import Checkpoints
 from rnnsearch.search.places import Footprint
 from rnnsearch.search.queue import TrialQueue
-from rnnsearch.search.stage import Phase, Stage
+from rnnsearch.search.stage import RunningPhase, Stage
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import TrialSpec, file_name
 from rnnsearch.training.compiled_model import Compiled
@@ -56,7 +56,7 @@ _BETWEEN_COUNTS_S = 5.0  # of the places that a cluster has
 
 
 def run_trials(
-    phases: Iterator[Phase], resources: ResourcesConfig, direction: Direction, folder: Path
+    phases: Iterator[RunningPhase], resources: ResourcesConfig, direction: Direction, folder: Path
 ) -> None:
     """Run every trial of every phase, one phase after the other, and report each to its queue.
 

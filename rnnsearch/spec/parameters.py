@@ -142,6 +142,12 @@ def chosen(declared: Parameters, options: Mapping[str, Value]) -> dict[str, Valu
     Raises:
         StudyFileError: an option is not declared, or its value is not allowed.
     """
+    require_declared(declared, options)
+    return {**defaults(declared), **options}
+
+
+def require_declared(declared: Parameters, options: Mapping[str, Value]) -> None:
+    """Require that options are declared and have allowed values; raises as `chosen` does."""
     for name, value in options.items():
         if name not in declared:
             known = ", ".join(declared) or "none"
@@ -149,4 +155,3 @@ def chosen(declared: Parameters, options: Mapping[str, Value]) -> dict[str, Valu
             raise StudyFileError(msg, key=name)
         if problem := declared[name].problem_with(value):
             raise StudyFileError(problem, key=name)
-    return {**defaults(declared), **options}

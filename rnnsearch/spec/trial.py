@@ -18,6 +18,9 @@ from rnnsearch.spec.shape import SequenceShape
 Phase: TypeAlias = Literal["search", "confirmation"]
 TrialState: TypeAlias = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 
+# In the order in which the engine counts them (`engine/native/optimizers.h`).
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -27,7 +30,7 @@ class TrainingConfig:
         epochs: passes over the training split.
         batch_size: samples per update.
         learning_rate: step size of the optimizer.
-        optimizer: `adam`, `adamw`, `rmsprop` or `sgd`, with torch's defaults.
+        optimizer: one of `OPTIMIZERS`, with torch's defaults.
         weight_decay: the optimizer's weight decay.
         gradient_clip: largest norm of the gradient, clipped after the backward pass; 0 for none.
         train_on: the split to train on; `train+validation` only without a search, or to confirm.

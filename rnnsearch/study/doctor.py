@@ -32,7 +32,7 @@ from rnnsearch.records.study_info import Extension, StudyInfo
 from rnnsearch.study.plan import make_task
 from rnnsearch.study.stored import stored_task, tracking_uri
 
-_WITH_FIX = "mend it with `rnnsearch study doctor --fix`"
+_WITH_FIX = "fix it with `rnnsearch study doctor --fix`"
 # `.NAME.partial` and the like; before there was a lease, `.NAME.PID.partial` and `.import-XYZ`.
 _BESIDE = re.compile(
     r"\.(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)\.(?:\d+\.)?(?:partial|deleted|lease)"
@@ -41,23 +41,23 @@ _BESIDE = re.compile(
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that is not as it should be.
 
     Attributes:
         study: the study.
         what: what was found.
-        mended: whether it was repaired.
+        fixed: whether it was repaired.
         advice: what to do about it.
     """
 
     study: str
     what: str
-    mended: bool
+    fixed: bool
     advice: str
 
 
-def examine(store: StudyStore, *, fix: bool = False) -> list[Finding]:
+def examine(store: StudyStore, *, fix: bool = False) -> list[Diagnosis]:
     """Look a study over; one that is running is left alone.
 
     Args:
@@ -69,11 +69,11 @@ def examine(store: StudyStore, *, fix: bool = False) -> list[Finding]:
     """
     if not fix:
         return [] if store.is_running else _Examination(store, fix=False).findings()
-    with store.held("mending") as held:
+    with store.held("repairing") as held:
         return _Examination(held, fix=True).findings()
 
 
-def examine_leftovers(*, fix: bool = False) -> list[Finding]:
+def examine_leftovers(*, fix: bool = False) -> list[Diagnosis]:
     """Look for what starts, imports and deletions that were killed left beside the studies.
 
     Args:
@@ -89,12 +89,12 @@ def examine_leftovers(*, fix: bool = False) -> list[Finding]:
             continue
         if fix:
             try:
-                with store.held("mending"):
+                with store.held("repairing"):
                     _remove(path)
             except StoreError:  # another process took it at this moment
                 continue
         what = f"what somebody who was killed left: {path.name}"
-        found.append(Finding(match["name"] or path.name, what, fix, _WITH_FIX))
+        found.append(Diagnosis(match["name"] or path.name, what, fix, _WITH_FIX))
     return found
 
 
@@ -115,9 +115,9 @@ class _Examination:
 
     def __init__(self, store: StudyStore, *, fix: bool) -> None:
         self._store, self._fix = store, fix
-        self._found: list[Finding] = []
+        self._found: list[Diagnosis] = []
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Diagnosis]:
         """Everything that was found; each part of a study relies on those before it."""
         for part in (self._file, self._trials, self._info, self._state, self._files, self._runs):
             try:
@@ -129,16 +129,16 @@ class _Examination:
                 break
         return self._found
 
-    def _note(self, what: str, mend: Callable[[], object]) -> None:
+    def _note(self, what: str, fix: Callable[[], object]) -> None:
         """Note something that can be repaired, and repair it if asked to."""
         if self._fix:
-            mend()
-        self._found.append(Finding(self._store.name, what, self._fix, _WITH_FIX))
+            fix()
+        self._found.append(Diagnosis(self._store.name, what, self._fix, _WITH_FIX))
 
     def _cannot(self, what: str, advice: str) -> None:
         """Note something that the user has to repair."""
         if what not in {finding.what for finding in self._found}:
-            self._found.append(Finding(self._store.name, what, False, advice or "see above"))
+            self._found.append(Diagnosis(self._store.name, what, False, advice or "see above"))
 
     def _put_aside(self, name: str) -> None:
         """Give a damaged file another name."""
@@ -167,7 +167,7 @@ class _Examination:
         text = self._logged_file()
         if text is None:
             advice = f"put {STUDY_FILE} back as the study was started with it"
-            self._found.append(Finding(self._store.name, problem, False, advice))
+            self._found.append(Diagnosis(self._store.name, problem, False, advice))
             raise StoreError(problem)
         self._note(f"{problem}; MLflow has it", lambda: self._restore_file(text))
         if not self._fix:

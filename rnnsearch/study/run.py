@@ -37,7 +37,7 @@ from rnnsearch.study.stored import compare_study, tracking_uri, write_comparison
 
 if TYPE_CHECKING:
     from rnnsearch.records.tracking import Tracker
-    from rnnsearch.search.stage import Phase
+    from rnnsearch.search.stage import RunningPhase
 
 
 @dataclass(frozen=True)
@@ -293,9 +293,9 @@ def _phases(
     splits: dict[str, Examples],
     hearing: Sequence[Listener],
     listeners: Sequence[StudyListener],
-) -> Generator[Phase, None, None]:
+) -> Generator[RunningPhase, None, None]:
     """The search, and when all of its trials have ended the confirmation."""
-    from rnnsearch.search.stage import Phase
+    from rnnsearch.search.stage import RunningPhase
 
     config, direction = plan.config, plan.task.direction
     # Which engine is fastest is measured; a resumed study keeps the ones that it began with.
@@ -304,11 +304,11 @@ def _phases(
     search = SearchQueue(store, config, rows, direction, hearing)
     _begin(listeners, "search", search.total - search.done)
     with _timed(store, "search", config):
-        yield Phase(search, splits)
+        yield RunningPhase(search, splits)
     confirmation = ConfirmationQueue(store, config, rows, direction, hearing)
     _begin(listeners, "confirmation", confirmation.total - confirmation.done)
     with _timed(store, "confirmation", config):
-        yield Phase(confirmation, _confirmation_splits(config, plan, splits))
+        yield RunningPhase(confirmation, _confirmation_splits(config, plan, splits))
 
 
 @contextmanager

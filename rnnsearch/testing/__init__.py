@@ -24,7 +24,8 @@ pytest.register_assert_rewrite(
     "rnnsearch.testing.analyses",
 )
 
-from rnnsearch.testing.analyses import AnalysisConformance  # noqa: E402
+from rnnsearch.plugin.layers import run_eagerly  # noqa: E402
+from rnnsearch.testing.analyses import AnalysisConformance, example_model  # noqa: E402
 from rnnsearch.testing.cells import CellConformance  # noqa: E402
 from rnnsearch.testing.generated_tasks import GeneratedTaskConformance  # noqa: E402
 from rnnsearch.testing.heads import HeadConformance  # noqa: E402
@@ -40,4 +41,6 @@ __all__ = [
     "SequenceModelConformance",
     "TaskConformance",
     "WrapperConformance",
+    "example_model",
+    "run_eagerly",
 ]

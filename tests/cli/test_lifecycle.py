@@ -36,12 +36,12 @@ def test_a_detached_driver_that_is_killed_in_the_middle_of_a_trial_goes_on_to_th
     found = life.run_here("study", "doctor").stdout
     assert "it says that it is running, and no process runs it" in found
     assert "left running in MLflow" in found
-    assert "mended" in life.run_here("study", "doctor", "life", "--fix").stdout
-    assert life.run_here("study", "doctor").stdout == "nothing is amiss\n"
+    assert "fixed" in life.run_here("study", "doctor", "life", "--fix").stdout
+    assert life.run_here("study", "doctor").stdout == "no problems found\n"
     life.assert_mlflow_agrees()
     life.resume()
     life.assert_as(undisturbed)
-    assert life.run_here("study", "doctor", "life").stdout == "nothing is amiss\n"
+    assert life.run_here("study", "doctor", "life").stdout == "no problems found\n"
 
 
 def test_a_study_that_is_stopped_ends_its_trials_and_killed_leaves_them_and_goes_on_from_both(
@@ -107,7 +107,7 @@ def test_of_two_that_are_started_at_once_one_runs_and_what_a_killed_start_left_i
     winner.wait()
     left = [path.name for path in life.store.folder.parent.iterdir()]
     assert ".life.lease" in left
-    assert "life: what somebody who was killed left: .life.lease (mended)" in (
+    assert "life: what somebody who was killed left: .life.lease (fixed)" in (
         life.run_here("study", "doctor", "--fix").stdout
     )
     assert not [p for p in life.store.folder.parent.iterdir() if p.name.startswith(".")]

@@ -166,6 +166,13 @@ def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
     assert trials == f"small: {table_link(uri, '1', 'trials')}"
     assert confirmed == f"small, confirmed: {table_link(uri, '1', 'confirmed')}"
     assert compared.startswith(f"small, comparison: {uri}/#/compare-runs?runs=")
+    # Imported under another name, it is found where its runs are, under the name it had there.
+    archive = tmp_path / "small.zip"
+    run("study", "export", "small", archive, **environment)
+    run("study", "import", archive, "--name", "copy", **environment)
+    shown_copy = run("ui", "copy", **environment)
+    assert shown_copy.returncode == 0, shown_copy.stderr
+    assert shown_copy.stdout == shown.stdout.replace("small", "copy")
     # As a browser knows the server that a container knows by another name.
     environment["RNNSEARCH_TRACKING_LINK"] = "http://localhost:7000/"
     told = run_here("study", "show", "small", **environment)

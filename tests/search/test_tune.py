@@ -103,7 +103,7 @@ from dataclasses import replace
 from rnnsearch.config.schema import ResourcesConfig
 from rnnsearch.search.queue import Live, TrialQueue
 from rnnsearch.search.cluster import cluster
-from rnnsearch.search.stage import Phase
+from rnnsearch.search.stage import RunningPhase
 from rnnsearch.search.tune import run_trials
 from tests.training.test_worker import examples, spec
 
@@ -155,9 +155,9 @@ def run(search, confirmation, resources):
 
     def phases():
         splits = {"train": examples(20), "validation": examples(10)}
-        yield Phase(search, splits)
+        yield RunningPhase(search, splits)
         workers.append(search.workers())
-        yield Phase(confirmation, {**splits, "test": examples(10)})
+        yield RunningPhase(confirmation, {**splits, "test": examples(10)})
         workers.append(confirmation.workers())
 
     with cluster(0):

@@ -1,4 +1,4 @@
-"""A study that is damaged in one place is named, stops no other, and is mended where it can be."""
+"""A study that is damaged in one place is named, stops no other, and is repaired where it can be."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_damaged_study_json_is_made_anew_from_the_trials(
     before = compare_study(store)
     damage(store.folder)
     (finding,) = examine(store, fix=True)
-    assert finding.mended
+    assert finding.fixed
     assert "study.json" in finding.what
     assert (store.info.state, store.info.data) == ("interrupted", SOURCE)
     assert store.config.confirmation.seeds == 3, "it had been extended"
@@ -193,7 +193,7 @@ def test_what_is_wrong_is_said_of_the_study_by_every_reader(store: StudyStore) -
 # Beside a run
 
 
-def test_a_study_that_runs_is_neither_mended_deleted_nor_written(store: StudyStore) -> None:
+def test_a_study_that_runs_is_neither_repaired_deleted_nor_written(store: StudyStore) -> None:
     (store.folder / "stop").touch()
     with store.held("running"):
         assert examine(store) == []
@@ -201,9 +201,9 @@ def test_a_study_that_runs_is_neither_mended_deleted_nor_written(store: StudySto
             refused = run_here("study", *command)
             assert refused.returncode == 9
             assert refused.stderr.startswith("error: study `small` is running: process ")
-        mended = run_here("study", "doctor", "--fix")
-        assert mended.returncode == 0
-        assert mended.stdout == "nothing is amiss\n"
+        done = run_here("study", "doctor", "--fix")
+        assert done.returncode == 0
+        assert done.stdout == "no problems found\n"
         shown = run_here("study", "compare", "small")
         assert shown.returncode == 0, shown.stderr
         assert "nothing is written or logged" in shown.stderr
@@ -360,7 +360,7 @@ def test_runs_that_were_deleted_are_found_and_restored_and_purged_ones_begun_ane
     harm(client, store)
     (finding,) = examine(store)
     assert finding.what.startswith(expected)
-    assert examine(store, fix=True)[0].mended
+    assert examine(store, fix=True)[0].fixed
     assert examine(store) == []
     assert _tree(client, store) == EVERY
     assert client.get_run(str(store.info.run_id)).info.status == "FINISHED"
@@ -399,7 +399,7 @@ def test_a_tracking_store_that_is_away_is_said_and_the_rest_is_examined(
     store.write_info(run_id="f" * 32, tracking_uri="http://127.0.0.1:9", state="running")
     found = run_here("study", "doctor", "--fix")
     assert found.returncode == 0
-    assert "no process runs it (mended)" in found.stdout
+    assert "no process runs it (fixed)" in found.stdout
     assert "http://127.0.0.1:9 does not answer" in found.stdout
     with pytest.raises(TrackingError):
         Tracker("http://127.0.0.1:9", "small").connect()

@@ -19,7 +19,6 @@ from rnnsearch import Examples, ModelSpec, SequenceShape, accuracy, cross_entrop
 from rnnsearch.budget.model import RecurrentModel, build_model
 from rnnsearch.engine import build
 from rnnsearch.engine.capture import Unsupported
-from rnnsearch.engine.program import OPTIMIZERS
 from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.errors import DivergedError
 from rnnsearch.plugin.cell import RecurrentCell, State
@@ -27,7 +26,7 @@ from rnnsearch.plugin.layers import Stacked, Unrolled
 from rnnsearch.plugin.losses import Classification, StandIn
 from rnnsearch.plugin.noise import sample_keys
 from rnnsearch.spec.engine import Engine
-from rnnsearch.spec.trial import TrainingConfig, TrialSpec
+from rnnsearch.spec.trial import OPTIMIZERS, TrainingConfig, TrialSpec
 from rnnsearch.training.batches import Batches
 from rnnsearch.training.engine_choice import choose_engine
 from rnnsearch.training.engines import compile_layers, join_layers, prepare

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnsearch import Analysis
-from rnnsearch.testing import AnalysisConformance
-from rnnsearch.testing.analyses import example_model
+from rnnsearch.testing import AnalysisConformance, example_model
 from rnnsearch_analyses.gate_saturation import GateSaturation
 
 # Two samples of five steps, of which the second has three; sigmoid(2.1972...) is 0.9.

@@ -10,8 +10,7 @@ import torch
 
 from rnnsearch import Analysis, RecurrentCell, State, Value
 from rnnsearch.plugin.registry import load_registry
-from rnnsearch.testing import AnalysisConformance
-from rnnsearch.testing.analyses import example_model
+from rnnsearch.testing import AnalysisConformance, example_model
 from rnnsearch_analyses.gradient_flow import GradientFlow, state_jacobian
 from rnnsearch_analyses.hooks import rnnsearch_analyses
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rnnsearch import Analysis
-from rnnsearch.testing import AnalysisConformance
-from rnnsearch.testing.analyses import example_model
+from rnnsearch.testing import AnalysisConformance, example_model
 from rnnsearch_analyses.stigmergy_traces import StigmergyTraces
 
 

@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from rnnsearch import Budget, ModelSpec, SequenceModel, SequenceShape, build_model, solve
-from rnnsearch.budget.model import count_parameters
+from rnnsearch import (
+    Budget,
+    ModelSpec,
+    SequenceModel,
+    SequenceShape,
+    build_model,
+    count_parameters,
+    solve,
+)
 from rnnsearch.testing import SequenceModelConformance
 from rnnsearch_baselines.ff_nn import FFNN
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.budget.model import count_parameters
+from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model, count_parameters
 from rnnsearch.testing import CellConformance
 from rnnsearch_baselines.mike_rnn import MikeRNNCell
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.budget.model import count_parameters
+from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model, count_parameters
 from rnnsearch.testing import CellConformance
 from rnnsearch_baselines.prelu_rnn import PReLURNNCell
 

@@ -12,8 +12,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_classic.ctrnn import CTRNNCell
 
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model, count_parameters
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_classic.jordan import JordanCell
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_classic.mtrnn import MTRNNCell
 
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, one_hot
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_classic.second_order import SecondOrderCell
 
 

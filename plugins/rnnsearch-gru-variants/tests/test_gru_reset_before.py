@@ -9,8 +9,7 @@ from scipy.signal import lfilter
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_gru_variants.gru_reset_before import ResetBeforeGRUCell
 
 M, P = 3, 5

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_gru_variants.gru_reset_before import ResetBeforeGRUCell
 from rnnsearch_gru_variants.gru_slim import SlimGRUCell
 

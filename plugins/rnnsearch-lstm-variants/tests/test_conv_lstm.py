@@ -10,10 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from rnnsearch import Budget, ModelSpec, RecurrentCell, SequenceShape, build_model, solve
-from rnnsearch.budget.model import count_parameters
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch import (
+    Budget,
+    ModelSpec,
+    RecurrentCell,
+    SequenceShape,
+    build_model,
+    count_parameters,
+    solve,
+)
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch.training.compiled_model import cell_source
 from rnnsearch_lstm_variants.conv_lstm import ConvLSTMCell
 from rnnsearch_lstm_variants.lstm_peephole import PeepholeLSTMCell

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_lstm_variants.depth_gated_lstm import DepthGatedLSTMCell
 
 

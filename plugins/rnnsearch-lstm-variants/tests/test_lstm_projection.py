@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.budget.model import count_parameters
+from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model, count_parameters
 from rnnsearch.plugin.layers import run_as_torch, run_eagerly
 from rnnsearch.testing import CellConformance
 from rnnsearch_lstm_variants.lstm_projection import ProjectionLSTMCell

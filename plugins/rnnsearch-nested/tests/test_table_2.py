@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnnsearch import ModelSpec, RecurrentCell, SequenceShape
-from rnnsearch.budget.model import count_parameters
+from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, count_parameters
 from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_gated.gru import GRUCell
 from rnnsearch_gated.lstm import LSTMCell

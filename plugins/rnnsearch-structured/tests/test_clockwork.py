@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_structured.clockwork import ClockworkCell
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_structured.irnn import IRNNCell
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape, build_model
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_structured.scrn import SCRNCell
 
 

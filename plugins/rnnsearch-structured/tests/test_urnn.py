@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnsearch import RecurrentCell
-from rnnsearch.plugin.layers import run_eagerly
-from rnnsearch.testing import CellConformance
+from rnnsearch.testing import CellConformance, run_eagerly
 from rnnsearch_structured import urnn
 from rnnsearch_structured.urnn import UnitaryCell
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnsearch.plugin.layers import run_eagerly
+from rnnsearch.testing import run_eagerly
 from rnnsearch_torchrecurrent import hooks
 
 torchrecurrent: Any = pytest.importorskip("torchrecurrent")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnsearch.plugin.layers import run_eagerly
+from rnnsearch.testing import run_eagerly
 from rnnsearch_baselines.elman import ElmanCell
 from rnnsearch_gated.gru import GRUCell
 from rnnsearch_gated.lstm import LSTMCell
