@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rnnsearch.budget.model import build_model, count_parameters, measure_complexity
+    from rnnsearch.budget.complexity import measure_complexity
+    from rnnsearch.budget.model import build_model, count_parameters
     from rnnsearch.budget.solve import Budget, BudgetSolution, solve
     from rnnsearch.errors import (
         BudgetError,
@@ -103,7 +104,8 @@ _NAMES = {
         "cross_entropy",
         "mean_squared_error",
     ),
-    "budget.model": ("build_model", "count_parameters", "measure_complexity"),
+    "budget.complexity": ("measure_complexity",),
+    "budget.model": ("build_model", "count_parameters"),
     "spec.parameters": ("Choice", "FloatRange", "IntRange", "OutputSize", "Parameters", "Value"),
     "plugin.registry": ("load_registry",),
     "plugin.sequence_model": ("Batch", "SequenceModel"),

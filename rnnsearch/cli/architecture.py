@@ -161,7 +161,8 @@ def size_architecture(
     as_json: bool,
 ) -> None:
     """Solve the widths of an architecture for a parameter budget."""
-    from rnnsearch.budget.model import advising, measure_complexity, refusal, try_one_sample
+    from rnnsearch.budget.complexity import advising, measure_complexity, try_one_sample
+    from rnnsearch.budget.model import refusal
     from rnnsearch.budget.solve import Budget, solve
     from rnnsearch.errors import CapabilityError
     from rnnsearch.plugin.registry import load_registry

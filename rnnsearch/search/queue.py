@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from rnnsearch.budget.model import measure_complexity
+from rnnsearch.budget.complexity import measure_complexity
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore

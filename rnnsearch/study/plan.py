@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rnnsearch.budget.model import advising, measure_complexity, try_one_sample
+from rnnsearch.budget.complexity import advising, measure_complexity, try_one_sample
 from rnnsearch.budget.row import blaming_row, build_space
 from rnnsearch.budget.solve import BudgetSolution
 from rnnsearch.budget.space import SearchSpace

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rnnsearch import ModelSpec, RecurrentCell, SequenceShape
+from rnnsearch.budget.complexity import measure_complexity
 from rnnsearch.budget.model import (
     RecurrentModel,
     build_model,
     count_parameters,
     default_head_hidden_size,
-    measure_complexity,
     refusal,
 )
 from rnnsearch.plugin.layers import Bidirectional, Unrolled, run_eagerly

@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
 
-from rnnsearch.budget.model import build_model, measure_complexity
+from rnnsearch.budget.complexity import measure_complexity
+from rnnsearch.budget.model import build_model
 from rnnsearch.cli.analyse import analyse
 from rnnsearch.errors import DataError, PluginError, RnnsearchError, StoreError
 from rnnsearch.plugin.analysis import Analysis, Finding, TrainedModel

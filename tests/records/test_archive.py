@@ -26,7 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
-from rnnsearch.budget.model import build_model, measure_complexity
+from rnnsearch.budget.complexity import measure_complexity
+from rnnsearch.budget.model import build_model
 from rnnsearch.cli import rnnsearch
 from rnnsearch.errors import RnnsearchError, StoreError, StudyFileError
 from rnnsearch.plugin.registry import load_registry

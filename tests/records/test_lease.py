@@ -343,7 +343,8 @@ def test_a_driver_whose_lease_is_still_its_own_goes_on_after_a_sleep(
 
 def test_what_is_written_without_a_lease_takes_one_for_as_long() -> None:
     store = StudyStore.create("small", "name: small\n")
-    with store.held("repairing"), pytest.raises(StoreError, match="`small` is being repaired: process"):
+    held = "`small` is being repaired: process"
+    with store.held("repairing"), pytest.raises(StoreError, match=held):
         store.write_info(state="finished")
     store.write_info(state="finished")
     assert sorted(f.name for f in store.folder.parent.iterdir()) == ["small"]

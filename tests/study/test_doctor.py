@@ -1,4 +1,4 @@
-"""A study that is damaged in one place is named, stops no other, and is repaired where it can be."""
+"""A damaged study is named, stops no other, and is repaired where it can be."""
 
 from __future__ import annotations
 

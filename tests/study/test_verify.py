@@ -12,7 +12,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
-from rnnsearch.budget.model import measure_complexity
+from rnnsearch.budget.complexity import measure_complexity
 from rnnsearch.cli import rnnsearch
 from rnnsearch.errors import DataError, DivergedError, RnnsearchError, StoreError
 from rnnsearch.plugin.data_contract import join

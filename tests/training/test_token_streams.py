@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import Examples, ModelSpec, SequenceShape, Task, Value, load_registry
+from rnnsearch.budget.complexity import measure_complexity
 from rnnsearch.budget.model import (
     RecurrentModel,
     build_model,
     count_parameters,
     layer_inputs,
-    measure_complexity,
     refusal,
 )
 from rnnsearch.budget.solve import Budget, solve
