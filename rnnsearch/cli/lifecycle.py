@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -31,17 +31,33 @@ def resume(name: str, detach: bool, quiet: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--trials", type=click.IntRange(1), help="Search trials for each row, in all.")
-@click.option("--seeds", type=click.IntRange(1), help="Seeds for each confirmation, in all.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    help="Seeds for each confirmation, in all; until decided, at most.",
+)
+@click.option(
+    "--until",
+    type=click.Choice(["decided"]),
+    help="decided: more seeds wherever rows are not told apart yet.",
+)
 @detach_option
 @click.option("-q", "--quiet", is_flag=True, help="Print the result only.")
-def extend(name: str, trials: int | None, seeds: int | None, detach: bool, quiet: bool) -> None:
+def extend(
+    name: str,
+    trials: int | None,
+    seeds: int | None,
+    until: Literal["decided"] | None,
+    detach: bool,
+    quiet: bool,
+) -> None:
     """Give a study more trials or more seeds, and run them."""
-    if trials is None and seeds is None:
-        raise click.UsageError("say what is to grow: --trials, --seeds, or both")
-    go_on(name, detach, quiet, trials=trials, seeds=seeds)
+    if (trials, seeds, until) == (None, None, None):
+        raise click.UsageError("say what is to grow: --trials, --seeds or --until decided")
+    go_on(name, detach, quiet, trials=trials, seeds=seeds, until=until)
 
 
-def go_on(name: str, detach: bool, quiet: bool, **more: int | None) -> None:
+def go_on(name: str, detach: bool, quiet: bool, **more: Any) -> None:
     """Resume a study, here or in the background, and print its result."""
     if detach:
         from rnnsearch.records.store import StudyStore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -21,6 +21,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rnnsearch.compare.table import Table
+from rnnsearch.compare.wording import count
 from rnnsearch.config.secrets import hide, hide_all
 from rnnsearch.errors import visible
 from rnnsearch.spec.model import Complexity
@@ -72,13 +73,17 @@ class PlainView:
         why = f" ({reason})" if reason else ""
         self._line(f"{self._done}/{self._total} {key}: {state}{result}{why}")
 
+    def decided(self, verdicts: Mapping[str, str], more: int) -> None:
+        self._total += more
+        self._line(_decided(verdicts, more))
+
 
 class LiveView:
     """A table of the trials that run or ended last, and a bar with the time left."""
 
     def __init__(self, console: Console) -> None:
         self._trials: dict[str, tuple[TrialSpec, EpochMetrics | None, str, str]] = {}
-        self._stage = ""
+        self._stage = self._decided = ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -131,6 +136,11 @@ class LiveView:
             note = f"test {outcome.test_metric:.4f}"
         self._trials[key] = (spec, metrics, state, note)
 
+    def decided(self, verdicts: Mapping[str, str], more: int) -> None:
+        task = next(task for task in self._progress.tasks if task.id == self._bar)
+        self._progress.update(self._bar, total=(task.total or 0) + more)
+        self._decided = _decided(verdicts, more)
+
     def _render(self) -> RenderableType:
         if self._stage:
             return Group(_text(self._stage))
@@ -147,7 +157,12 @@ class LiveView:
                 f"{metrics.step_ms:.1f} ms" if metrics else "",
                 Text.assemble((state, _STYLES[state]), " ", _text(note)),
             )
-        return Group(table, self._progress)
+        return Group(table, _text(self._decided), self._progress)
+
+
+def _decided(verdicts: Mapping[str, str], more: int) -> str:
+    told = ", ".join(f"{name}: {verdict}" for name, verdict in verdicts.items())
+    return f"{told}; {count(more, 'more trial')}" if more else told
 
 
 def _text(text: str) -> Text:

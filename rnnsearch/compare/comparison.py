@@ -16,11 +16,18 @@ from rnnsearch.compare.configurations import (
     unconfirmed_best,
 )
 from rnnsearch.compare.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
-from rnnsearch.compare.ranking import Row, rank_rows, rows_of
-from rnnsearch.compare.statistics import FEWEST_SEEDS
+from rnnsearch.compare.ranking import Row, Terms, rank_rows, rows_of
 from rnnsearch.compare.table import csv_text
-from rnnsearch.compare.wording import count, enumerate_names, interval, number
+from rnnsearch.compare.wording import (
+    count,
+    enumerate_names,
+    interval,
+    number,
+    share_text,
+    verdict_text,
+)
 from rnnsearch.config.home import write_whole
+from rnnsearch.spec.margin import DEFAULT_MARGIN, Margin
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import DataSource, Direction
 from rnnsearch.spec.trial import TrialRecord
@@ -31,9 +38,10 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("place", "name", "label", "architecture", "rank", "verdict", "reason"),
-    *("mean", "low", "high", "std", "n", "seeds", "values", "failed_seeds"),
-    *("difference", "difference_low", "difference_high", "common_seeds", "p", "p_holm"),
-    *("effect_size", "seeds_needed"),
+    *("median", "low", "high", "mean", "iqm", "std", "n", "seeds", "values", "failed_seeds"),
+    *("untrained_count", "untrained_low", "untrained_high"),
+    *("difference", "difference_low", "difference_high", "common_seeds", "ahead", "p"),
+    "more_seeds",
     *("parameters", "trainable", "one_bias", "frozen", "residual", "matched", "closed_by"),
     *("state_size", "flops_per_step", "step_ms", "engine"),
     *("hidden_sizes", "head", "learning_rate", "options"),
@@ -42,16 +50,16 @@ COLUMNS = [
 COLUMN_TYPES: dict[str, Any] = {
     **dict.fromkeys(
         [
-            *("place", "rank", "common_seeds", "seeds_needed", "parameters", "trainable"),
-            *("one_bias", "frozen", "state_size"),
+            *("place", "rank", "common_seeds", "more_seeds", "parameters", "trainable"),
+            *("one_bias", "frozen", "state_size", "untrained_count"),
         ],
         "Int64",
     ),
     **dict.fromkeys(
         [
-            *("mean", "low", "high", "std", "difference", "difference_low", "difference_high"),
-            *("p", "p_holm", "effect_size", "residual", "flops_per_step", "step_ms"),
-            "learning_rate",
+            *("median", "low", "high", "mean", "iqm", "std", "difference", "difference_low"),
+            *("difference_high", "ahead", "p", "residual", "flops_per_step", "step_ms"),
+            *("untrained_low", "untrained_high", "learning_rate"),
         ],
         "float",
     ),
@@ -62,8 +70,9 @@ COLUMN_TYPES: dict[str, Any] = {
 class Comparison:
     """A finished comparison, ready to be shown.
 
-    The winner is the best row that is held to the budget (the best row where none is). Rows that
-    are not held to it are ranked with the others and may stand above the winner.
+    The reference is the control, if the study names one, or else the best of the rows that may be
+    the best: those that are held to the budget (all where none is). Rows that are not held to it
+    are ranked with the others and may stand above it.
 
     Attributes:
         study: name of the study.
@@ -74,7 +83,8 @@ class Comparison:
         budget_tolerance: largest relative residual that meets it.
         source: where the data came from.
         rows: ranked rows, best first, then those without a rank.
-        tests: paired tests made, which `p_holm` is corrected for.
+        reference: name of the row that the others are compared with; None if none is ranked.
+        margin: differences up to this are of no interest, in the unit of the metric.
         ledger: effort of each label, in order of first appearance.
         unequal_effort: where labels were given unequal effort, one sentence each; empty if equal.
         caveats: what a reader of the ranking must not overlook, one sentence or two each.
@@ -91,7 +101,8 @@ class Comparison:
     budget_tolerance: float
     source: DataSource
     rows: tuple[Row, ...]
-    tests: int
+    reference: str | None
+    margin: float
     ledger: tuple[Effort, ...]
     unequal_effort: tuple[str, ...]
     caveats: tuple[str, ...]
@@ -111,27 +122,36 @@ class Comparison:
     @property
     def winner(self) -> Row | None:
         """The row that the others are compared with; None if none is ranked."""
-        return next((row for row in self.rows if row.verdict == "best mean"), None)
+        return next((row for row in self.ranked if row.name == self.reference), None)
+
+    def verdict(self, row: Row) -> str:
+        """What may be said of a row, in words; why it is not ranked where it is not."""
+        return verdict_text(row.standing, self.margin, row.decimals) if row.standing else row.reason
 
     @property
     def headline(self) -> str:
-        """The result in two sentences."""
-        winner = self.winner
-        if winner is None:
+        """The result in two or three sentences."""
+        first = self.winner
+        if first is None or first.standing is None:
             return "No configuration is confirmed, so nothing is ranked."
-        at_budget = f"Of the models at {self.budget_parameters:,} parameters, "
-        most = "highest" if self.direction == "maximize" else "lowest"
-        mean = interval(winner.mean, winner.low, winner.high, winner.decimals)
-        best = (
-            f"{at_budget if winner.matched else ''}{winner.name} has the {most} mean test "
-            f"{self.metric}, {mean} over {count(winner.n, 'seed')}."
-        )
-        said = [
-            f"{verdict}: {', '.join(row.name for row in rows)}"
-            for verdict in ("better", "worse", "no difference shown", "too few seeds to tell")
-            if (rows := [row for row in self.ranked if row.verdict == verdict])
-        ]
-        return f"{best} Against it, {'; '.join(said)}." if said else best
+        middle = interval(first.median, first.low, first.high, first.decimals)
+        scored = f"a median test {self.metric} of {middle} over {count(first.n, 'seed')}"
+        at_budget = f" of the models at {self.budget_parameters:,} parameters"
+        by_verdict = {
+            verdict: enumerate_names(row.name for row in rows)
+            for verdict in ("better", "as good", "worse", "undecided")
+            if (rows := [r for r in self.ranked if r.verdict == verdict and r is not first])
+        }
+        said = [f"{verdict}: {names}" for verdict, names in by_verdict.items()]
+        if first.verdict == "control":
+            told = f"The control {first.name} has {scored}."
+            return f"{told} Against it, {'; '.join(said)}." if said else told
+        place = at_budget if first.matched else ""
+        within = f", to within {self.margin:.3g}" if first.verdict == "best within margin" else ""
+        told = f"{first.name} is the best{place}{within}, with {scored}."
+        if first.verdict == "undecided":
+            told = f"{first.name} leads{place}, with {scored}, but is not told apart yet."
+        return f"{told} The others, {'; '.join(said)}." if said else told
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it; what is not a finite number becomes None."""
@@ -169,6 +189,10 @@ def compare(
     left_out: Mapping[str, str] | None = None,
     best: int | None = None,
     limits: tuple[float, float] = (-math.inf, math.inf),
+    margin: Margin = DEFAULT_MARGIN,
+    against: str | None = None,
+    order: Sequence[int] = (),
+    until_decided: bool = False,
 ) -> Comparison:
     """Rank the confirmed configurations of a study by their test metric.
 
@@ -189,13 +213,20 @@ def compare(
         left_out: why rows of the study could not run, by label.
         best: configurations of each row that are confirmed; as many as have been if None.
         limits: smallest and largest value that the metric can take.
+        margin: differences up to this are of no interest.
+        against: label of the control, if there is one.
+        order: seeds in the order in which they were drawn.
+        until_decided: whether rows get unequal numbers of seeds on purpose.
     """
+    terms = Terms(direction, no_skill, limits, margin, against)
     records = settle(records, direction, best)
     by_label: dict[str, list[TrialRecord]] = {}
     for record in records:
         by_label.setdefault(record.label, []).append(record)
-    rows, tests = rank_rows(
-        [row for label, mine in by_label.items() for row in rows_of(label, mine)], direction
+    rows, decision = rank_rows(
+        [row for label, mine in by_label.items() for row in rows_of(label, mine, terms)],
+        terms,
+        order,
     )
     ledger = tuple(add_up(label, mine) for label, mine in by_label.items())
     comparison = Comparison(
@@ -207,16 +238,17 @@ def compare(
         budget_tolerance=budget_tolerance,
         source=source,
         rows=rows,
-        tests=tests,
+        reference=decision.reference if decision else None,
+        margin=decision.margin if decision else 0.0,
         ledger=ledger,
-        unequal_effort=describe_inequality(ledger),
+        unequal_effort=describe_inequality(ledger, only_search=until_decided),
         caveats=(),
         time=use_of_time(records, phases or {}),
         superseded=superseded_of(records),
     )
     unconfirmed = unconfirmed_best(records, direction)
     missing = [f"Left out, as it cannot run: {why}" for why in (left_out or {}).values()]
-    noted = (*_caveats(comparison, unconfirmed), *missing, *_beyond(comparison, limits))
+    noted = (*_caveats(comparison, unconfirmed), *missing)
     return replace(comparison, caveats=noted)
 
 
@@ -236,14 +268,12 @@ def _caveats(
     if len(kinds) > 1:
         heads = enumerate_names(f"{row.name} ({row.head})" for row in ranked if row.head)
         yield f"The heads differ, which may weigh as much as the cells: {heads}."
-    if above := [row.name for row in free if winner and (row.place or 0) < (winner.place or 0)]:
-        yield f"Ranked above the best mean, but not at the budget: {enumerate_names(above)}."
-    sign = 1 if comparison.direction == "maximize" else -1
-    if idle := [r.name for r in ranked if sign * (r.mean or 0.0) <= sign * comparison.no_skill]:
-        skill, names = number(comparison.no_skill), enumerate_names(idle)
-        yield f"No better than a predictor that ignores its input ({skill}): {names}."
-    if winner and (unclear := [row for row in ranked if row.verdict == "too few seeds to tell"]):
-        yield f"Too few seeds to tell from {winner.name}: {'; '.join(map(_seeds_told, unclear))}."
+    if winner and (above := [r.name for r in free if (r.place or 0) < (winner.place or 0)]):
+        yield f"Ranked above {winner.name}, but not at the budget: {enumerate_names(above)}."
+    skill = number(comparison.no_skill)
+    if idle := [row for row in ranked if row.untrained and row.untrained.count]:
+        shares = enumerate_names(f"{row.name} ({share_text(row.untrained)})" for row in idle)
+        yield f"Failed to train: seeds no better than ignoring the input ({skill}): {shares}."
     for row in ranked:
         if row.failed_seeds:
             seeds = "seeds" if len(row.failed_seeds) > 1 else "seed"
@@ -266,43 +296,15 @@ def _caveats(
     yield from comparison.unequal_effort
 
 
-def _beyond(comparison: Comparison, limits: tuple[float, float]) -> Iterator[str]:
-    """Say of which rows the interval reaches where no value can be.
-
-    It is not cut: a t-interval is as wide as the seeds scatter, and a cut one would look surer.
-    """
-    low, high = limits
-    rows = [
-        f"{row.name} ({row.low:.4g} to {row.high:.4g}, {count(row.n, 'seed')})"
-        for row in comparison.ranked
-        if row.low is not None and row.high is not None and (row.low < low or row.high > high)
-    ]
-    if rows:
-        ends = [f"below {low:g}"] * (low > -math.inf) + [f"above {high:g}"] * (high < math.inf)
-        yield (
-            f"No {comparison.metric} lies {' or '.join(ends)}, but these intervals reach there, as "
-            f"the seeds are too few or too far apart to bound it: {enumerate_names(rows)}."
-        )
-
-
-def _seeds_told(row: Row) -> str:
-    against = row.against_winner
-    common = against.n if against else 0
-    if common < FEWEST_SEEDS:
-        return f"{row.name} ({count(common, 'seed')} in common, at least {FEWEST_SEEDS} needed)"
-    if against is None or against.seeds_needed is None:
-        return f"{row.name} ({count(common, 'seed')}, hardly any difference)"
-    return f"{row.name} ({count(common, 'seed')}, about {against.seeds_needed:,} needed)"
-
-
 def flatten(row: Row) -> dict[str, Any]:
     """One row with a value for each of `COLUMNS`, in that order."""
-    against = vars(row.against_winner) if row.against_winner else {}
+    standing = vars(row.standing) if row.standing else {}
     cells = {
-        **against,
-        "difference_low": against.get("low"),
-        "difference_high": against.get("high"),
-        "common_seeds": against.get("n"),
+        **standing,
+        "difference_low": standing.get("low"),
+        "difference_high": standing.get("high"),
+        "common_seeds": standing.get("n"),
+        **({f"untrained_{k}": v for k, v in vars(row.untrained).items()} if row.untrained else {}),
         **vars(row),
         "n": row.n,
         "verdict": row.verdict,

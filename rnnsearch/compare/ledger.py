@@ -120,13 +120,13 @@ def _spent(records: Sequence[TrialRecord], phase: Phase) -> Spent:
     )
 
 
-def describe_inequality(ledger: Sequence[Effort]) -> tuple[str, ...]:
+def describe_inequality(ledger: Sequence[Effort], *, only_search: bool = False) -> tuple[str, ...]:
     """Sentences on labels that were tuned or confirmed with more trials or epochs than others.
 
     Trials count where they gave a result: complete or pruned. Search counts every label as soon as
     one was searched; confirmation counts the labels that reached it.
     """
-    reached = [effort for effort in ledger if effort.confirmation != Spent()]
+    reached = [e for e in ledger if e.confirmation != Spent() and not only_search]
     phases = {
         "Search": {effort.label: effort.search for effort in ledger},
         "Confirmation": {effort.label: effort.confirmation for effort in reached},

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnsearch.compare.statistics import PairedComparison, Verdict, compare_with_winner, estimate
+from rnnsearch.compare.decision import Decision, Standing, Verdict, decide
+from rnnsearch.compare.statistics import Share, estimate, untrained
 from rnnsearch.compare.wording import count
+from rnnsearch.spec.margin import DEFAULT_MARGIN, Margin
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.shape import Direction
@@ -44,12 +46,15 @@ class Row:
         reason: why it is not ranked, or an empty string.
         seeds: seeds of its complete confirmations, ascending.
         values: test metric of each of the `seeds`.
-        failed_seeds: seeds whose confirmation failed, ascending; the mean leaves them out.
+        failed_seeds: seeds whose confirmation failed, ascending; no number has them in it.
+        median: median of `values`, a typical run.
+        low: lower end of the median's 95 % interval; None for fewer than six seeds.
+        high: upper end of the median's 95 % interval; None for fewer than six seeds.
         mean: mean of `values`.
-        low: lower end of the mean's 95 % t-interval; None for one seed.
-        high: upper end of the mean's 95 % t-interval; None for one seed.
+        iqm: interquartile mean of `values`.
         std: standard deviation of `values`; None for one seed.
-        against_winner: the paired comparison with the winner; None if it is not ranked.
+        untrained: the share of its seeds that ended no better than no skill.
+        standing: what may be said of it; None if it is not ranked.
         parameters: scalars that count against the budget.
         trainable: trainable scalars as torch counts them.
         one_bias: the same with one bias per affine map.
@@ -78,11 +83,14 @@ class Row:
     seeds: tuple[int, ...] = ()
     values: tuple[float, ...] = ()
     failed_seeds: tuple[int, ...] = ()
-    mean: float | None = None
+    median: float | None = None
     low: float | None = None
     high: float | None = None
+    mean: float | None = None
+    iqm: float | None = None
     std: float | None = None
-    against_winner: PairedComparison | None = None
+    untrained: Share | None = None
+    standing: Standing | None = None
     parameters: int | None = None
     trainable: int | None = None
     one_bias: int | None = None
@@ -107,49 +115,92 @@ class Row:
 
     @property
     def decimals(self) -> int:
-        """Decimal places that show four significant digits of the mean."""
-        return max(0, 3 - math.floor(math.log10(abs(self.mean)))) if self.mean else 4
+        """Decimal places that show four significant digits of the median."""
+        return max(0, 3 - math.floor(math.log10(abs(self.median)))) if self.median else 4
 
     @property
     def verdict(self) -> Verdict | None:
-        """What may be said of it against the winner; None if it is not ranked."""
-        return self.against_winner.verdict if self.against_winner else None
+        """What may be said of it; None if it is not ranked."""
+        return self.standing.verdict if self.standing else None
 
 
-def rank_rows(rows: Sequence[Row], direction: Direction) -> tuple[tuple[Row, ...], int]:
-    """Put rows in order, best first and those without a mean last, and compare with the winner.
+@dataclass(frozen=True)
+class Terms:
+    """On what terms the rows of a study are compared.
 
-    The winner is the best row that is held to the budget, or the best one where none is.
+    Attributes:
+        direction: whether a larger metric is better.
+        no_skill: the metric of a predictor that ignores its input.
+        limits: smallest and largest value that the metric can take.
+        margin: differences up to this are of no interest.
+        against: label of the control, if there is one; of several configurations, the best one.
+    """
+
+    direction: Direction
+    no_skill: float
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    margin: Margin = DEFAULT_MARGIN
+    against: str | None = None
+
+
+def rank_rows(
+    rows: Sequence[Row], terms: Terms, order: Sequence[int] = ()
+) -> tuple[tuple[Row, ...], Decision[str] | None]:
+    """Put rows in order, the best median first and those without one last, and decide on them.
+
+    The best may be any row that is held to the budget, or any at all where none is.
+
+    Args:
+        rows: in any order.
+        terms: on what terms.
+        order: seeds in the order in which they were drawn; others follow, ascending.
 
     Returns:
-        the rows, ranked, and how many paired tests were made.
+        the rows, ranked, and the decision on them; None where no row has a value.
     """
-    sign = -1 if direction == "maximize" else 1
+    sign = -1 if terms.direction == "maximize" else 1
     ranked = sorted(
-        (row for row in rows if row.mean is not None),
-        key=lambda row: (sign * (row.mean or 0.0), not row.matched, row.parameters or 0, row.name),
+        (row for row in rows if row.median is not None),
+        key=lambda row: (
+            *(sign * (row.median or 0.0), not row.matched, row.parameters or 0, row.name),
+        ),
     )
-    unranked = tuple(row for row in rows if row.mean is None)
+    unranked = tuple(row for row in rows if row.median is None)
     if not ranked:
-        return unranked, 0
-    winner = next((index for index, row in enumerate(ranked) if row.matched), 0)
-    samples = {i: dict(zip(row.seeds, row.values, strict=True)) for i, row in enumerate(ranked)}
-    against, tests = compare_with_winner(samples, winner, direction)
-    means = [row.mean for row in ranked]
-    placed = (
-        replace(row, place=1 + means.index(row.mean), against_winner=against[index])
-        for index, row in enumerate(ranked)
+        return unranked, None
+    matched = [row.name for row in ranked if row.matched]
+    best = next((row for row in ranked if row.matched), ranked[0])
+    decision = decide(
+        {row.name: dict(zip(row.seeds, row.values, strict=True)) for row in ranked},
+        terms.direction,
+        margin=terms.margin.in_unit(terms.limits, best.median or 0.0),
+        order=_known_first(order, ranked),
+        contenders=matched or None,
+        against=next((row.name for row in ranked if row.label == terms.against), None),
     )
-    return (*placed, *unranked), tests
+    medians = [row.median for row in ranked]
+    placed = (
+        replace(row, place=1 + medians.index(row.median), standing=decision.standings[row.name])
+        for row in ranked
+    )
+    return (*placed, *unranked), decision
 
 
-def rows_of(label: str, records: Sequence[TrialRecord]) -> list[Row]:
+def _known_first(order: Sequence[int], rows: Sequence[Row]) -> list[int]:
+    """Seeds in the order in which they were drawn, and after them others, ascending."""
+    present = {seed for row in rows for seed in row.seeds}
+    known = [seed for seed in order if seed in present]
+    return [*known, *sorted(present.difference(known))]
+
+
+def rows_of(label: str, records: Sequence[TrialRecord], terms: Terms) -> list[Row]:
     """Rows of one label, not yet ranked, from all of its trials.
 
     Args:
         label: what the study calls it.
         records: its trials of both phases, in any order; confirmations that do not stand are left
             out.
+        terms: on what terms they are compared.
 
     Returns:
         one row per confirmed configuration, or one that says why there is none.
@@ -162,10 +213,14 @@ def rows_of(label: str, records: Sequence[TrialRecord]) -> list[Row]:
     if not confirmed:
         architecture = next((r.spec.model.architecture for r in records if r.spec), "")
         return [Row(label, label, architecture, reason=_why_not_ranked(ordered))]
-    return [
-        _row(label if len(confirmed) == 1 else f"{label} #{rank + 1}", label, confirmed[rank])
-        for rank in sorted(confirmed)
-    ]
+    rows = []
+    for rank in sorted(confirmed):
+        row = _row(label if len(confirmed) == 1 else f"{label} #{rank + 1}", label, confirmed[rank])
+        if row.values:
+            idle = untrained(row.values, terms.no_skill, terms.direction)
+            row = replace(row, untrained=idle)
+        rows.append(row)
+    return rows
 
 
 def _counts_of(complexity: Complexity | None) -> dict[str, Any]:
@@ -208,17 +263,19 @@ def _row(name: str, label: str, confirmations: Sequence[tuple[TrialRecord, Trial
     if not by_seed:
         return replace(row, reason=_why_not_ranked(records))
     values = tuple(float(by_seed[seed].test_metric or 0.0) for seed in seeds)
-    mean = estimate(values)
+    found = estimate(values)
     steps_ms = [epoch.step_ms for record in by_seed.values() for epoch in record.epochs]
     finite_ms = [step_ms for step_ms in steps_ms if math.isfinite(step_ms)]
     return replace(
         row,
         seeds=seeds,
         values=values,
-        mean=mean.mean,
-        low=mean.low,
-        high=mean.high,
-        std=mean.std,
+        median=found.median,
+        low=found.low,
+        high=found.high,
+        mean=found.mean,
+        iqm=found.iqm,
+        std=found.std,
         step_ms=float(np.median(finite_ms)) if finite_ms else None,
     )
 

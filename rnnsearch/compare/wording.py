@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rnnsearch.compare.decision import Standing
+    from rnnsearch.compare.statistics import Share
 
 
 def interval(middle: float | None, low: float | None, high: float | None, decimals: int) -> str:
@@ -29,9 +34,9 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:+.2f}%"
 
 
-def p_value(p: float | None) -> str:
-    """A p-value to three decimals, or `<0.001`; nothing for None."""
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+def percent_of(share: float | None) -> str:
+    """A share, such as `83%` for 0.83; nothing for None."""
+    return "" if share is None else f"{100 * share:.0f}%"
 
 
 def duration(seconds: float) -> str:
@@ -50,3 +55,27 @@ def enumerate_names(names: Iterable[str]) -> str:
 def count(amount: int, noun: str) -> str:
     """`1 seed` or `2 seeds`."""
     return f"{amount:,} {noun}{'s' * (amount != 1)}"
+
+
+def verdict_text(standing: Standing, margin: float, decimals: int) -> str:
+    """A verdict with its evidence, such as `worse (by 0.012 to 0.034)`."""
+    verdict, more = standing.verdict, standing.more_seeds
+    if verdict == "undecided":
+        return f"undecided (about {more:,} more seeds)" if more else "undecided (hardly different)"
+    if verdict == "best within margin":
+        return f"best (to within {margin:g})"
+    if verdict == "as good":
+        return f"as good (within {margin:g})"
+    if verdict in ("worse", "better") and standing.low is not None and standing.high is not None:
+        least, most = sorted((abs(standing.low), abs(standing.high)))
+        if least < most:
+            return f"{verdict} (by {least:.{decimals}f} to {most:.{decimals}f})"
+    return verdict
+
+
+def share_text(share: Share | None) -> str:
+    """A share of the seeds with its interval, such as `9 of 60 seeds, 7% to 28%`; nothing for 0."""
+    if share is None or share.count == 0:
+        return ""
+    ends = f"{100 * share.low:.0f}% to {100 * share.high:.0f}%"
+    return f"{share.count} of {count(share.n, 'seed')}, {ends}"

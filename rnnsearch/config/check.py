@@ -65,6 +65,7 @@ def check_config(file: StudyFile) -> StudyConfig:
             problem = "`matched: false` needs a fixed `hidden_size`"
             raise file.error(("architectures", i, "matched"), problem)
         _check_published(config, i, file)
+    _check_confirmation(config, labels, file)
     schedule, confirmed_on = config.training.schedule, config.confirmation.train_on
     if schedule and schedule.kind == "plateau" and confirmed_on != "train":
         problem = (
@@ -73,6 +74,27 @@ def check_config(file: StudyFile) -> StudyConfig:
         )
         raise file.error(("training", "schedule", "kind"), problem)
     return config
+
+
+def _check_confirmation(config: StudyConfig, labels: set[str], file: StudyFile) -> None:
+    """Refuse a control that is no row, and settings that would have no effect."""
+    confirmation, key = config.confirmation, ("confirmation",)
+    if confirmation.against is not None and confirmation.against not in labels:
+        known = ", ".join(sorted(labels))
+        hint = did_you_mean(confirmation.against, labels)
+        problem = f"no row is called `{confirmation.against}`.{hint} Rows: {known}"
+        raise file.error((*key, "against"), problem)
+    if confirmation.most_seeds is None:
+        return
+    if confirmation.until is None:
+        problem = "`most_seeds` has an effect only beside `until: decided`"
+        raise file.error((*key, "most_seeds"), problem)
+    if confirmation.most_seeds < confirmation.seeds:
+        problem = (
+            f"expected at least `seeds`, the first ones, which are {confirmation.seeds}; found "
+            f"{confirmation.most_seeds}"
+        )
+        raise file.error((*key, "most_seeds"), problem)
 
 
 def _check_published(config: StudyConfig, i: int, file: StudyFile) -> None:

@@ -14,6 +14,7 @@ from rnnsearch.config.values import (
     AmountSetting,
     BoolSetting,
     IntSetting,
+    MarginSetting,
     OptimizerSetting,
     Options,
     OptionSetting,
@@ -22,11 +23,13 @@ from rnnsearch.config.values import (
     fraction,
     named,
 )
+from rnnsearch.spec.margin import DEFAULT_MARGIN
 from rnnsearch.spec.parameters import (
     FloatRange,
 )
 
 SCHEMA_VERSION = 1
+_MOST_SEEDS = 200
 _MOST_MINUTES = 100_000_000  # 190 years; what measures time has no room for much more
 
 
@@ -260,7 +263,37 @@ class SearchConfig(_Strict):
 class ConfirmationConfig(_Strict):
     """The confirmation on fresh seeds and on the test split."""
 
-    seeds: int = Field(default=5, ge=1, le=10_000, description="Fresh seeds per configuration.")
+    seeds: int = Field(
+        default=6,
+        ge=1,
+        le=10_000,
+        description="Fresh seeds per configuration; until decided, the first ones.",
+    )
+    until: Literal["decided"] | None = Field(
+        default=None,
+        description="decided: more seeds for every row that is not told apart yet, until all are.",
+    )
+    most_seeds: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Until decided: seeds after which an undecided row is given up; 200 if absent.",
+    )
+    minutes: Annotated[float | None, BeforeValidator(as_number)] = Field(
+        default=None,
+        gt=0,
+        le=_MOST_MINUTES,
+        description="Start no confirmation after this many minutes.",
+    )
+    margin: MarginSetting = Field(
+        default=DEFAULT_MARGIN,
+        description="Rows that differ by no more are as good: a number in the unit of the metric, "
+        "or a percentage of its range (where it has none, of the best row's median).",
+    )
+    against: str | None = Field(
+        default=None,
+        description="Label of a row that all others are compared with; the best one if absent.",
+    )
     best: int = Field(
         default=1, ge=1, le=1_000_000, description="Configurations confirmed per architecture."
     )
@@ -270,6 +303,13 @@ class ConfirmationConfig(_Strict):
     train_on: Literal["train", "train+validation"] = Field(
         default="train", description="Splits to train on once nothing is left to choose."
     )
+
+    @property
+    def at_most(self) -> int:
+        """Seeds of a configuration at most."""
+        if self.until is None:
+            return self.seeds
+        return max(self.seeds, _MOST_SEEDS if self.most_seeds is None else self.most_seeds)
 
 
 class ResourcesConfig(_Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
@@ -12,6 +13,7 @@ from rnnsearch.config.study_file import (
     as_fraction,
     as_number,
 )
+from rnnsearch.spec.margin import Margin
 from rnnsearch.spec.parameters import (
     Choice,
     FloatRange,
@@ -126,6 +128,31 @@ def fraction(raw: Any) -> Any:
     if isinstance(value, str) and value.strip().endswith("%"):
         raise _problem(f"expected a fraction or a percentage such as 2%, found {raw!r}")
     return value
+
+
+def _margin(raw: Any) -> Any:
+    if isinstance(raw, Margin):
+        return raw
+    is_share = isinstance(raw, str) and raw.strip().endswith("%")
+    amount = as_fraction(raw) if is_share else as_number(raw)
+    is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
+    if not is_number or not 0 <= amount < math.inf:
+        raise _problem(f"expected a number from 0 on or a percentage such as 0.5%, found {raw!r}")
+    return Margin(float(amount), is_share)
+
+
+MarginSetting = Annotated[
+    Margin,
+    BeforeValidator(_margin),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0},
+                {"type": "string", "pattern": r"^\s*[0-9.]+\s*%\s*$"},
+            ]
+        }
+    ),
+]
 
 
 def named(raw: Any) -> Any:

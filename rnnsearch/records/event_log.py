@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rnnsearch.config.home import private_file
@@ -19,8 +19,8 @@ class EventLog:
     """Appends to `log.jsonl` in a study's folder; a listener of its trials and stages.
 
     Every line has `time` (ISO 8601), `event` (`phase`, `trial_started`, `epochs`,
-    `trial_finished`) and, for a trial, its key in `trial`. A log that spans several drivers is one
-    file.
+    `trial_finished`, `decided`) and, for a trial, its key in `trial`. A log that spans several
+    drivers is one file.
 
     Args:
         folder: the study's.
@@ -54,6 +54,9 @@ class EventLog:
     ) -> None:
         engine = outcome.engine if outcome else ""
         self._write("trial_finished", trial=key, state=state, reason=reason, engine=engine)
+
+    def decided(self, verdicts: Mapping[str, str], more: int) -> None:
+        self._write("decided", verdicts=dict(verdicts), more=more)
 
     def _write(self, event: str, **facts: object) -> None:
         # Not a number has no place in JSON.

@@ -41,20 +41,31 @@ class PhaseSpent(_Part):
 
 
 class Extension(_Part):
-    """What a study was extended to, in all; the study file has what is None."""
+    """What a study was extended to, in all; the study file has what is None.
+
+    Attributes:
+        trials: search trials for each row.
+        seeds: seeds for each confirmation; until decided, at most.
+        until: `decided` for more seeds wherever rows are not told apart yet.
+    """
 
     trials: int | None = None
     seeds: int | None = None
+    until: Literal["decided"] | None = None
 
     def applied_to(self, file: StudyFile) -> StudyFile:
         """The study file as if it said so; checking the file then checks this too."""
         data = {**file.data}
-        for part, key, value in (
-            ("search", "trials", self.trials),
-            ("confirmation", "seeds", self.seeds),
-        ):
-            if value is not None:
-                data[part] = {**(data.get(part) or {}), key: value}
+        if self.trials is not None:
+            data["search"] = {**(data.get("search") or {}), "trials": self.trials}
+        confirmation = {**(data.get("confirmation") or {})}
+        if self.until is not None:
+            confirmation["until"] = self.until
+        if self.seeds is not None:
+            grows = "most_seeds" if confirmation.get("until") else "seeds"
+            confirmation[grows] = self.seeds
+        if self.until is not None or self.seeds is not None:
+            data["confirmation"] = confirmation
         return replace(file, data=data)
 
 
@@ -105,6 +116,7 @@ class StudyInfo(_Part):
         phases: what search and confirmation took.
         left_out: why a row could not run and was left out, by label.
         extended: what it was extended to.
+        decided: what the last look at the confirmation said of each row, by name.
         imported: where it is from, if it is not from here.
     """
 
@@ -126,6 +138,7 @@ class StudyInfo(_Part):
     phases: dict[Phase, PhaseSpent] = {}
     left_out: dict[str, str] = {}
     extended: Extension = Extension()
+    decided: dict[str, str] = {}
     imported: Origin | None = None
 
     @field_validator("data")

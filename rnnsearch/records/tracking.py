@@ -339,6 +339,11 @@ class Tracker:
     ) -> None:
         self._writer.later(lambda: self._close_trial(key, spec, state, reason, outcome))
 
+    def decided(self, verdicts: Mapping[str, str], more: int) -> None:
+        told = "; ".join(f"{name}: {verdict}" for name, verdict in verdicts.items())
+        tag = RunTag("rnnsearch.decided", told[:TAG_LIMIT])
+        self._writer.later(lambda: self._client.log_batch(self._runs["study"], tags=[tag]))
+
     def finish_study(self, status: str, artifacts: list[Path]) -> None:
         """Log a study's results and close its run, after everything before has been written."""
 
@@ -359,7 +364,7 @@ class Tracker:
     def summarise(
         self, label: str, configuration: str, rank: int, summary: Mapping[str, float | None]
     ) -> None:
-        """Log the mean and interval of a confirmed configuration, and its rank now, to its run."""
+        """Log the median of a confirmed configuration, and its rank now, to its run."""
         now = milliseconds()
         metrics = [Metric(k, float(v), now, 0) for k, v in summary.items() if v is not None]
         group = f"configuration/{label}/{configuration[:TAG_LIMIT]}"

@@ -222,7 +222,7 @@ def _markdown(report: Report, pictures: Sequence[str]) -> str:
     if report.caveats:
         parts += ["## Caveats", "\n".join(f"- {markdown_text(c)}" for c in report.caveats)]
     parts += _markdown_table(tables["results"])
-    parts.append("![The test metric against parameters and against time](comparison.svg)")
+    parts.append("![Every seed, medians and differences from the best row](comparison.svg)")
     if "published" in tables:
         parts += _markdown_table(tables["published"])
     if published:

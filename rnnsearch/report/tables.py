@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnsearch.compare.comparison import Comparison
+from rnnsearch.compare.decision import Standing
 from rnnsearch.compare.ledger import Spent
 from rnnsearch.compare.ranking import Row
-from rnnsearch.compare.statistics import PairedComparison
 from rnnsearch.compare.table import Column, Line, Table, integer, significant, text
-from rnnsearch.compare.wording import interval, number, p_value, percent
+from rnnsearch.compare.wording import interval, number, percent, percent_of, share_text
 from rnnsearch.config.schema import PublishedFigures
 
 
@@ -31,19 +31,27 @@ def named(line: Line) -> str:
 
 
 def _results(comparison: Comparison) -> Table:
-    lines = tuple(_result_line(row) for row in comparison.rows)
+    lines = tuple(map(_result_line, comparison.rows))
     better = "higher" if comparison.direction == "maximize" else "lower"
+    against = f"from {comparison.reference}, in the same seeds" if comparison.reference else ""
     note = (
-        f"{better.capitalize()} is better; no skill is {number(comparison.no_skill)}. Intervals "
-        "are 95% t-intervals over seeds; differences are from the best mean, paired by seed; p "
-        f"from paired t-tests, Holm-corrected for {comparison.tests}; effect is Cohen's d_z."
+        f"{better.capitalize()} is better; no skill is {number(comparison.no_skill)}; failed: no "
+        f"better than that. The median is a typical run. Differences are {against}; ahead: the "
+        "share of these seeds in which it was better. Each interval holds with 95%, and so do all "
+        "verdicts together, however often they are looked at. The margin is "
+        f"{comparison.margin:.3g}."
     )
     if not all(row.matched for row in comparison.rows):
         note += " †: not held to the budget."
     decimals = {row.name: row.decimals for row in comparison.rows}
+    verdicts = {row.name: comparison.verdict(row) for row in comparison.rows}
+    shares = {row.name: row.untrained for row in comparison.rows}
+
+    def median(line: Line) -> str:
+        return interval(line["median"], line["low"], line["high"], decimals[line["row"]])
 
     def mean(line: Line) -> str:
-        return interval(line["mean"], line["low"], line["high"], decimals[line["row"]])
+        return interval(line["mean"], None, None, decimals[line["row"]])
 
     def difference(line: Line) -> str:
         ends = line["difference_low"], line["difference_high"]
@@ -52,30 +60,33 @@ def _results(comparison: Comparison) -> Table:
     columns = (
         Column("place", integer("place")),
         Column("row", named, numeric=False),
-        Column(f"test {comparison.metric} [95%]", mean),
+        Column(f"median test {comparison.metric} [95%]", median),
+        Column("mean", mean),
         Column("seeds", integer("n")),
+        Column("failed", lambda line: share_text(shares[line["row"]])),
         Column("difference [95%]", difference),
-        Column("p (Holm)", lambda line: p_value(line["p_holm"])),
-        Column("effect", significant("effect_size", 2)),
-        Column("verdict", text("verdict"), numeric=False),
+        Column("ahead", lambda line: percent_of(line["ahead"])),
+        Column("verdict", lambda line: verdicts[line["row"]], numeric=False),
     )
     return Table("results", "Confirmed results on the test split", columns, lines, note)
 
 
 def _result_line(row: Row) -> Line:
-    against = row.against_winner or PairedComparison(0)
+    standing = row.standing or Standing("undecided", 0)
+    estimates = ("median", "low", "high", "mean", "iqm", "std", "n")
     return {
         "place": row.place,
         "row": row.name,
         "architecture": row.architecture,
         "matched": row.matched,
-        **{name: getattr(row, name) for name in ("mean", "low", "high", "std", "n")},
-        "difference": against.difference,
-        "difference_low": against.low,
-        "difference_high": against.high,
-        "p": against.p,
-        "p_holm": against.p_holm,
-        "effect_size": against.effect_size,
+        **{name: getattr(row, name) for name in estimates},
+        "failed": row.untrained.count if row.untrained else None,
+        "difference": standing.difference,
+        "difference_low": standing.low,
+        "difference_high": standing.high,
+        "ahead": standing.ahead,
+        "p": standing.p,
+        "more_seeds": standing.more_seeds,
         "verdict": row.verdict or row.reason,
         "seeds": " ".join(map(str, row.seeds)),
         "values": " ".join(map(str, row.values)),
@@ -99,8 +110,8 @@ def _published(comparison: Comparison, published: Mapping[str, PublishedFigures]
                 "published": figures.value,
                 "published_interval": figures.interval,
                 "mean": row.mean,
-                "low": row.low,
-                "high": row.high,
+                "std": row.std,
+                "n": row.n,
                 "difference": row.mean - figures.value if known else None,  # type: ignore[operator]
                 "decimals": row.decimals,
                 "note": figures.note,
@@ -112,7 +123,8 @@ def _published(comparison: Comparison, published: Mapping[str, PublishedFigures]
         return number(line["published"], 6) + ("" if half is None else f" ± {half:g}")
 
     def measured(line: Line) -> str:
-        return interval(line["mean"], line["low"], line["high"], line["decimals"])
+        spread = "" if line["std"] is None else f" ± {line['std']:.{line['decimals']}f}"
+        return interval(line["mean"], None, None, line["decimals"]) + spread
 
     def difference(line: Line) -> str:
         value = line["difference"]
@@ -124,11 +136,11 @@ def _published(comparison: Comparison, published: Mapping[str, PublishedFigures]
         Column("trainable", integer("trainable")),
         Column("one bias", integer("one_bias")),
         Column(f"{comparison.metric}, published", printed),
-        Column("measured [95%]", measured),
+        Column("measured", measured),
         Column("measured - published", difference),
         Column("note", text("note"), numeric=False),
     )
-    note = "The measured values are of the test split."
+    note = "Measured: mean ± standard deviation over seeds, on the test split."
     return Table("published", "Published figures beside ours", columns, tuple(lines), note)
 
 

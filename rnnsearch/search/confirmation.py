@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from typing_extensions import override
 
-from rnnsearch.compare.configurations import best_first
+from rnnsearch.compare.configurations import best_first, settle
+from rnnsearch.compare.decision import Decision
+from rnnsearch.compare.ranking import Row, Terms, rank_rows, rows_of
+from rnnsearch.compare.wording import verdict_text
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
@@ -25,9 +29,26 @@ from rnnsearch.spec.trial import (
     configuration_of,
 )
 
+# A row, the rank of one of its configurations, that configuration, and the number of a seed.
+_Waiting: TypeAlias = tuple[SearchRow, int, dict[str, Value], int]
+
 
 class ConfirmationQueue(TrialQueue):
-    """The confirmation: each row's best configurations, each on the same fresh seeds."""
+    """The confirmation: each row's best configurations, each on the same fresh seeds.
+
+    It comes in rounds. The first gives every configuration `confirmation.seeds` seeds; it is the
+    only one unless the study goes on `until: decided`. Then, whenever all trials of a round have
+    ended, those that more seeds are of use to get a third more, at least two (`decision.decide`
+    says which, and may be asked after every round). A round depends on the scores of the rounds
+    before it and on nothing else, so a resumed study makes the same decisions.
+
+    Args:
+        store: the study's.
+        config: the study.
+        rows: its rows.
+        terms: on what terms they are compared.
+        listeners: who hears of every trial and every decision.
+    """
 
     phase: ClassVar[Phase] = "confirmation"
 
@@ -36,12 +57,13 @@ class ConfirmationQueue(TrialQueue):
         store: StudyStore,
         config: StudyConfig,
         rows: Sequence[SearchRow],
-        direction: Direction,
+        terms: Terms,
         listeners: Sequence[Listener],
     ) -> None:
-        super().__init__(store, config, rows, direction, listeners)
+        super().__init__(store, config, rows, terms.direction, listeners)
+        self._terms = terms
         records = list(store.records())
-        best = {row.label: self._best_of(row, records, direction) for row in rows}
+        best = {row.label: self._best_of(row, records, terms.direction) for row in rows}
         # A seed that a configuration was confirmed on is not trained again, whatever its rank was;
         # one of a configuration that is no longer among the best stays as it is.
         ranks = {
@@ -54,33 +76,80 @@ class ConfirmationQueue(TrialQueue):
             for one in self._unfinished
             if (one.spec.label, one.spec.configuration) in ranks
         ]
-        begun = {
+        self._begun = {
             (spec.label, spec.configuration, spec.seed)
             for spec in (
                 *(r.spec for r in records if r.phase == "confirmation" and r.spec),
                 *(one.spec for one in self._unfinished),
             )
         }
+        self._configurations = {
+            (row.label, rank): values for row in rows for rank, values in enumerate(best[row.label])
+        }
+        spent = store.info.seconds_of("confirmation")
+        minutes = config.confirmation.minutes
+        self._ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes - spent
+        self._seeds = 0  # of every configuration that was in the last round
+        self._in_round: list[tuple[str, int]] = list(self._configurations)
+        self._waiting: list[_Waiting] = []
+        self._begin_round(config.confirmation.seeds)
+        self.done = max(0, self.total - len(self._waiting) - len(self._unfinished))
+
+    def _begin_round(self, seeds: int) -> None:
+        """Let the configurations of a round have as many seeds as this."""
         # Seeds in the outer loop: if time runs out, all rows have as many as each other.
         wanted = [
-            (row, rank, values, number)
-            for number in range(config.confirmation.seeds)
-            for row in rows
-            for rank, values in enumerate(best[row.label])
+            (self._rows[label], rank, self._configurations[label, rank], number)
+            for number in range(self._seeds, seeds)
+            for label, rank in self._in_round
         ]
-        self._waiting = [
-            (row, rank, values, number)
-            for row, rank, values, number in wanted
-            if (
-                row.label,
-                configuration_of(values),
-                derive_seed(config.seed, "confirmation", number),
-            )
-            not in begun
-        ]
-        self.total = len(wanted)
-        self.done = self.total - len(self._waiting) - len(self._unfinished)
+        self._waiting = [one for one in wanted if not self._was_begun(one)]
         self._waiting.reverse()
+        self.total += len(wanted)
+        self._new_seeds, self._seeds = seeds - self._seeds, seeds
+
+    def _was_begun(self, waiting: _Waiting) -> bool:
+        row, _, values, number = waiting
+        seed = derive_seed(self._config.seed, "confirmation", number)
+        return (row.label, configuration_of(values), seed) in self._begun
+
+    def _next_round(self) -> bool:
+        """Look at what is confirmed, and begin another round if that is of use."""
+        config = self._config.confirmation
+        if config.until is None or self._seeds >= config.at_most:
+            return False
+        records = settle(self._store.records(), self._terms.direction, config.best)
+        order = [
+            derive_seed(self._config.seed, "confirmation", number) for number in range(self._seeds)
+        ]
+        by_label: dict[str, list[TrialRecord]] = {}
+        for record in records:
+            # What a later round gave to some rows, before the study was resumed, is not known yet.
+            if record.spec and (record.phase == "search" or record.spec.seed in order):
+                by_label.setdefault(record.label, []).append(record)
+        ranked, decision = rank_rows(
+            [row for label, mine in by_label.items() for row in rows_of(label, mine, self._terms)],
+            self._terms,
+            order,
+        )
+        if decision is None:
+            return False
+        useful = {row.name for row in ranked} & set(decision.unsettled)
+        self._in_round = [
+            one
+            for one in self._in_round
+            if one in {(row.label, row.rank) for row in ranked if row.name in useful}
+        ]
+        told = {row.name: _told(row, decision) for row in ranked if row.standing}
+        self._store.write_info(decided=told)
+        self._begin_round(
+            min(config.at_most, max(self._seeds + 2, math.ceil(4 * self._seeds / 3)))
+            if self._in_round
+            else self._seeds
+        )
+        for listener in self._listeners:
+            listener.decided(told, len(self._waiting))
+        return bool(self._in_round)
 
     def _best_of(
         self, row: SearchRow, records: Iterable[TrialRecord], direction: Direction
@@ -98,7 +167,7 @@ class ConfirmationQueue(TrialQueue):
     @override
     def _ask_like(self, key: str, spec: TrialSpec, workers: int) -> list[tuple[str, TrialSpec]]:
         # The same share for every worker, so that none is left with a seed to run alone.
-        others = math.ceil(self._config.confirmation.seeds / workers) - 1
+        others = math.ceil(self._new_seeds / workers) - 1
         if key in self._anew:  # those that were interrupted together train together again
             if self._anew[key].workers_lost:
                 return []
@@ -119,14 +188,22 @@ class ConfirmationQueue(TrialQueue):
 
     @override
     def _ask_new(self) -> tuple[str, TrialSpec] | None:
-        return self._begin(self._waiting.pop()) if self._waiting else None
+        while not self._waiting:
+            if self._live or self._unfinished or not self._next_round():
+                return None
+        if time.monotonic() >= self._ends_at:
+            return None
+        return self._begin(self._waiting.pop())
 
-    def _begin(
-        self, waiting: tuple[SearchRow, int, dict[str, Value], int]
-    ) -> tuple[str, TrialSpec]:
+    def _begin(self, waiting: _Waiting) -> tuple[str, TrialSpec]:
         row, rank, values, number = waiting
         study = self._studies[row.label]
         trial = OpenTrial.begin(study, values, {})
         trial.note(rank=rank)
         spec = row.trial(self._config, values, phase="confirmation", number=number, rank=rank)
         return self._start(trial, spec)
+
+
+def _told(row: Row, decision: Decision[str]) -> str:
+    assert row.standing is not None
+    return verdict_text(row.standing, decision.margin, row.decimals)

@@ -7,7 +7,7 @@ listeners (MLflow, the terminal), so that they cannot disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -50,6 +50,9 @@ class Listener(Protocol):
         self, key: str, spec: TrialSpec, state: TrialState, reason: str, outcome: Outcome | None
     ) -> None:
         """A trial has ended, one way or another."""
+
+    def decided(self, verdicts: Mapping[str, str], more: int) -> None:
+        """A round of confirmations was looked at: what is decided, and how many trials follow."""
 
 
 @dataclass

@@ -272,7 +272,7 @@ class _Examination:
         trials = max(asked.values(), default=0)
         extended = Extension(
             trials=trials if trials > config.search.trials else None,
-            seeds=len(seeds) if len(seeds) > config.confirmation.seeds else None,
+            seeds=len(seeds) if len(seeds) > config.confirmation.at_most else None,
         )
         found = {}
         if records:

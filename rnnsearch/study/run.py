@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rnnsearch.compare.comparison import Comparison
+from rnnsearch.compare.ranking import Terms
 from rnnsearch.config.check import check_config, load_config
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.config.secrets import hide_password
@@ -136,6 +137,7 @@ def resume_study(
     *,
     trials: int | None = None,
     seeds: int | None = None,
+    until: Literal["decided"] | None = None,
 ) -> StudyResult:
     """Go on with a study that was stopped, interrupted or killed, or that is to be extended.
 
@@ -146,7 +148,8 @@ def resume_study(
         name: the study.
         listeners: who hears of its trials.
         trials: search trials for each row from now on, if more are wanted.
-        seeds: seeds for each confirmation from now on, if more are wanted.
+        seeds: seeds for each confirmation from now on, if more are wanted; until decided, at most.
+        until: `decided` for more seeds wherever rows are not told apart yet.
 
     Raises:
         StoreError: there is no such study, it is running, or it is to shrink.
@@ -157,14 +160,19 @@ def resume_study(
             _announce(listeners, f"taking over from {dead}, which died")
         elif (info := store.info).state == "running":
             _announce(listeners, f"taking over from process {info.pid} on {info.host}, which died")
-        if trials is not None or seeds is not None:
-            _extend(store, trials, seeds)
+        if (trials, seeds, until) != (None, None, None):
+            _extend(store, trials, seeds, until)
         config = store.config
         file = parse_study(store.study_text, str(store.folder / STUDY_FILE))
         return _run(Study(config, file), listeners, store, is_resumed=True)
 
 
-def _extend(store: StudyStore, trials: int | None, seeds: int | None) -> None:
+def _extend(
+    store: StudyStore,
+    trials: int | None,
+    seeds: int | None,
+    until: Literal["decided"] | None,
+) -> None:
     """Write down to how many trials and seeds a study is to grow.
 
     Raises:
@@ -175,7 +183,7 @@ def _extend(store: StudyStore, trials: int | None, seeds: int | None) -> None:
     extended = store.info.extended.model_dump()
     for what, asked, now in (
         ("trials", trials, config.search.trials),
-        ("seeds", seeds, config.confirmation.seeds),
+        ("seeds", seeds, config.confirmation.at_most),
     ):
         if asked is None:
             continue
@@ -184,6 +192,8 @@ def _extend(store: StudyStore, trials: int | None, seeds: int | None) -> None:
                 f"study `{store.name}` has {now} {what} already; it cannot shrink to {asked}"
             )
         extended[what] = asked
+    if until is not None:
+        extended["until"] = until
     file = parse_study(store.study_text, f"rnnsearch study extend {store.name}")
     check_config(Extension(**extended).applied_to(replace(file, lines={})))
     store.write_info(extended=extended)
@@ -257,7 +267,8 @@ def _run(
         files = write_comparison(store, comparison)
         for row in comparison.ranked:
             summary = {
-                f"test/{plan.task.metric}": row.mean,
+                f"test/{plan.task.metric}": row.median,
+                "test/mean": row.mean,
                 "test/low": row.low,
                 "test/high": row.high,
                 "test/seeds": row.n,
@@ -305,7 +316,14 @@ def _phases(
     _begin(listeners, "search", search.total - search.done)
     with _timed(store, "search", config):
         yield RunningPhase(search, splits)
-    confirmation = ConfirmationQueue(store, config, rows, direction, hearing)
+    terms = Terms(
+        direction,
+        plan.task.no_skill,
+        plan.task.limits,
+        config.confirmation.margin,
+        config.confirmation.against,
+    )
+    confirmation = ConfirmationQueue(store, config, rows, terms, hearing)
     _begin(listeners, "confirmation", confirmation.total - confirmation.done)
     with _timed(store, "confirmation", config):
         yield RunningPhase(confirmation, _confirmation_splits(config, plan, splits))

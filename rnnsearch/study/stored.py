@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rnnsearch.compare.comparison import Comparison, compare
 from rnnsearch.config.secrets import hide_all, same_address
-from rnnsearch.errors import StoreError
+from rnnsearch.errors import StoreError, StudyFileError, did_you_mean
 from rnnsearch.plugin.registry import load_registry
 from rnnsearch.plugin.task import Task
 from rnnsearch.records.store import StudyStore
 from rnnsearch.report.comparison_plot import plot_comparison
+from rnnsearch.spec.seed import derive_seed
 from rnnsearch.study.plan import make_task
 
 
@@ -25,14 +26,24 @@ def stored_task(store: StudyStore) -> Task:
     return make_task(store.config, store.study_file, load_registry())
 
 
-def compare_study(study: StudyStore | str) -> Comparison:
+def compare_study(study: StudyStore | str, *, against: str | None = None) -> Comparison:
     """Compare what a study, open or by name, has confirmed so far.
 
+    Args:
+        study: the study.
+        against: label of a control, instead of the one of the study file.
+
     Raises:
+        StudyFileError: no row has that label.
         StoreError: no study has that name, or it never reached its first trial.
     """
     store = StudyStore.open(study) if isinstance(study, str) else study
     config, task = store.config, stored_task(store)
+    labels = [entry.label or entry.name for entry in config.architectures]
+    if against is not None and against not in labels:
+        hint = did_you_mean(against, labels)
+        msg = f"study `{store.name}` has no row `{against}`.{hint} Rows: {', '.join(labels)}"
+        raise StudyFileError(msg)
     info = store.info
     if info.data is None:
         msg = f"study `{store.name}` has no results: it stopped before its first trial"
@@ -50,6 +61,13 @@ def compare_study(study: StudyStore | str) -> Comparison:
         left_out=info.left_out,
         best=config.confirmation.best,
         limits=task.limits,
+        until_decided=config.confirmation.until is not None,
+        margin=config.confirmation.margin,
+        against=config.confirmation.against if against is None else against,
+        order=[
+            derive_seed(config.seed, "confirmation", number)
+            for number in range(config.confirmation.at_most)
+        ],
     )
 
 
