@@ -21,6 +21,7 @@ from it, each needing the evidence of two claims a row.
 from __future__ import annotations
 
 import math
+import sys
 from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,9 +51,8 @@ class Standing:
         verdict: the first that was reached.
         n: seeds that it has in common with the reference.
         difference: median over these of `value - reference`; None of the reference itself.
-        low: lower end of its 95 % interval, right at all numbers of seeds together. While several
-            rows may be the best, of the difference from any of them. None where the seeds are too
-            few.
+        low: lower end of its 95 % interval, right at all numbers of seeds together; None where the
+            seeds are too few.
         high: its upper end.
         ahead: share of the common seeds in which it was better than the reference; a tie is half.
         p: error at which the verdict `worse` (against a control, the likelier of `worse` and
@@ -186,7 +186,7 @@ class _Field:
         self._values, self._margin, self._rounding = values, margin, rounding
         self._error = error
         self._rows = len(values)
-        self._medians = [_running_medians(row) for row in values]
+        self._medians = np.array([_running_medians(row) for row in values])
 
     def contest(self, contenders: Sequence[int]) -> tuple[int, dict[int, Standing]]:
         """Find who may be the best among contenders, and how the others stand to these."""
@@ -225,7 +225,7 @@ class _Field:
                 standings[row] = Standing(verdict, self._count(row), more_seeds=more)
                 continue
             p = min(1.0, total * math.exp(-max(0.0, _best(lost[row]))))
-            standings[row] = self._standing(row, leader, others, verdict, p, more)
+            standings[row] = self._standing(row, leader, verdict, p, more)
         return leader, standings
 
     def against(self, control: int) -> dict[int, Standing]:
@@ -257,7 +257,7 @@ class _Field:
                 ways = [[signs[row][0]], [signs[row][1]], self._within(row, control)]
                 more = _fewest(ways, needed)
             p = min(1.0, 2 * len(others) * math.exp(-max(0.0, *map(_best, signs[row]))))
-            standings[row] = self._standing(row, control, [control], verdict, p, more)
+            standings[row] = self._standing(row, control, verdict, p, more)
         return standings
 
     def _needed(self, claims: int) -> float:
@@ -272,17 +272,15 @@ class _Field:
 
     def _lost(self, row: int, contenders: Sequence[int]) -> np.ndarray:
         """Of a row's untied matches with whoever led before each, which it lost."""
-        rivals = [other for other in contenders if other != row]
-        outcomes = []
-        for seed in np.flatnonzero(np.isfinite(self._values[row])):
-            here = [rival for rival in rivals if np.isfinite(self._values[rival, seed])]
-            if not here:
-                continue
-            rival = max(here, key=lambda one: (self._medians[one][seed], -one))
-            difference = self._values[rival, seed] - self._values[row, seed]
-            if abs(difference) > self._rounding:
-                outcomes.append(difference > 0)
-        return np.array(outcomes, dtype=bool)
+        rivals = np.array([other for other in contenders if other != row], dtype=int)
+        seeds = np.flatnonzero(np.isfinite(self._values[row]))
+        here = np.isfinite(self._values[np.ix_(rivals, seeds)])
+        seeds, here = seeds[here.any(0)], here[:, here.any(0)]
+        if seeds.size == 0:
+            return np.zeros(0, dtype=bool)
+        led = np.where(here, self._medians[np.ix_(rivals, seeds)], -np.inf).argmax(0)
+        differences = self._values[rivals[led], seeds] - self._values[row, seeds]
+        return np.asarray(differences[np.abs(differences) > self._rounding] > 0)
 
     def _differences(self, row: int, other: int) -> np.ndarray:
         found = self._values[row] - self._values[other]
@@ -325,22 +323,15 @@ class _Field:
         self,
         row: int,
         reference: int,
-        candidates: Sequence[int],
         verdict: Verdict,
         p: float,
         more: int | None,
     ) -> Standing:
-        """How a row stands to a reference, which is one of the candidates."""
+        """How a row stands to a reference."""
         found = self._differences(row, reference)
         if len(found) == 0:
             return Standing(verdict, 0, more_seeds=more)
-        ends = [
-            median_interval(self._differences(row, other).tolist(), self._error)
-            for other in candidates
-        ]
-        known = [end for end in ends if end is not None]
-        low = min(end[0] for end in known) if len(known) == len(ends) else None
-        high = max(end[1] for end in known) if len(known) == len(ends) else None
+        low, high = median_interval(found.tolist(), self._error) or (None, None)
         if verdict == "worse" and high is not None:
             high = min(high, 0.0)  # it is not the best: that is known from its matches
         if verdict == "better" and low is not None:
@@ -352,12 +343,12 @@ class _Field:
 
 
 def _running_medians(values: np.ndarray) -> list[float]:
-    """The median of what stands before each place; -inf where nothing does."""
+    """The median of what stands before each place; the lowest number where nothing does."""
     known: list[float] = []
     medians = []
     for value in values.tolist():
         n = len(known)
-        middle = (known[(n - 1) // 2] + known[n // 2]) / 2 if n else -math.inf
+        middle = (known[(n - 1) // 2] + known[n // 2]) / 2 if n else -sys.float_info.max
         medians.append(middle)
         if math.isfinite(value):
             insort(known, value)
