@@ -17,6 +17,7 @@ NAMES = (
     "study",
     "trial_overhead",
     "many_trials",
+    "decisions",
     "gpu",
 )
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import sys
 from bisect import insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -128,7 +128,9 @@ def decide(
     Raises:
         ValueError: a value is not finite.
     """
-    names = list(samples)
+    # Who meets whom first, where no seed is known yet, must not depend on the scores; nor may it on
+    # the order of the rows, which are sorted by them.
+    names = sorted(samples)
     if order is None:
         order = list(dict.fromkeys(seed for values in samples.values() for seed in values))
     sign = 1 if direction == "maximize" else -1
@@ -150,9 +152,18 @@ def decide(
         reference, standings = field.contest(may_win or list(range(len(names))))
     return Decision(
         names[reference],
-        {names[i]: _signed(standings[i], sign) for i in range(len(names))},
+        {name: _signed(standings[names.index(name)], sign) for name in samples},
         margin,
     )
+
+
+def rounds(first: int, most: int) -> Iterator[int]:
+    """How many seeds the rows that are not decided yet have in each round: a third more each."""
+    seeds = first
+    while seeds < most:
+        yield seeds
+        seeds = max(seeds + 2, math.ceil(4 * seeds / 3))
+    yield most
 
 
 def _signed(standing: Standing, sign: int) -> Standing:
@@ -195,7 +206,7 @@ class _Field:
         verdicts: dict[int, Verdict] = {}
         left, candidates = set(claims), list(contenders)
         while True:
-            needed = self._needed(sum(claims[row] for row in left))
+            needed = self._needed(sum(claims[row] for row in left) or 1)
             worse = {row for row in left if _best(lost[row]) >= needed}
             if len(worse.intersection(candidates)) == len(candidates) > 0:
                 worse.discard(max(candidates, key=lambda row: self._median(row)))
@@ -213,6 +224,10 @@ class _Field:
         elif verdicts.get(leader) == "as good":
             verdicts[leader] = "best within margin"
         total = sum(claims.values())
+        for row in [row for row, verdict in verdicts.items() if verdict == "worse"]:
+            # Worse, and by so little that nobody who stated this margin cares.
+            if all(_best(near) >= self._needed(total) for near in self._near(row, candidates)):
+                verdicts[row] = "as good"
         needed = self._needed(sum(claims[row] for row in left) or 1)
         standings: dict[int, Standing] = {}
         for row in range(self._rows):
@@ -239,12 +254,12 @@ class _Field:
             new: dict[int, Verdict] = {}
             for row in left:
                 below, above = signs[row]
-                if _best(below) >= needed:
+                if min(map(_best, self._within(row, control))) >= needed:
+                    new[row] = "as good"
+                elif _best(below) >= needed:
                     new[row] = "worse"
                 elif _best(above) >= needed:
                     new[row] = "better"
-                elif min(map(_best, self._within(row, control))) >= needed:
-                    new[row] = "as good"
             if not new:
                 break
             verdicts |= new

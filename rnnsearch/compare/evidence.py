@@ -15,6 +15,7 @@ A/B testing and best-arm identification", Bernoulli 28 (2022), for medians.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -117,6 +118,11 @@ def tosses_needed(rate: float, tosses: int, log_needed: float, most: int) -> int
     """
     if rate <= 0.5:
         return None
-    numbers = np.arange(max(1, tosses), most + 1)
-    enough = np.flatnonzero(log_evidence(rate * numbers, numbers) >= log_needed)
-    return int(numbers[enough[0]]) if len(enough) else None
+
+    def suffices(n: int) -> bool:
+        return bool(log_evidence(np.array(rate * n), np.array(n)) >= log_needed)
+
+    # At a rate above one half, evidence that falls at first rises ever after.
+    numbers = range(max(1, tosses), most + 1)
+    first = bisect_left(numbers, True, key=suffices)
+    return numbers[first] if first < len(numbers) else None

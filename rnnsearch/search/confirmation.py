@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias
 from typing_extensions import override
 
 from rnnsearch.compare.configurations import best_first, settle
-from rnnsearch.compare.decision import Decision
+from rnnsearch.compare.decision import Decision, rounds
 from rnnsearch.compare.ranking import Row, Terms, rank_rows, rows_of
 from rnnsearch.compare.wording import verdict_text
 from rnnsearch.config.schema import StudyConfig
@@ -92,7 +92,8 @@ class ConfirmationQueue(TrialQueue):
         self._seeds = 0  # of every configuration that was in the last round
         self._in_round: list[tuple[str, int]] = list(self._configurations)
         self._waiting: list[_Waiting] = []
-        self._begin_round(config.confirmation.seeds)
+        self._rounds = rounds(config.confirmation.seeds, config.confirmation.at_most)
+        self._begin_round(next(self._rounds))
         self.done = max(0, self.total - len(self._waiting) - len(self._unfinished))
 
     def _begin_round(self, seeds: int) -> None:
@@ -116,7 +117,8 @@ class ConfirmationQueue(TrialQueue):
     def _next_round(self) -> bool:
         """Look at what is confirmed, and begin another round if that is of use."""
         config = self._config.confirmation
-        if config.until is None or self._seeds >= config.at_most:
+        seeds = next(self._rounds, None) if self._in_round else None
+        if seeds is None:
             return False
         records = settle(self._store.records(), self._terms.direction, config.best)
         order = [
@@ -142,11 +144,8 @@ class ConfirmationQueue(TrialQueue):
         ]
         told = {row.name: _told(row, decision) for row in ranked if row.standing}
         self._store.write_info(decided=told)
-        self._begin_round(
-            min(config.at_most, max(self._seeds + 2, math.ceil(4 * self._seeds / 3)))
-            if self._in_round
-            else self._seeds
-        )
+        if self._in_round:
+            self._begin_round(seeds)
         for listener in self._listeners:
             listener.decided(told, len(self._waiting))
         return bool(self._in_round)
