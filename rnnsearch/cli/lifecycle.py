@@ -184,6 +184,9 @@ def _status(store: StudyStore) -> dict[str, Any]:
         "search": config.search.trials * rows,
         "confirmation": config.confirmation.seeds * rows * best,
     }
+    if config.confirmation.until is not None:
+        begun = sum(record.phase == "confirmation" for record in records)
+        wanted["confirmation"] = max(begun, wanted["confirmation"])
     phases = {}
     for phase, total in wanted.items():
         states = Counter(
@@ -197,6 +200,7 @@ def _status(store: StudyStore) -> dict[str, Any]:
     return {
         "study": store.name,
         "state": describe_state(store),
+        "decided": store.info.decided,
         "where": store.last_driver if store.is_running else None,
         "phases": phases,
         "trials_left": max(0, left),
@@ -224,6 +228,8 @@ def _print_status(found: dict[str, Any]) -> None:
         + (f", {pace:g} a minute so far" if pace else "")
         + f"; {found['bytes'] / 1e6:.1f} MB here, {found['bytes_free'] / 1e9:.1f} GB free"
     )
+    for row, verdict in found["decided"].items():
+        echo(f"decided so far  {row}: {verdict}")
     if found["superseded"]:
         echo(f"superseded by a better configuration: {found['superseded']} confirmations")
     for reason, count in found["failures"].items():
@@ -232,7 +238,7 @@ def _print_status(found: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--fix", is_flag=True, help="Mend what is found.")
+@click.option("--fix", is_flag=True, help="Fix what is found.")
 @json_option
 def doctor(name: str | None, fix: bool, as_json: bool) -> None:
     """Find what a crash left behind: trials and runs that seem to run, files half written."""

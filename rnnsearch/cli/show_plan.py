@@ -41,10 +41,14 @@ def print_plan(planned: StudyPlan) -> None:
     for failed in planned.failed:
         echo(f"CANNOT RUN {failed.label}: {failed.error}")
     estimated = "under a minute" if planned.seconds < 60 else f"about {duration(planned.seconds)}"
+    more = ""
+    if planned.most_confirmations > planned.confirmations:
+        more = f", and more until decided ({planned.most_confirmations:,} at most)"
+        estimated += f", until decided {duration(planned.most_seconds)} at most"
     echo(
         f"\nSearch        {planned.trials} trials "
         f"({config.search.sampler}, {config.search.scheduler})\n"
-        f"Confirmation  {planned.confirmations} runs on fresh seeds\n"
+        f"Confirmation  {planned.confirmations} runs on fresh seeds{more}\n"
         f"Estimated     {estimated} with {count(planned.workers, 'trial')} at a time"
     )
 

@@ -159,16 +159,19 @@ def show(name: str, as_json: bool) -> None:
 
 @study.command()
 @click.argument("name")
+@click.option("--against", metavar="ROW", help="Compare all rows with this one; writes nothing.")
 @json_option
-def compare(name: str, as_json: bool) -> None:
+def compare(name: str, against: str | None, as_json: bool) -> None:
     """Compare what a study has confirmed; writes the table and the plot, and logs them."""
     from rnnsearch.records.store import StudyStore
     from rnnsearch.study.stored import compare_study, write_comparison
 
     store = StudyStore.open(name)
-    comparison = compare_study(store)
+    comparison = compare_study(store, against=against)
     files = []
-    if (holder := store.holder) is None:
+    if against is not None:
+        pass  # what is kept is the comparison that the study file asks for
+    elif (holder := store.holder) is None:
         with store.held("writing") as held:
             files = write_comparison(held, comparison)
     else:

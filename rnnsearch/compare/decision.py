@@ -1,7 +1,8 @@
 """Who is better, as good, or not yet told apart: verdicts that may be looked at after every seed.
 
 **A contest for the best.** Every seed of a row is a match against the row that led before that seed
-(the one of the highest running median, the row itself apart). If no other row beats a row in more
+(the one of the highest running median, the row itself apart); of the first seed, only where there
+is one other row. If no other row beats a row in more
 than half of their untied matches, its matches are tosses of a coin that is fair or better, whoever
 led; so the evidence of `evidence.log_evidence` against that says that the row is *worse* than the
 best. A row whose runs are shown to be within the margin of those of every row that may still be the
@@ -162,7 +163,7 @@ def rounds(first: int, most: int) -> Iterator[int]:
     seeds = first
     while seeds < most:
         yield seeds
-        seeds = max(seeds + 2, math.ceil(4 * seeds / 3))
+        seeds = max(seeds + 3, math.ceil(4 * seeds / 3))
     yield most
 
 
@@ -293,6 +294,8 @@ class _Field:
         seeds, here = seeds[here.any(0)], here[:, here.any(0)]
         if seeds.size == 0:
             return np.zeros(0, dtype=bool)
+        if len(rivals) > 1:  # nobody leads before the first one
+            seeds, here = seeds[1:], here[:, 1:]
         led = np.where(here, self._medians[np.ix_(rivals, seeds)], -np.inf).argmax(0)
         differences = self._values[rivals[led], seeds] - self._values[row, seeds]
         return np.asarray(differences[np.abs(differences) > self._rounding] > 0)

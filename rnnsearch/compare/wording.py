@@ -67,9 +67,9 @@ def verdict_text(standing: Standing, margin: float, decimals: int) -> str:
     if verdict == "as good":
         return f"as good (within {margin:g})"
     if verdict in ("worse", "better") and standing.low is not None and standing.high is not None:
-        least, most = sorted((abs(standing.low), abs(standing.high)))
-        if least < most:
-            return f"{verdict} (by {least:.{decimals}f} to {most:.{decimals}f})"
+        ends = sorted((abs(standing.low), abs(standing.high)))
+        shown = dict.fromkeys(f"{end:.{decimals}f}" for end in ends)
+        return f"{verdict} (by {' to '.join(shown)})"
     return verdict
 
 

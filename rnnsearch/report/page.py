@@ -26,7 +26,7 @@ from rnnsearch.report.findings import FOLDER, ReportedFinding, read_findings
 from rnnsearch.report.tables import latex_document, make_tables
 
 # Fewer seeds than these give intervals that are mostly chance; papers have five to ten.
-_FEW_SEEDS = 5
+_FEWEST_SEEDS = 6  # of which a median has an interval of 95 %
 _CURVES_SAY = (
     "Learning curves of the confirmed runs. Lines are means over seeds; bands reach from the "
     "lowest seed to the highest."
@@ -85,10 +85,10 @@ def _caveats(config: StudyConfig, comparison: Comparison, store: StudyStore) -> 
     state = store.state or "unknown"
     if state != "finished":
         yield f"The study is not finished (it is {state}); this is what it had when it was read."
-    few = [row for row in comparison.ranked if row.n < _FEW_SEEDS]
+    few = [row for row in comparison.ranked if row.n < _FEWEST_SEEDS]
     if few:
         names = enumerate_names(f"{row.name} ({count(row.n, 'seed')})" for row in few)
-        yield f"Few seeds: {names}. Means and intervals of so few runs say little."
+        yield f"Few seeds: {names}. Fewer than six have no interval, and seldom a verdict."
     full = config.training.epochs
     if (config.confirmation.epochs or full) < full:
         yield f"Shortened: confirmed after {config.confirmation.epochs} of {full} epochs."

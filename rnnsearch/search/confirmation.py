@@ -38,7 +38,7 @@ class ConfirmationQueue(TrialQueue):
 
     It comes in rounds. The first gives every configuration `confirmation.seeds` seeds; it is the
     only one unless the study goes on `until: decided`. Then, whenever all trials of a round have
-    ended, those that more seeds are of use to get a third more, at least two (`decision.decide`
+    ended, those that more seeds are of use to get a third more, at least three (`decision.decide`
     says which, and may be asked after every round). A round depends on the scores of the rounds
     before it and on nothing else, so a resumed study makes the same decisions.
 

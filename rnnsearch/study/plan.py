@@ -78,9 +78,11 @@ class StudyPlan:
         source: where its data comes from.
         rows: the architectures, sized; at least one.
         trials: trials of the search, all rows together.
-        confirmations: training runs of the confirmation.
+        confirmations: training runs of the confirmation, at least.
+        most_confirmations: the same at most, if rows get more seeds until they are decided.
         workers: trials at a time that the estimate assumes.
-        seconds: estimated wall time.
+        seconds: estimated wall time, at least.
+        most_seconds: the same at most.
         failed: rows that cannot run; a study runs without them, and says so.
         splits: the data of the search, as they were checked: `train` and `validation`.
     """
@@ -91,8 +93,10 @@ class StudyPlan:
     rows: tuple[PlannedRow, ...]
     trials: int
     confirmations: int
+    most_confirmations: int
     workers: int
     seconds: float
+    most_seconds: float
     failed: tuple[FailedRow, ...] = ()
     splits: Mapping[str, Examples] = field(default_factory=dict, repr=False, compare=False)
 
@@ -147,8 +151,10 @@ class StudyPlan:
             "failed": [{"label": row.label, "reason": str(row.error)} for row in self.failed],
             "search_trials": self.trials,
             "confirmation_runs": self.confirmations,
+            "most_confirmation_runs": self.most_confirmations,
             "workers": self.workers,
             "estimated_seconds": self.seconds,
+            "most_estimated_seconds": self.most_seconds,
         }
 
 
@@ -203,19 +209,26 @@ def make_plan(config: StudyConfig, file: StudyFile, registry: Registry) -> Study
     rows = tuple(planned)
     resources = config.resources
     workers = resources.workers or max(1, math.floor(machine.cpus() / resources.cpus_per_trial))
-    confirmations = config.confirmation.seeds * len(rows)
+    confirmation, configurations = config.confirmation, len(rows)
     if config.search.trials:
-        confirmations *= config.confirmation.best
-    seconds = sum(estimate_seconds(row, config, source.sizes["train"]) for row in rows)
+        configurations *= confirmation.best
+    least, most = (
+        sum(estimate_seconds(row, config, source.sizes["train"], seeds) for row in rows) / workers
+        for seeds in (confirmation.seeds, confirmation.at_most)
+    )
+    if confirmation.minutes is not None:
+        most = max(least, min(most, least + 60 * confirmation.minutes))
     return StudyPlan(
         config=config,
         task=task,
         source=source,
         rows=rows,
         trials=config.search.trials * len(rows),
-        confirmations=confirmations,
+        confirmations=confirmation.seeds * configurations,
+        most_confirmations=confirmation.at_most * configurations,
         workers=workers,
-        seconds=seconds / workers,
+        seconds=least,
+        most_seconds=most,
         splits=splits,
         failed=tuple(
             FailedRow(entry.label or entry.name, failed[i])
@@ -241,7 +254,7 @@ def _plan_row(space: SearchSpace, config: StudyConfig, task: Task, samples: int)
         typical,
         task,
         requested=config.engine,
-        updates=_updates(space, typical, config, samples),
+        updates=_updates(space, typical, config, samples, config.confirmation.seeds),
         on_gpu=config.resources.gpus_per_trial > 0,
     )
     updates_per_epoch = math.ceil(samples / typical.training.batch_size)
@@ -257,19 +270,21 @@ def _plan_row(space: SearchSpace, config: StudyConfig, task: Task, samples: int)
     )
 
 
-def estimate_seconds(row: PlannedRow, config: StudyConfig, samples: int) -> float:
+def estimate_seconds(row: PlannedRow, config: StudyConfig, samples: int, seeds: int) -> float:
     """Estimate the processor time of a row's search and confirmation, in seconds."""
-    updates = _updates(row.space, row.typical, config, samples)
+    updates = _updates(row.space, row.typical, config, samples, seeds)
     return _PER_UPDATE * updates * row.engine.step_ms / 1000
 
 
-def _updates(space: SearchSpace, typical: TrialSpec, config: StudyConfig, samples: int) -> float:
+def _updates(
+    space: SearchSpace, typical: TrialSpec, config: StudyConfig, samples: int, seeds: int
+) -> float:
     """Updates of a row's search and confirmation."""
     per_epoch = math.ceil(samples / typical.training.batch_size)
     epochs = config.search.epochs or space.epochs
     search = config.search.trials * _epochs_of_a_search_trial(config, epochs)
     best = config.confirmation.best if config.search.trials else 1
-    confirmation = config.confirmation.seeds * best * (config.confirmation.epochs or space.epochs)
+    confirmation = seeds * best * (config.confirmation.epochs or space.epochs)
     return per_epoch * (search + confirmation)
 
 

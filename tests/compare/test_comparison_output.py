@@ -42,8 +42,8 @@ class TestOutput:
         assert [row["name"] for row in read["rows"]] == ["gru", "elman", "snn"]
         assert read["rows"][0]["values"] == GOOD
         assert read["rows"][1]["verdict"] == "worse"
-        assert read["rows"][1]["against_winner"]["p_holm"] > 0
-        assert read["rows"][2]["mean"] is None
+        assert 0 < read["rows"][1]["standing"]["p"] < 0.05
+        assert read["rows"][2]["median"] is None
         assert read["ledger"][0]["search"]["complete"] == 2
         assert read["source"]["sizes"]["train"] == 55_000
 
@@ -80,7 +80,10 @@ class TestOutput:
         assert list(first) == list(result.to_dataframe().columns)
         assert float(first["mean"]) == result.rows[0].mean
         assert [float(value) for value in first["values"].split()] == GOOD
-        assert float(second["p_holm"]) == result.rows[1].against_winner.p_holm
+        assert float(first["median"]) == result.rows[0].median
+        standing = result.rows[1].standing
+        assert standing is not None
+        assert (float(second["p"]), float(second["ahead"])) == (standing.p, standing.ahead)
         assert (third["mean"], third["reason"]) == ("", "1 confirmation failed: loss | became nan")
 
     def test_an_interrupted_csv_leaves_the_old_one(self, tmp_path: Path, monkeypatch) -> None:
@@ -103,8 +106,8 @@ class TestOutput:
     def test_its_tables_have_ranking_and_effort(self) -> None:
         tables = {table.name: table for table in make_tables(comparison(self.records), {})}
         ranking = tables["results"].to_markdown().splitlines()
-        assert any(line.startswith("| 1 | gru | 0.9634 [") for line in ranking)
-        assert any(line.startswith("| 2 | elman | 0.7670 [") for line in ranking)
+        assert any(line.startswith("| 1 | gru | 0.9635 [") for line in ranking)
+        assert any(line.startswith("| 2 | elman | 0.7675 [") for line in ranking)
         effort = tables["effort"].to_markdown().splitlines()
         assert "| gru | search | 2 | 0 | 0 | 4 | 400 | 8.0 |" in effort
 

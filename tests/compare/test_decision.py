@@ -101,6 +101,12 @@ class TestTheMargin:
         assert _verdicts(found) == {"a": "best within margin", "b": "as good", "c": "worse"}
         assert found.margin == 0.05
 
+    def test_a_row_that_is_worse_by_less_than_the_margin_is_as_good(self) -> None:
+        samples = _samples({"a": TWO_HUMPED, "b": [v - 1e-3 for v in TWO_HUMPED]})
+        assert _verdicts(decide(samples, "maximize")) == {"a": "best", "b": "worse"}
+        found = decide(samples, "maximize", margin=0.005)
+        assert _verdicts(found) == {"a": "best", "b": "as good"}
+
     def test_identical_rows_are_as_good_without_a_margin(self) -> None:
         found = decide(_samples({"a": TWO_HUMPED, "b": TWO_HUMPED}), "maximize")
         assert _verdicts(found) == {"a": "best within margin", "b": "as good"}
@@ -150,16 +156,12 @@ class TestAgainstAControl:
             "same": [v + 0.001 for v in values],
         }
         found = decide(_samples(rows), "maximize", margin=0.01, against="control")
-        assert (
-            _verdicts(found)
-            == {
-                "control": "control",
-                "up": "better",
-                "down": "worse",
-                "same": "as good",
-            }
-            or _verdicts(found)["same"] == "better"
-        )
+        assert _verdicts(found) == {
+            "control": "control",
+            "up": "better",
+            "down": "worse",
+            "same": "as good",  # better in every seed, by too little to matter
+        }
         assert found.reference == "control"
         assert found.standings["up"].ahead == 1.0
 
@@ -226,6 +228,6 @@ class TestErrors:
 
 
 def test_rounds_grow_by_a_third_and_end_at_the_most() -> None:
-    assert list(rounds(6, 30)) == [6, 8, 11, 15, 20, 27, 30]
+    assert list(rounds(6, 30)) == [6, 9, 12, 16, 22, 30]
     assert list(rounds(6, 6)) == [6]
     assert list(rounds(60, 61)) == [60, 61]

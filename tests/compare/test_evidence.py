@@ -80,7 +80,7 @@ class TestEvidence:
             ordinary[n, : n + 1] = stats.binom.sf(np.arange(n + 1) - 1, n, 0.5) <= 0.05
         assert _ever(ordinary, 0.5) > 0.15
 
-    def test_eight_seeds_that_all_point_one_way_tell_five_rows_apart(self) -> None:
+    def test_eight_matches_that_are_all_lost_tell_a_row_from_the_best_of_five(self) -> None:
         seven, eight = log_evidence(np.array([7, 8]), np.array([7, 8]))
         assert seven < math.log(5 / 0.05) < eight
 

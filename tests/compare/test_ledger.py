@@ -65,6 +65,6 @@ class TestLedger:
     def test_an_unequal_number_of_confirmations_is_flagged(self) -> None:
         records = confirmed("gru", GOOD) + confirmed("elman", POOR[:3])
         assert comparison(records).unequal_effort == (
-            "Confirmation trials with a result are unequal: 5 (gru), 3 (elman).",
-            "Confirmation epochs are unequal: 10 (gru), 6 (elman).",
+            "Confirmation trials with a result are unequal: 8 (gru), 3 (elman).",
+            "Confirmation epochs are unequal: 16 (gru), 6 (elman).",
         )

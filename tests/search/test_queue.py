@@ -21,6 +21,7 @@ from rnnsearch import (
 )
 from rnnsearch.budget.row import build_spaces
 from rnnsearch.compare.configurations import best_first
+from rnnsearch.compare.ranking import Terms
 from rnnsearch.config.check import check_config
 from rnnsearch.config.schema import SearchConfig, StudyConfig
 from rnnsearch.config.study_file import parse_study
@@ -68,6 +69,9 @@ class Heard:
     ) -> None:
         self.events.append(("finished", key, state, reason))
 
+    def decided(self, verdicts: Mapping[str, str], more: int) -> None:
+        self.events.append(("decided", dict(verdicts), more))
+
 
 class Study:
     """A study without its training: configuration, rows and a store."""
@@ -99,7 +103,9 @@ class Study:
         return SearchQueue(self.store, self.config, self.rows, self.direction, listeners)
 
     def confirm(self, *listeners: Listener) -> ConfirmationQueue:
-        return ConfirmationQueue(self.store, self.config, self.rows, self.direction, listeners)
+        return ConfirmationQueue(
+            self.store, self.config, self.rows, Terms(self.direction, 0.1), listeners
+        )
 
     def optuna_trials(self, name: str) -> list[optuna.trial.FrozenTrial]:
         """The trials of a row and phase, read by Optuna alone."""
