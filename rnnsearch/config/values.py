@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from rnnsearch.config.study_file import (
@@ -144,6 +144,7 @@ def _margin(raw: Any) -> Any:
 MarginSetting = Annotated[
     Margin,
     BeforeValidator(_margin),
+    PlainSerializer(lambda margin: str(margin) if margin.is_share else margin.amount),
     WithJsonSchema(
         {
             "anyOf": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from rnnsearch import Choice, FloatRange, IntRange, StudyFileError
 from rnnsearch.config.check import check_config, load_config
 from rnnsearch.config.schema import StudyConfig, json_schema
 from rnnsearch.config.study_file import parse_study
+from rnnsearch.spec.margin import Margin
 
 STUDIES = Path(__file__).parents[2] / "studies"
 STUDY = """\
@@ -73,7 +75,9 @@ def test_what_the_file_leaves_open_takes_its_default() -> None:
         "tpe",
         "asha",
     )
-    assert (config.confirmation.seeds, config.confirmation.best) == (5, 1)
+    assert (config.confirmation.seeds, config.confirmation.best) == (6, 1)
+    assert (config.confirmation.until, config.confirmation.at_most) == (None, 6)
+    assert (config.confirmation.margin, config.confirmation.against) == (Margin(0.005, True), None)
     assert config.confirmation.train_on == "train"
 
 
@@ -147,6 +151,35 @@ def test_an_option_is_a_value_a_choice_or_a_range(text: str, setting: object) ->
     option = _check(_with("clamp: soft", f"clamp: {text}")).architectures[1].options["clamp"]
     assert option == setting
     assert type(option) is type(setting)
+
+
+@pytest.mark.parametrize(
+    ("text", "margin"),
+    [
+        ("0.5%", Margin(0.005, True)),
+        ("2 %", Margin(0.02, True)),
+        ("0.002", Margin(0.002, False)),
+        ("1e-3", Margin(0.001, False)),
+        ("0", Margin(0.0, False)),
+    ],
+)
+def test_a_margin_is_a_number_or_a_percentage(text: str, margin: Margin) -> None:
+    found = _check(f"{STUDY}confirmation: {{margin: {text}}}\n").confirmation.margin
+    assert found == margin
+
+
+@pytest.mark.parametrize(
+    ("margin", "limits", "typical", "unit"),
+    [
+        (Margin(0.005, True), (0.0, 1.0), 0.9, 0.005),
+        (Margin(0.01, True), (0.0, math.inf), -200.0, 2.0),
+        (Margin(0.3, False), (0.0, 1.0), 0.9, 0.3),
+    ],
+)
+def test_a_percentage_is_of_the_range_or_of_a_typical_value(
+    margin: Margin, limits: tuple[float, float], typical: float, unit: float
+) -> None:
+    assert margin.in_unit(limits, typical) == pytest.approx(unit)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +276,37 @@ REFUSALS = {
     ),
     "an unknown key with nothing near": (
         f"{STUDY}confirmation: {{xyz: 1}}\n",
-        "my.yaml:12: confirmation.xyz: unknown key. Known: seeds, best, epochs, train_on.",
+        "my.yaml:12: confirmation.xyz: unknown key. Known: seeds, until, most_seeds, minutes, "
+        "margin, against, best, epochs, train_on.",
+    ),
+    "an end that is not known": (
+        f"{STUDY}confirmation: {{until: bored}}\n",
+        "my.yaml:12: confirmation.until: input should be 'decided', found 'bored'",
+    ),
+    "a margin below zero": (
+        f"{STUDY}confirmation: {{margin: -1%}}\n",
+        "my.yaml:12: confirmation.margin: expected a number from 0 on or a percentage such as "
+        "0.5%, found '-1%'",
+    ),
+    "a margin in words": (
+        f"{STUDY}confirmation: {{margin: small}}\n",
+        "my.yaml:12: confirmation.margin: expected a number from 0 on or a percentage such as "
+        "0.5%, found 'small'",
+    ),
+    "a control that is no row": (
+        f"{STUDY}confirmation: {{against: lstn}}\n",
+        "my.yaml:12: confirmation.against: no row is called `lstn`. Did you mean `lstm`? Rows: "
+        "lstm, sm_rnn",
+    ),
+    "seeds at most of a fixed number": (
+        f"{STUDY}confirmation: {{most_seeds: 50}}\n",
+        "my.yaml:12: confirmation.most_seeds: `most_seeds` has an effect only beside "
+        "`until: decided`",
+    ),
+    "seeds at most that are fewer than the first": (
+        f"{STUDY}confirmation: {{until: decided, seeds: 9, most_seeds: 8}}\n",
+        "my.yaml:12: confirmation.most_seeds: expected at least `seeds`, the first ones, which are "
+        "9; found 8",
     ),
     "a plateau of a split that is trained on": (
         f"{STUDY}  schedule: {{kind: plateau, epochs: 2, factor: 0.5}}\n"
@@ -598,8 +661,13 @@ def test_the_schema_accepts_the_studies_of_the_repository(path: Path) -> None:
         _with("task: digits", "task: {name: digits, options: {}}"),
         f"{STUDY}model: {{head: {{name: mlp, hidden_size: 4}}, bidirectional: [true, false]}}\n",
         f"{STUDY}model: {{head: mlp}}\n",
+        f"{STUDY}confirmation: {{until: decided, margin: 0.5%, minutes: 20, most_seeds: 50}}\n",
+        f"{STUDY}confirmation: {{margin: 0.002}}\n",
     ],
-    ids=["plain", "choices", "range", "percentage", "task", "head mapping", "head name"],
+    ids=[
+        *("plain", "choices", "range", "percentage", "task", "head mapping", "head name"),
+        *("until decided", "margin in the unit"),
+    ],
 )
 def test_the_schema_accepts_what_the_reader_accepts(text: str) -> None:
     _check(text)
@@ -631,6 +699,9 @@ _BEYOND_THE_SCHEMA = {
     "a label that is another's name",
     "an unmatched width that is not fixed",
     "a plateau of a split that is trained on",
+    "a control that is no row",
+    "seeds at most of a fixed number",
+    "seeds at most that are fewer than the first",
 }
 _BY_THE_SCHEMA = {
     name: case[0] for name, case in REFUSALS.items() if name not in _BEYOND_THE_SCHEMA
