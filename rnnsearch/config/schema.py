@@ -396,4 +396,6 @@ def json_schema() -> dict[str, Any]:
     schema["properties"]["architectures"]["items"] = {"anyOf": [{"type": "string"}, item]}
     rate = schema["$defs"]["TrainingSettings"]["properties"]["learning_rate"]
     rate["default"] = {key: rate["default"][key] for key in ("low", "high", "log")}
+    margin = schema["$defs"]["ConfirmationConfig"]["properties"]["margin"]
+    margin["default"] = str(DEFAULT_MARGIN)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
