@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rnnsearch.compare.comparison import Comparison
 from rnnsearch.compare.configurations import settled_records
+from rnnsearch.compare.effort_curve import EffortCurve, effort_curves
 from rnnsearch.compare.escaping import markdown_text, visible_lines
 from rnnsearch.compare.ledger import describe_time
 from rnnsearch.compare.table import Table
@@ -22,6 +23,7 @@ from rnnsearch.records.store import StudyStore
 from rnnsearch.records.study_info import StudyInfo
 from rnnsearch.report.comparison_plot import draw_comparison, picture_of
 from rnnsearch.report.curves_plot import Curve, curves_of, draw_curves
+from rnnsearch.report.effort_plot import draw_effort
 from rnnsearch.report.findings import FOLDER, ReportedFinding, read_findings
 from rnnsearch.report.tables import latex_document, make_tables
 
@@ -30,6 +32,10 @@ _FEWEST_SEEDS = 6  # of which a median has an interval of 95 %
 _CURVES_SAY = (
     "Learning curves of the confirmed runs. Lines are means over seeds; bands reach from the "
     "lowest seed to the highest."
+)
+_EFFORT_SAYS = (
+    "The best validation score that the search would have found with fewer trials: the mean over "
+    "all orders of those that there were. A line that still rises asks for more."
 )
 
 
@@ -43,6 +49,7 @@ class Report:
         tables: results, published figures, complexity, effort, settings.
         caveats: what a reader must not overlook, the comparison's first.
         curves: what the confirmed runs measured while they trained.
+        effort: what a search of any length would have found.
         findings: of analyses.
         info: `study.json`: times, environment, git state.
         study_text: the study file as it was started.
@@ -53,6 +60,7 @@ class Report:
     tables: tuple[Table, ...]
     caveats: tuple[str, ...]
     curves: tuple[Curve, ...]
+    effort: tuple[EffortCurve, ...]
     findings: tuple[ReportedFinding, ...]
     info: StudyInfo
     study_text: str
@@ -66,6 +74,7 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         config: its configuration.
         comparison: its comparison, as `compare_study` makes it.
     """
+    records = settled_records(store)
     findings, unread = read_findings(store.folder / FOLDER, comparison)
     caveats = [*comparison.caveats, *_caveats(config, comparison, store), *unread]
     return Report(
@@ -73,7 +82,8 @@ def make_report(store: StudyStore, config: StudyConfig, comparison: Comparison) 
         comparison=comparison,
         tables=make_tables(comparison, config.published_figures),
         caveats=tuple(dict.fromkeys(caveats)),
-        curves=curves_of(settled_records(store), comparison),
+        curves=curves_of(records, comparison),
+        effort=effort_curves(records, comparison.direction),
         findings=tuple(findings),
         info=StudyInfo.parse(store.info.with_fields(state=store.state).to_json(), "study.json"),
         study_text=hide(store.study_text),
@@ -119,6 +129,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     figure = draw_curves(report.curves, report.comparison.metric) if report.curves else None
     if figure is not None:
         pictures["curves"] = picture_of(figure, "svg")
+    if (figure := draw_effort(report.effort, report.comparison.metric)) is not None:
+        pictures["effort"] = picture_of(figure, "svg")
     files: dict[str, str | bytes] = {
         "report.html": _html(report, pictures),
         "report.md": _markdown(report, list(pictures)),
@@ -172,6 +184,7 @@ def _html(report: Report, pictures: Mapping[str, bytes]) -> str:
         times=[describe_time(phase) for phase in report.comparison.time],
         environment=report.info.environment,
         curves_say=_curves_say(report.curves),
+        effort_says=_EFFORT_SAYS,
     )
 
 
@@ -236,6 +249,8 @@ def _markdown(report: Report, pictures: Sequence[str]) -> str:
             "![Learning curves](curves.svg)",
         ]
     parts += _markdown_table(tables["effort"])
+    if "effort" in pictures:
+        parts += ["![Effort curves](effort.svg)", _EFFORT_SAYS]
     parts += [markdown_text(describe_time(phase)) for phase in comparison.time]
     parts += _markdown_table(tables["settings"])
     if report.findings:
