@@ -217,7 +217,7 @@ print((logits.argmax(-1) == test.targets).mean())
 
 def test_what_a_person_reads_names_the_winner_the_data_and_the_next_command(home: Path) -> None:
     text = (home / "stdout").read_text()
-    assert "best mean" in text
+    assert "verdict" in text
     assert "sha256" in text
     assert "rnnsearch ui small" in text
     assert str(home / "studies" / "small" / "comparison.csv") in text
