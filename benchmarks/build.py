@@ -64,7 +64,7 @@ def measure_here(name: str) -> dict[str, float]:
     seconds["tracer"] = time.perf_counter() - began
 
     began = time.perf_counter()
-    from rnnsearch.engine.build import load_native
+    from rnnsearch.engine.cpp_compiler import load_native
 
     load_native("training")
     seconds["engine"] = time.perf_counter() - began

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from rnnsearch import load_registry
-from rnnsearch.engine.build import NoCompiler, toolchain
+from rnnsearch.engine.cpp_compiler import NoCompiler, toolchain
 from rnnsearch.records.environment import describe_environment, describe_git
 
 

@@ -21,7 +21,7 @@ from rnnsearch.engine.capture import Unsupported
 from rnnsearch.plugin.losses import Classification
 from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig
-from rnnsearch.training.verification import verify
+from rnnsearch.training.engine_check import verify
 
 # Name, what `rnnsearch.training.engines` calls it, and how its block is made.
 _ENGINES: tuple[tuple[str, str, Callable[[RecurrentModel, Sequences], Block]], ...] = (

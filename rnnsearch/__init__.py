@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rnnsearch.budget.budget import Budget, BudgetSolution, solve
     from rnnsearch.budget.complexity import measure_complexity
     from rnnsearch.budget.model import build_model, count_parameters
-    from rnnsearch.budget.solve import Budget, BudgetSolution, solve
     from rnnsearch.errors import (
         BudgetError,
         CapabilityError,
@@ -70,7 +70,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "plugin.analysis": ("Analysis", "Finding", "TrainedModel"),
-    "budget.solve": ("Budget", "BudgetSolution", "solve"),
+    "budget.budget": ("Budget", "BudgetSolution", "solve"),
     "plugin.capabilities": ("Capabilities",),
     "plugin.cell": ("RecurrentCell", "State"),
     "plugin.data": (

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rnnsearch.engine import build
-from rnnsearch.engine.build import NoCompiler, toolchain
+from rnnsearch.engine import cpp_compiler
+from rnnsearch.engine.cpp_compiler import NoCompiler, toolchain
 
 from .command import REPOSITORY
 
@@ -34,8 +34,8 @@ def quick_builds(monkeypatch: pytest.MonkeyPatch) -> None:
         toolchain()
     except NoCompiler as reason:
         pytest.skip(str(reason))
-    flags = tuple("-O1" if flag == "-O3" else flag for flag in build._FLAGS)
-    monkeypatch.setattr(build, "_FLAGS", flags)
+    flags = tuple("-O1" if flag == "-O3" else flag for flag in cpp_compiler._FLAGS)
+    monkeypatch.setattr(cpp_compiler, "_FLAGS", flags)
 
 
 @pytest.mark.usefixtures("one_thread", "quick_builds")

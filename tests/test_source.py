@@ -24,7 +24,7 @@ GUIDE = REPOSITORY / "docs" / "plugins" / "index.md"
 
 # Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
 HOMES = {
-    "ray": {"search/cluster.py", "search/tune.py", "records/ray_jobs.py"},
+    "ray": {"search/cluster.py", "search/ray_tune.py", "records/ray_jobs.py"},
     "optuna": {"records/store.py", "records/open_trial.py", "records/drawing.py"},
     "mlflow": {
         "records/tracking.py",
@@ -36,8 +36,7 @@ HOMES = {
     "pluggy": {"plugin/hookspecs.py", "plugin/registry.py"},
     "yaml": {"config/study_file.py"},
     "torchvision": {"plugin/vision.py"},
-    "scipy": {"compare/statistics.py"},
-    "statsmodels": {"compare/statistics.py"},
+    "scipy": {"compare/evidence.py"},
     "matplotlib": {
         "plugin/analysis.py",  # for its types
         "report/findings.py",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from rnnsearch.compare.comparison import Comparison, compare
-from rnnsearch.compare.ranking import Row
+from rnnsearch.compare.leaderboard import Row
 from rnnsearch.spec.model import Complexity, ModelSpec
 from rnnsearch.spec.shape import DataSource, SequenceShape
 from rnnsearch.spec.trial import (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import mkdocs_gen_files
 
+from rnnsearch.budget.budget import Budget, solve
 from rnnsearch.budget.model import measure_complexity
-from rnnsearch.budget.solve import Budget, solve
 from rnnsearch.cli.output import describe_option
 from rnnsearch.errors import BudgetError
 from rnnsearch.plugin.architecture import Architecture

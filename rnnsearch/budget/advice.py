@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from rnnsearch.budget.solve import percent_of
+from rnnsearch.budget.budget import percent_of
 from rnnsearch.budget.space import OPTION, SearchSpace, samples
 from rnnsearch.errors import BudgetError, CapabilityError
 from rnnsearch.spec.parameters import Choice, FloatRange, IntRange, Parameter, Value

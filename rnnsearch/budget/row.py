@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnsearch.budget.advice import what_would_fit
+from rnnsearch.budget.budget import Budget
 from rnnsearch.budget.model import head_features, idle_wrapper, layer_inputs, refusal
-from rnnsearch.budget.solve import Budget
 from rnnsearch.budget.space import OPTION, SURROUNDINGS, TRAINING, SearchSpace, middle
 from rnnsearch.config.schema import ArchitectureConfig, HeadConfig, ModelSettings, StudyConfig
 from rnnsearch.config.study_file import KeyPath, StudyFile, dotted

@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnnsearch.budget.budget import Budget, BudgetSolution, count, percent_of, solve
 from rnnsearch.budget.model import (
     default_head_hidden_size,
 )
-from rnnsearch.budget.solve import Budget, BudgetSolution, count, percent_of, solve
 from rnnsearch.config.schema import HeadConfig, StudyConfig
 from rnnsearch.errors import BudgetError
 from rnnsearch.plugin.architecture import Architecture

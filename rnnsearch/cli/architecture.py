@@ -161,9 +161,9 @@ def size_architecture(
     as_json: bool,
 ) -> None:
     """Solve the widths of an architecture for a parameter budget."""
+    from rnnsearch.budget.budget import Budget, solve
     from rnnsearch.budget.complexity import advising, measure_complexity, try_one_sample
     from rnnsearch.budget.model import refusal
-    from rnnsearch.budget.solve import Budget, solve
     from rnnsearch.errors import CapabilityError
     from rnnsearch.plugin.registry import load_registry
     from rnnsearch.plugin.sequence_model import SequenceModel
@@ -238,8 +238,8 @@ def size_architecture(
 @json_option
 def compile_architecture(name: str, options: tuple[str, ...], source: bool, as_json: bool) -> None:
     """Compile a step cell, verify it, and time it (28 steps of 28 inputs, batches of 32)."""
-    from rnnsearch.engine.build import cache_folder, toolchain
     from rnnsearch.engine.capture import Unsupported
+    from rnnsearch.engine.cpp_compiler import cache_folder, toolchain
     from rnnsearch.errors import CapabilityError
     from rnnsearch.plugin.losses import Classification
     from rnnsearch.plugin.registry import load_registry

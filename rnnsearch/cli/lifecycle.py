@@ -68,7 +68,7 @@ def go_on(name: str, detach: bool, quiet: bool, **more: Any) -> None:
         return
     watch(click.get_current_context())
     name_study(name)
-    from rnnsearch.cli.leaderboard import print_result
+    from rnnsearch.cli.show_comparison import print_result
     from rnnsearch.cli.terminal import study_view
     from rnnsearch.study.run import resume_study
 

@@ -11,10 +11,10 @@ import click
 from rnnsearch.cli.analyse import analyse
 from rnnsearch.cli.archive import delete, export, import_
 from rnnsearch.cli.detach import detach_option, run_detached
-from rnnsearch.cli.leaderboard import print_comparison, print_result
 from rnnsearch.cli.lifecycle import doctor, extend, go_on, kill, resume, status, stop
 from rnnsearch.cli.logged import log_to_mlflow
 from rnnsearch.cli.output import browse, echo, json_option, print_json, print_table, stderr
+from rnnsearch.cli.show_comparison import print_comparison, print_result
 from rnnsearch.cli.show_plan import print_plan, print_source
 from rnnsearch.cli.verify import verify
 from rnnsearch.cli.watch import name_study, watch
@@ -196,7 +196,7 @@ def compare(name: str, against: str | None, as_json: bool) -> None:
 def report(name: str, out: Path | None) -> None:
     """Write a page with all that is known of a study, and its tables as Markdown, LaTeX and CSV."""
     from rnnsearch.records.store import StudyStore
-    from rnnsearch.report.page import make_report, write_report
+    from rnnsearch.report.report import make_report, write_report
     from rnnsearch.study.stored import compare_study
 
     store = StudyStore.open(name)

@@ -15,8 +15,8 @@ from rnnsearch.compare.configurations import (
     superseded_of,
     unconfirmed_best,
 )
+from rnnsearch.compare.leaderboard import Row, Terms, rank_rows, rows_of
 from rnnsearch.compare.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
-from rnnsearch.compare.ranking import Row, Terms, rank_rows, rows_of
 from rnnsearch.compare.table import csv_text
 from rnnsearch.compare.wording import (
     count,

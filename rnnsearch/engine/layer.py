@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
-from rnnsearch.engine.build import load_native
 from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine.cpp_compiler import load_native
 from rnnsearch.engine.step import CompiledStep
 
 _LARGEST_POOL = 8

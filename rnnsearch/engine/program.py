@@ -17,8 +17,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from rnnsearch.engine.build import load_native
 from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine.cpp_compiler import load_native
 from rnnsearch.engine.step import CompiledStep, StepSpec, longs
 from rnnsearch.spec.trial import OPTIMIZERS
 

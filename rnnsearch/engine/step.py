@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from typing_extensions import override
 
-from rnnsearch.engine import build
+from rnnsearch.engine import cpp_compiler
 from rnnsearch.engine.capture import capture
 from rnnsearch.engine.source import StepTables, write_source
 
@@ -66,11 +66,11 @@ class CompiledStep:
     @cached_property
     def spec(self) -> StepSpec:
         """What the native runner needs; loads the library, and builds it if it is not there."""
-        build.finish(self.library)
-        path = build.cache_folder() / self.library
+        cpp_compiler.finish(self.library)
+        path = cpp_compiler.cache_folder() / self.library
         if not path.exists():
-            path = build.build(self.source, self._defines)
-        code = build.load(Path(path))
+            path = cpp_compiler.build(self.source, self._defines)
+        code = cpp_compiler.load(Path(path))
         t = self.tables
         return StepSpec(
             *(
@@ -98,7 +98,7 @@ class CompiledStep:
 
     @property
     def _defines(self) -> dict[str, int]:
-        return {"RNN_LANES": self.lanes, "RNN_WIDTH": build.toolchain().width}
+        return {"RNN_LANES": self.lanes, "RNN_WIDTH": cpp_compiler.toolchain().width}
 
     @override
     def __getstate__(self) -> dict[str, object]:
@@ -122,22 +122,22 @@ def compile_step(
         state_shapes: shape of each part of its state without the samples; None for a head.
         lanes: samples in a block, a multiple of the vector width.
         input_gradient: whether the gradient of its inputs is wanted.
-        wait: whether to wait for the compiler; if not, `build.finish(step.library)` does.
+        wait: whether to wait for the compiler; if not, `cpp_compiler.finish(step.library)` does.
 
     Raises:
         Unsupported: it cannot be compiled; says why.
     """
     captured = capture(module, input_size, state_shapes, input_gradient=input_gradient)
     source, tables = write_source(captured, type(module).__name__)
-    defines = {"RNN_LANES": lanes, "RNN_WIDTH": build.toolchain().width}
-    name = build.start(source, defines)
+    defines = {"RNN_LANES": lanes, "RNN_WIDTH": cpp_compiler.toolchain().width}
+    name = cpp_compiler.start(source, defines)
     if wait:
-        build.finish(name)
+        cpp_compiler.finish(name)
     return CompiledStep(source, tables, lanes, name, dict(captured.folded))
 
 
 def lanes_for(batch_size: int) -> int:
     """Lanes of a block for batches of a size: the fewest idle lanes, then the fewest blocks."""
-    width = build.toolchain().width
+    width = cpp_compiler.toolchain().width
     choices = [vectors * width for vectors in range(_MOST_VECTORS, 0, -1)]
     return min(choices, key=lambda lanes: (-(-batch_size // lanes) * lanes, -lanes))

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from rnnsearch.budget.budget import Budget, solve
 from rnnsearch.budget.model import refusal
-from rnnsearch.budget.solve import Budget, solve
 from rnnsearch.config.home import home
 from rnnsearch.errors import BudgetError, visible
 from rnnsearch.plugin import check as plugin_check

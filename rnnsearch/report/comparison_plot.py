@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnsearch.compare.comparison import Comparison
 from rnnsearch.compare.decision import Verdict
-from rnnsearch.compare.ranking import Row
+from rnnsearch.compare.leaderboard import Row
 from rnnsearch.config.home import write_whole
 from rnnsearch.errors import StoreError
 from rnnsearch.report.canvas import new_figure, style

@@ -7,8 +7,8 @@ from typing import Any
 
 from rnnsearch.compare.comparison import Comparison
 from rnnsearch.compare.decision import Standing
+from rnnsearch.compare.leaderboard import Row
 from rnnsearch.compare.ledger import Spent
-from rnnsearch.compare.ranking import Row
 from rnnsearch.compare.table import Column, Line, Table, integer, significant, text
 from rnnsearch.compare.wording import interval, number, percent, percent_of, share_text
 from rnnsearch.config.schema import PublishedFigures

@@ -12,13 +12,13 @@ from typing_extensions import override
 
 from rnnsearch.compare.configurations import best_first, settle
 from rnnsearch.compare.decision import Decision, rounds
-from rnnsearch.compare.ranking import Row, Terms, rank_rows, rows_of
+from rnnsearch.compare.leaderboard import Row, Terms, rank_rows, rows_of
 from rnnsearch.compare.wording import verdict_text
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
 from rnnsearch.search.queue import Listener, TrialQueue
-from rnnsearch.search.row import SearchRow
+from rnnsearch.search.search_row import SearchRow
 from rnnsearch.spec.parameters import Value
 from rnnsearch.spec.seed import derive_seed
 from rnnsearch.spec.shape import Direction

@@ -16,7 +16,7 @@ from rnnsearch.config.schema import StudyConfig
 from rnnsearch.records.open_trial import OpenTrial
 from rnnsearch.records.store import StudyStore
 from rnnsearch.records.trials_file import Unfinished
-from rnnsearch.search.row import SearchRow
+from rnnsearch.search.search_row import SearchRow
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import (

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rnnsearch.budget.budget import BudgetSolution
 from rnnsearch.budget.complexity import advising, measure_complexity, try_one_sample
 from rnnsearch.budget.row import blaming_row, build_space
-from rnnsearch.budget.solve import BudgetSolution
 from rnnsearch.budget.space import SearchSpace
 from rnnsearch.config import machine
 from rnnsearch.config.schema import StudyConfig
@@ -18,7 +18,7 @@ from rnnsearch.errors import BrokenPluginError, StudyFileError
 from rnnsearch.plugin.data_contract import find_and_check
 from rnnsearch.plugin.registry import Registry
 from rnnsearch.plugin.task import Examples, Task
-from rnnsearch.search.row import SearchRow
+from rnnsearch.search.search_row import SearchRow
 from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.model import Complexity
 from rnnsearch.spec.shape import DataSource

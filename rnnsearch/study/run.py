@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rnnsearch.compare.comparison import Comparison
-from rnnsearch.compare.ranking import Terms
+from rnnsearch.compare.leaderboard import Terms
 from rnnsearch.config.check import check_config, load_config
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.config.secrets import hide_password
@@ -30,7 +30,7 @@ from rnnsearch.records.store import STOP_FILE, STUDY_FILE, StudyStore, studies_f
 from rnnsearch.records.study_info import Extension, PhaseSpent
 from rnnsearch.search.confirmation import ConfirmationQueue
 from rnnsearch.search.queue import Listener
-from rnnsearch.search.trials import SearchQueue
+from rnnsearch.search.search import SearchQueue
 from rnnsearch.spec.trial import Phase as PhaseName
 from rnnsearch.spec.trial import configuration_of
 from rnnsearch.study.plan import StudyPlan, make_plan
@@ -223,7 +223,7 @@ def _run(
     from rnnsearch.records.mlflow_views import is_server
     from rnnsearch.records.tracking import Tracker
     from rnnsearch.search.cluster import cluster, places, require_room
-    from rnnsearch.search.tune import run_trials
+    from rnnsearch.search.ray_tune import run_trials
 
     config = study.config
     if not is_resumed:

@@ -48,7 +48,7 @@ from rnnsearch.testing.probes import (
     variants,
     what_changes,
 )
-from rnnsearch.training.verification import Mismatch, NotFinite, verify
+from rnnsearch.training.engine_check import Mismatch, NotFinite, verify
 
 # Sizes at which options count as small enough to try, and at which every parameter must matter.
 _STANDARD = Sizes(inputs=3, hidden=5, batch=3, steps=4)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from rnnsearch.budget.model import RecurrentModel
-from rnnsearch.engine import build
 from rnnsearch.engine.capture import Unsupported, capture, state_shapes
 from rnnsearch.engine.program import LOSSES, SCORES, Buffer, Plan, Stage
 from rnnsearch.engine.source import write_source
@@ -64,7 +63,7 @@ class Compiled:
     @staticmethod
     def of_this_process() -> Compiled:
         """Everything compiled so far whose libraries are still in the cache."""
-        libraries = build.read_libraries(
+        libraries = cpp_compiler.read_libraries(
             {step.library for plan in _PLANS.values() for step in plan.steps_compiled}
         )
         plans = {
@@ -77,7 +76,7 @@ class Compiled:
     def install(self) -> None:
         """Take it over; libraries for another processor or compiler are left out, and rebuilt."""
         _PLANS.update(self.plans)
-        build.install_matching(self.libraries)
+        cpp_compiler.install_matching(self.libraries)
 
 
 def plan_program(
@@ -168,7 +167,7 @@ class _Planner:
             {name: tuple(value.shape) for name, value in held},
         )
         for step in plan.steps_compiled:
-            build.finish(step.library)
+            cpp_compiler.finish(step.library)
         return plan
 
     def _add_layers(self) -> int:

@@ -18,8 +18,8 @@ from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrialSpec
 from rnnsearch.training.batches import Batches
 from rnnsearch.training.closed_form import ClosedFormUpdates, is_closed_form
+from rnnsearch.training.engine_check import Mismatch, random_data, verify
 from rnnsearch.training.engines import prepare
-from rnnsearch.training.verification import Mismatch, random_data, verify
 
 # Time steps of training (updates times length) below which compiling is not worth the wait: an
 # eager one takes about a quarter of a millisecond. Counted, not timed, so that the same study gets

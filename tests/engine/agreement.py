@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import State
-from rnnsearch.engine.build import toolchain
+from rnnsearch.engine.cpp_compiler import toolchain
 from rnnsearch.engine.layer import CompiledLayer
 from rnnsearch.engine.step import compile_step
 from rnnsearch.plugin.layers import run_eagerly

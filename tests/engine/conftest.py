@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnsearch.engine import build
-from rnnsearch.engine.build import NoCompiler, toolchain
+from rnnsearch.engine import cpp_compiler
+from rnnsearch.engine.cpp_compiler import NoCompiler, toolchain
 
 pytest.register_assert_rewrite("tests.engine.agreement")
 
@@ -40,5 +40,5 @@ def compiler(build_cache: Path) -> None:
 @pytest.fixture
 def quick_builds(compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Build with less optimization, for large steps that show what the source says."""
-    flags = tuple("-O1" if flag == "-O3" else flag for flag in build._FLAGS)
-    monkeypatch.setattr(build, "_FLAGS", flags)
+    flags = tuple("-O1" if flag == "-O3" else flag for flag in cpp_compiler._FLAGS)
+    monkeypatch.setattr(cpp_compiler, "_FLAGS", flags)

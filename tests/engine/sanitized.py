@@ -14,7 +14,7 @@ import torch
 
 from rnnsearch import Examples, ModelSpec, SequenceShape, load_registry
 from rnnsearch.budget.model import build_model
-from rnnsearch.engine import build
+from rnnsearch.engine import cpp_compiler
 from rnnsearch.plugin.losses import (
     Classification,
     Measure,
@@ -117,7 +117,7 @@ def overrun() -> None:
 def main(what: str) -> None:
     """Run the cells, or what a sanitizer has to report."""
     # Much quicker to build with sanitizers, and they see as much.
-    setattr(build, "_FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in build._FLAGS))  # noqa: B010
+    cpp_compiler._FLAGS = tuple("-O1" if flag == "-O3" else flag for flag in cpp_compiler._FLAGS)
     torch.set_num_threads(1)
     if what == "overrun":
         return overrun()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from rnnsearch import RecurrentCell, State, load_registry
-from rnnsearch.engine.build import toolchain
 from rnnsearch.engine.capture import capture
+from rnnsearch.engine.cpp_compiler import toolchain
 from rnnsearch.engine.layer import CompiledLayer
 from rnnsearch.plugin.layers import run_eagerly
 

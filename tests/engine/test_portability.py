@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from rnnsearch import StoreError
-from rnnsearch.engine import build
-from rnnsearch.engine.build import NATIVE, NoCompiler, toolchain
+from rnnsearch.engine import cpp_compiler
+from rnnsearch.engine.cpp_compiler import NATIVE, NoCompiler, toolchain
 from rnnsearch.engine.layer import CompiledLayer
 from rnnsearch.engine.step import CompiledStep, compile_step
 from rnnsearch_gated.lstm import LSTMCell
@@ -225,7 +225,7 @@ def _built(folder: Path, command: list[str], lanes: int, width: int) -> Iterator
     (folder / "step.cpp").write_text(step.source, encoding="utf-8")
     (folder / "main.cpp").write_text(_program(step, batch, inputs, state), encoding="utf-8")
     defines = [f"-DRNN_LANES={lanes}", f"-DRNN_WIDTH={width}"]
-    flags = [flag for flag in build._FLAGS if flag not in ("-shared", "-fPIC", "-O3")]
+    flags = [flag for flag in cpp_compiler._FLAGS if flag not in ("-shared", "-fPIC", "-O3")]
     done = subprocess.run(
         [*command, *flags, *defines, f"-I{NATIVE}", f"-I{folder}", "main.cpp", "-o", "main"],
         cwd=folder,
@@ -352,7 +352,7 @@ def test_a_compiler_whose_work_is_of_no_use_is_gone_without(
     odd.chmod(0o755)
     tools(CXX=str(odd))
     with pytest.raises(NoCompiler, match=said):
-        build.load(build.build("int unused;\n"))
+        cpp_compiler.load(cpp_compiler.build("int unused;\n"))
 
 
 @pytest.mark.usefixtures("compiler")
@@ -362,7 +362,7 @@ def test_without_a_place_for_temporary_files_nothing_is_compiled(
     tools()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(NoCompiler, match=r"no place for temporary files \(TMPDIR\): .*No such"):
-        build.build("int unused;\n")
+        cpp_compiler.build("int unused;\n")
 
 
 # The cache
@@ -374,27 +374,27 @@ _SOURCE = 'extern "C" int answer() { return 42; }\n'
 def empty_cache(compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home without built libraries; gives the folder where they will be."""
     monkeypatch.setenv("RNNSEARCH_HOME", str(tmp_path))
-    return build.cache_folder()
+    return cpp_compiler.cache_folder()
 
 
 def test_a_source_is_built_once_for_each_compiler_processor_and_set_of_lanes(
     empty_cache: Path, tools: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = build.build(_SOURCE, {"RNN_LANES": 4})
-    assert build.load(first).answer() == 42
+    first = cpp_compiler.build(_SOURCE, {"RNN_LANES": 4})
+    assert cpp_compiler.load(first).answer() == 42
     stamp = first.stat().st_mtime_ns
-    assert build.build(_SOURCE, {"RNN_LANES": 4}) == first
+    assert cpp_compiler.build(_SOURCE, {"RNN_LANES": 4}) == first
     assert first.stat().st_mtime_ns == stamp
-    assert build.build(_SOURCE, {"RNN_LANES": 8}) != first
+    assert cpp_compiler.build(_SOURCE, {"RNN_LANES": 8}) != first
     if X86:
         monkeypatch.setenv("RNNSEARCH_CXXFLAGS", "-march=x86-64")
         toolchain.cache_clear()
-        assert build.library_name(_SOURCE, {"RNN_LANES": 4}) != first.name
+        assert cpp_compiler.library_name(_SOURCE, {"RNN_LANES": 4}) != first.name
 
 
 def test_a_source_that_does_not_compile_leaves_nothing_behind(empty_cache: Path) -> None:
     with pytest.raises(NoCompiler):
-        build.build("this is not C++\n")
+        cpp_compiler.build("this is not C++\n")
     assert not empty_cache.exists() or not list(empty_cache.iterdir())
 
 
@@ -407,9 +407,9 @@ def test_a_write_that_breaks_off_leaves_no_library(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(StoreError, match="No space left on device"):
-            build.build(_SOURCE)
+            cpp_compiler.build(_SOURCE)
     assert list(empty_cache.iterdir()) == []
-    assert build.load(build.build(_SOURCE)).answer() == 42
+    assert cpp_compiler.load(cpp_compiler.build(_SOURCE)).answer() == 42
 
 
 def test_a_library_never_shows_under_its_name_before_it_is_whole(
@@ -424,7 +424,7 @@ def test_a_library_never_shows_under_its_name_before_it_is_whole(
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", watched)
-    built = build.build(_SOURCE)
+    built = cpp_compiler.build(_SOURCE)
     assert seen == [(built.name, built.stat().st_size)]
     assert list(empty_cache.iterdir()) == [built]
 
@@ -432,13 +432,13 @@ def test_a_library_never_shows_under_its_name_before_it_is_whole(
 _BUILD_WHEN_TOLD = """
 import sys, time
 from pathlib import Path
-from rnnsearch.engine import build
+from rnnsearch.engine import cpp_compiler
 source, signal = sys.argv[1:]
 print("ready", flush=True)
 while not Path(signal).exists():
     time.sleep(0.001)
-path = build.build(source)
-print(path, build.load(path).answer())
+path = cpp_compiler.build(source)
+print(path, cpp_compiler.load(path).answer())
 """
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from rnnsearch import ModelSpec, SequenceShape, build_model, load_registry
 from rnnsearch.budget.model import RecurrentModel
-from rnnsearch.engine.build import toolchain
 from rnnsearch.engine.capture import Unsupported
+from rnnsearch.engine.cpp_compiler import toolchain
 from rnnsearch.engine.program import Data, Measured, Member, Plan, Program
 from rnnsearch.plugin.builtin.linear import LinearHead
 from rnnsearch.plugin.layers import Stacked, Unrolled

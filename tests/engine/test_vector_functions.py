@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnnsearch.engine import build
+from rnnsearch.engine import cpp_compiler
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -82,7 +82,9 @@ void lanes_total(const float* x, float* y, long n) {
 def _library(width: int) -> ctypes.CDLL:
     maps = [f"MAP({name})" for name in ERRORS] + [f"MAP_PAIR({name})" for name in PAIRS]
     source = _SOURCE % "\n".join(maps)
-    return build.load(build.build(source, {"RNN_LANES": 2 * width, "RNN_WIDTH": width}))
+    return cpp_compiler.load(
+        cpp_compiler.build(source, {"RNN_LANES": 2 * width, "RNN_WIDTH": width})
+    )
 
 
 @pytest.fixture(params=[4, 8, 16])

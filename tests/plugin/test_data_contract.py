@@ -335,7 +335,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One folder of built kernels for all tests here."""
     folder = tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnsearch.engine.build.cache_folder", lambda: folder)
+        patch.setattr("rnnsearch.engine.cpp_compiler.cache_folder", lambda: folder)
         yield
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from rnnsearch.compare.comparison import Comparison
 from rnnsearch.compare.decision import Standing, Verdict
-from rnnsearch.compare.ranking import Row
+from rnnsearch.compare.leaderboard import Row
 from rnnsearch.compare.statistics import estimate
 from rnnsearch.errors import StoreError
 from rnnsearch.report.comparison_plot import draw_comparison, plot_comparison

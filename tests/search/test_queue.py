@@ -21,7 +21,7 @@ from rnnsearch import (
 )
 from rnnsearch.budget.row import build_spaces
 from rnnsearch.compare.configurations import best_first
-from rnnsearch.compare.ranking import Terms
+from rnnsearch.compare.leaderboard import Terms
 from rnnsearch.config.check import check_config
 from rnnsearch.config.schema import SearchConfig, StudyConfig
 from rnnsearch.config.study_file import parse_study
@@ -29,8 +29,8 @@ from rnnsearch.records.drawing import is_drawn_blindly
 from rnnsearch.records.store import StudyStore
 from rnnsearch.search.confirmation import ConfirmationQueue
 from rnnsearch.search.queue import Listener, TrialQueue
-from rnnsearch.search.row import SearchRow
-from rnnsearch.search.trials import SearchQueue
+from rnnsearch.search.search import SearchQueue
+from rnnsearch.search.search_row import SearchRow
 from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import EpochMetrics, Outcome, TrialSpec
@@ -273,7 +273,7 @@ def test_a_draw_that_meets_no_budget_fails_with_its_reason_and_another_takes_its
 def test_a_row_whose_draws_never_meet_the_budget_stops_the_search_with_its_name(
     unsolvable: type[Unsolvable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnnsearch.search.trials._MOST_DRAWS", 4)
+    monkeypatch.setattr("rnnsearch.search.search._MOST_DRAWS", 4)
     monkeypatch.setattr(unsolvable, "failing", 4)
     study = Study(rows=["elman"])
     study.rows[0] = unsolvable(**vars(study.rows[0]))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rnnsearch import Examples, ModelSpec, SequenceShape, accuracy, cross_entropy, load_registry
 from rnnsearch.budget.model import RecurrentModel, build_model
-from rnnsearch.engine import build
+from rnnsearch.engine import cpp_compiler
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.engine.vmapped import VmappedPopulation
 from rnnsearch.errors import DivergedError
@@ -28,12 +28,12 @@ from rnnsearch.plugin.noise import sample_keys
 from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import OPTIMIZERS, TrainingConfig, TrialSpec
 from rnnsearch.training.batches import Batches
+from rnnsearch.training.engine_check import Mismatch, NotFinite, relative_error, verify
 from rnnsearch.training.engine_choice import choose_engine
 from rnnsearch.training.engines import compile_layers, join_layers, prepare
 from rnnsearch.training.optimizers import ModelOptimizer
 from rnnsearch.training.population import PopulationRun
 from rnnsearch.training.run import TrainingRun
-from rnnsearch.training.verification import Mismatch, NotFinite, relative_error, verify
 
 CPU = torch.device("cpu")
 SHAPE = SequenceShape(input_size=3, output_size=4, length=6, readout="last_step")
@@ -92,7 +92,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One folder of built kernels for all tests here."""
     folder = tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "cache_folder", lambda: folder)
+        patch.setattr(cpp_compiler, "cache_folder", lambda: folder)
         yield
 
 
@@ -265,12 +265,12 @@ def test_what_cannot_be_compiled_runs_eagerly_and_says_why() -> None:
 
 
 def test_no_compiler_leaves_the_plain_engine_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    build.toolchain.cache_clear()
+    cpp_compiler.toolchain.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")
     try:
         choice = choose_engine(load_registry().architecture("mcrm"), spec_of(), Classification())
     finally:
-        build.toolchain.cache_clear()
+        cpp_compiler.toolchain.cache_clear()
     assert (choice.engine, choice.name, choice.speedup) == ("vmapped", "vmapped seeds", None)
     assert "no C++ compiler found (looked for CXX=no-such-compiler)" in choice.reason
     assert not choice.failed

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnsearch import Examples, ModelSpec, SequenceShape, Task, Value, load_registry
+from rnnsearch.budget.budget import Budget, solve
 from rnnsearch.budget.complexity import measure_complexity
 from rnnsearch.budget.model import (
     RecurrentModel,
@@ -21,7 +22,6 @@ from rnnsearch.budget.model import (
     layer_inputs,
     refusal,
 )
-from rnnsearch.budget.solve import Budget, solve
 from rnnsearch.engine.capture import Unsupported
 from rnnsearch.errors import CapabilityError
 from rnnsearch.plugin.losses import Classification, cross_entropy
@@ -29,6 +29,7 @@ from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.testing.probes import trained_scalars
 from rnnsearch.training.batches import Batches, in_streams
+from rnnsearch.training.engine_check import verify
 from rnnsearch.training.engine_choice import choose_engine
 from rnnsearch.training.engines import (
     EVALUATION_STREAMS,
@@ -39,7 +40,6 @@ from rnnsearch.training.engines import (
 )
 from rnnsearch.training.population import share_a_program
 from rnnsearch.training.run import TrainingRun
-from rnnsearch.training.verification import verify
 
 CPU = torch.device("cpu")
 TOKENS, WINDOW, STRIDE = 7, 6, 4

@@ -21,7 +21,7 @@ from rnnsearch import (
     load_registry,
     mean_squared_error,
 )
-from rnnsearch.engine import build
+from rnnsearch.engine import cpp_compiler
 from rnnsearch.spec.engine import Engine
 from rnnsearch.spec.trial import TrainingConfig, TrialSpec
 from rnnsearch.training.batches import Batches
@@ -67,7 +67,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One folder of built kernels for all tests here."""
     folder = tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "cache_folder", lambda: folder)
+        patch.setattr(cpp_compiler, "cache_folder", lambda: folder)
         yield
 
 

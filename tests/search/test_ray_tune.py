@@ -104,7 +104,7 @@ from rnnsearch.config.schema import ResourcesConfig
 from rnnsearch.search.queue import Live, TrialQueue
 from rnnsearch.search.cluster import cluster
 from rnnsearch.search.stage import RunningPhase
-from rnnsearch.search.tune import run_trials
+from rnnsearch.search.ray_tune import run_trials
 from tests.training.test_worker import examples, spec
 
 class Trial:
@@ -196,9 +196,9 @@ _WAITING = """
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from rnnsearch.search import tune as tuning
+from rnnsearch.search import ray_tune as tuning
 from rnnsearch.search.stage import Stage
-from rnnsearch.search.tune import _EarlyStopping, _QueueSearcher
+from rnnsearch.search.ray_tune import _EarlyStopping, _QueueSearcher
 
 tuning.places = lambda resources, seen=None: resources  # there is no cluster
 
@@ -245,10 +245,10 @@ def test_what_workers_were_seen_to_need_decides_how_many_more_are_asked_for() ->
     script = """
 import json
 from pathlib import Path
-from rnnsearch.search import tune as tuning
+from rnnsearch.search import ray_tune as tuning
 from rnnsearch.search.places import NOTHING_SEEN, Footprint
 from rnnsearch.search.stage import Stage
-from rnnsearch.search.tune import _QueueCallback, _QueueSearcher
+from rnnsearch.search.ray_tune import _QueueCallback, _QueueSearcher
 
 heard = []
 tuning.places = lambda resources, seen=NOTHING_SEEN: heard.append(seen.bytes) or 1
@@ -312,10 +312,10 @@ def test_a_trial_that_was_to_stop_when_its_driver_died_is_stopped_before_a_worke
 import json, sys
 from pathlib import Path
 from types import SimpleNamespace
-from rnnsearch.search import tune as tuning
+from rnnsearch.search import ray_tune as tuning
 from rnnsearch.search.checkpoints import Checkpoints
 from rnnsearch.search.stage import Stage
-from rnnsearch.search.tune import _QueueSearcher
+from rnnsearch.search.ray_tune import _QueueSearcher
 
 tuning.places = lambda resources, seen=None: 1
 folder = Path(sys.argv[1])

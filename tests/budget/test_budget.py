@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnsearch import Budget, ModelSpec, RecurrentCell, SequenceShape, solve
+from rnnsearch.budget.budget import count
 from rnnsearch.budget.model import build_model
-from rnnsearch.budget.solve import count
 from rnnsearch.errors import BudgetError
 from rnnsearch.testing.probes import trained_scalars
 from rnnsearch_baselines.elman import ElmanCell

@@ -8,7 +8,7 @@ from statistics import median
 
 import pytest
 
-from rnnsearch.compare.ranking import Row
+from rnnsearch.compare.leaderboard import Row
 from rnnsearch.compare.statistics import estimate
 from rnnsearch.spec.margin import Margin
 from rnnsearch.spec.trial import (

@@ -22,7 +22,7 @@ from rnnsearch.compare.escaping import latex_text
 from rnnsearch.compare.table import Column, Table
 from rnnsearch.errors import StoreError
 from rnnsearch.records.store import StudyStore
-from rnnsearch.report.page import Report, make_report, write_report
+from rnnsearch.report.report import Report, make_report, write_report
 from rnnsearch.spec.trial import EpochMetrics, TrialRecord
 from rnnsearch.study.stored import compare_study
 

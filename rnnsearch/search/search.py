@@ -19,7 +19,7 @@ from rnnsearch.records.store import StudyStore
 from rnnsearch.records.trials_file import Unfinished
 from rnnsearch.search.halving import Halving
 from rnnsearch.search.queue import Listener, Live, TrialQueue
-from rnnsearch.search.row import SearchRow
+from rnnsearch.search.search_row import SearchRow
 from rnnsearch.spec.seed import derive_seed
 from rnnsearch.spec.shape import Direction
 from rnnsearch.spec.trial import (
