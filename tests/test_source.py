@@ -22,7 +22,7 @@ LIBRARY = sorted((REPOSITORY / "rnnsearch").rglob("*.py"))
 PLUGINS = sorted((REPOSITORY / "plugins").glob("*/rnnsearch_*/**/*.py"))
 GUIDE = REPOSITORY / "docs" / "plugins" / "index.md"
 
-# Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
+# Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to change.
 HOMES = {
     "ray": {"search/cluster.py", "search/ray_tune.py", "records/ray_jobs.py"},
     "optuna": {"records/store.py", "records/open_trial.py", "records/drawing.py"},
@@ -42,7 +42,7 @@ HOMES = {
         "report/findings.py",
         "report/canvas.py",
         "report/comparison_plot.py",
-        "report/plot_axes.py",
+        "report/effort_plot.py",
         "report/plot_points.py",
         "report/curves_plot.py",
         "report/drawable_text.py",

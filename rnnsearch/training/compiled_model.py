@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from rnnsearch.budget.model import RecurrentModel
+from rnnsearch.engine import cpp_compiler
 from rnnsearch.engine.capture import Unsupported, capture, state_shapes
 from rnnsearch.engine.program import LOSSES, SCORES, Buffer, Plan, Stage
 from rnnsearch.engine.source import write_source

