@@ -39,7 +39,7 @@ samples = st.lists(
 
 @pytest.fixture(autouse=True, scope="module")
 def little_garbage_to_collect() -> Iterator[None]:
-    """Leave what was imported out of statsmodels' corrections, each of which collects garbage."""
+    """Exclude imported objects from garbage collection, which statsmodels' corrections trigger."""
     gc.freeze()
     yield
     gc.unfreeze()
@@ -96,7 +96,7 @@ class TestEstimate:
             if result.low is not None and result.high is not None
         ]
         assert len(covered) == 600
-        # Four standard errors of 600 draws.
+        # Four standard errors with 600 draws.
         assert np.mean(covered) == pytest.approx(level, abs=4 * math.sqrt(level * 0.2 / 600))
 
 
@@ -173,7 +173,7 @@ class TestComparePaired:
 
 class TestHolm:
     def test_the_worked_example_comes_out(self) -> None:
-        # Sorted: 4 * 0.005, 3 * 0.01, 2 * 0.03, and 0.04, which may not be below the one before.
+        # Sorted: 4 * 0.005, 3 * 0.01, 2 * 0.03, and 0.04, raised to the value before it.
         assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
     def test_a_test_that_was_not_made_stays_open_and_does_not_count(self) -> None:
@@ -203,7 +203,7 @@ class TestSeedsNeeded:
     @settings(max_examples=40)
     def test_the_number_has_the_power_and_one_less_has_not(self, effect, alpha) -> None:
         def power(seeds: int) -> float:
-            # The definition, by the noncentral t distribution.
+            # Definition, with the noncentral t distribution.
             critical = stats.t.isf(alpha / 2, seeds - 1)
             return float(stats.nct.sf(critical, seeds - 1, effect * math.sqrt(seeds)))
 
@@ -342,13 +342,13 @@ class TestCompareWithWinner:
             winner = int(drawn.mean(axis=1).argmax())
             results, _ = compare_with_winner(scores, winner, "maximize")
             wrong += any(r.verdict in ("worse", "better") for r in results.values())
-        assert wrong <= 4  # 2 of 40, and a margin for chance.
+        assert wrong <= 4  # 2 of 40 expected, plus a margin for chance.
 
     def test_counting_only_tests_with_the_winner_would_make_twice_as_many_wrong_claims(self):
         drawn = np.random.default_rng(4).normal(size=(4000, 8, 10))
         best = drawn.mean(axis=2).argmax(axis=1)
         differences = drawn - drawn[np.arange(4000), best][:, None]
-        with np.errstate(invalid="ignore"):  # The winner against itself.
+        with np.errstate(invalid="ignore"):  # The winner compared with itself.
             t = differences.mean(axis=2) / (differences.std(axis=2, ddof=1) / math.sqrt(10))
         smallest = np.nanmin(2 * stats.t.sf(np.abs(t), 9), axis=1)
         assert np.mean(smallest <= 0.05 / 7) == pytest.approx(0.12, abs=0.025)

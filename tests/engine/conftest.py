@@ -1,4 +1,4 @@
-"""What the engine's tests share: one folder of built libraries, so that each is built once."""
+"""Shared by the tests of the engine: one folder of libraries, so that each is built only once."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def own_home(build_cache: Path) -> Path:
-    """In place of a home for each test."""
+    """Replaces the separate home of each test."""
     return build_cache
 
 
 @pytest.fixture(scope="package")
 def compiler(build_cache: Path) -> None:
-    """Skip what needs a C++ compiler where there is none."""
+    """Skip tests that need a C++ compiler if there is none."""
     try:
         toolchain()
     except NoCompiler as error:
@@ -39,6 +39,6 @@ def compiler(build_cache: Path) -> None:
 
 @pytest.fixture
 def quick_builds(compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build with less optimization, for large steps that show what the source says."""
+    """Build with less optimization, for large steps that only test the generated source."""
     flags = tuple("-O1" if flag == "-O3" else flag for flag in build._FLAGS)
     monkeypatch.setattr(build, "_FLAGS", flags)

@@ -1,6 +1,6 @@
-"""Runs models on the compiled engines over odd shapes, in a process that watches its memory.
+"""Runs models on the compiled engines over odd shapes, in a process with memory checks.
 
-Started by `test_sanitizers.py`, which sets up the sanitizers; says which engine ran what.
+Started by `test_sanitizers.py`, which sets up the sanitizers; reports which engine ran what.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from rnnsearch.training.batches import Batches
 from rnnsearch.training.engines import prepare
 
 CPU = torch.device("cpu")
-# Steps, samples and samples per batch: one of each, an odd batch, a last one that is not full,
-# more steps than are contracted at once.
+# Steps, samples and samples per batch: one of each, an odd batch, an incomplete last batch, more
+# steps than are contracted at once.
 SIZES = ((1, 1, 1), (1, 5, 3), (7, 1, 4), (5, 19, 17), (33, 23, 8), (65, 9, 9))
 CELLS = ("elman", "lstm_projection", "mcrm")
 CONFIG = TrainingConfig(epochs=1, batch_size=1, learning_rate=0.01, gradient_clip=0.5)
 
 
 class Values(StandIn):
-    """A loss of values, and the score that goes with it."""
+    """A regression loss with its score."""
 
     def __init__(self, loss: Measure) -> None:
         self.loss, self.score = loss, mean_squared_error  # type: ignore[assignment]
 
 
 def settings() -> Iterator[tuple[SequenceShape, StandIn | Classification, dict[str, object]]]:
-    """Shapes of sequences, with an objective, and what the model has beside its cell."""
+    """Shapes of sequences, with an objective and the model's settings besides its cell."""
     for readout in ("last_step", "masked_step", "every_step"):
         shape = SequenceShape(3, 4, None if readout == "masked_step" else 1, readout)
         yield shape, Classification(), {}
@@ -66,7 +66,7 @@ def settings() -> Iterator[tuple[SequenceShape, StandIn | Classification, dict[s
 def split(
     shape: SequenceShape, objective: object, steps: int, samples: int, dtype: type
 ) -> Batches:
-    """Noise; with targets that are not asked for, and lengths that differ, where that may be."""
+    """Noise; where allowed, with missing targets and different lengths."""
     source = np.random.default_rng(samples)
     inputs = (9 * source.standard_normal((samples, steps, 3))).astype(dtype)
     where = (samples, steps) if shape.readout == "every_step" else (samples,)
@@ -80,7 +80,7 @@ def split(
 
 
 def run(name: str, size: tuple[int, int, int], engine: str, dtype: type) -> int:
-    """Train and measure one cell in every setting; return how many the engine took."""
+    """Train and measure one cell in every setting; return how often the engine ran it."""
     steps, samples, batch = size
     taken = 0
     for shape, objective, options in settings():
@@ -101,7 +101,7 @@ def run(name: str, size: tuple[int, int, int], engine: str, dtype: type) -> int:
 
 
 def overrun() -> None:
-    """Read past the end: lengths that are changed behind the back of every check."""
+    """Read past the end: the lengths are changed after all checks."""
     shape = SequenceShape(3, 4, None, "masked_step")
     model = build_model(load_registry().architecture("elman"), ModelSpec("elman", shape, 5))
     data = split(shape, Classification(), 5, 19, np.float32)
@@ -115,8 +115,8 @@ def overrun() -> None:
 
 
 def main(what: str) -> None:
-    """Run the cells, or what a sanitizer has to report."""
-    # Much quicker to build with sanitizers, and they see as much.
+    """Run the cells, or an overrun that a sanitizer must report."""
+    # Much faster to build with sanitizers, which find the same errors.
     setattr(build, "_FLAGS", tuple("-O1" if flag == "-O3" else flag for flag in build._FLAGS))  # noqa: B010
     torch.set_num_threads(1)
     if what == "overrun":
