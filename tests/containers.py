@@ -73,9 +73,7 @@ class Machine:
         self._pids: dict[str, int] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "hosts").write_text("127.0.0.1 localhost\n")
-        (folder / "resolv.conf").write_text(
-            ""
-        )  # there is no name server; do not wait for one
+        (folder / "resolv.conf").write_text("")  # there is no name server; do not wait for one
         (folder / "passwd").write_text(f"rnnsearch:x:1000:1000::{folder}:/bin/sh\n")
         for volume in compose["volumes"]:
             (folder / volume).mkdir(exist_ok=True)

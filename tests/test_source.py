@@ -1,4 +1,4 @@
-"""The source keeps its own rules: format, types, layers, one home for each vendor library."""
+"""Rules for the source: format, types, layers, and one place for each vendor library."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIBRARY = sorted((REPOSITORY / "rnnsearch").rglob("*.py"))
 PLUGINS = sorted((REPOSITORY / "plugins").glob("*/rnnsearch_*/**/*.py"))
 GUIDE = REPOSITORY / "docs" / "plugins" / "index.md"
 
-# Where each vendor library may be imported, below `rnnsearch/`: one subject, one place to mend.
+# Where each vendor library may be imported, below `rnnsearch/`: one place to maintain per subject.
 HOMES = {
     "ray": {"search/cluster.py", "search/tune.py", "records/ray_jobs.py"},
     "optuna": {"records/store.py", "records/open_trial.py", "records/drawing.py"},
@@ -69,7 +69,7 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _imports(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every import in a file, those inside functions too: the module, and the names taken of it."""
+    """Every import in a file, including those inside functions: the module and imported names."""
     for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
@@ -114,7 +114,7 @@ def test_the_types_agree() -> None:
 
 
 def test_the_types_of_the_families_tests_agree(tmp_path: Path) -> None:
-    # They share their names, so that mypy takes them below others.
+    # Their files have equal names, so mypy needs them in separate folders.
     for family in sorted((REPOSITORY / "plugins").glob("rnnsearch-*/tests")):
         below = tmp_path / "families" / family.parent.name.replace("-", "_")
         below.parent.mkdir(exist_ok=True)
@@ -149,7 +149,7 @@ def test_no_module_imports_itself_through_others() -> None:
             found
             for module, names in _imports(path)
             for found in (module, *(f"{module}.{taken}" for taken in names))
-            # The lazy public names of the package itself lead everywhere.
+            # The lazy public names of the package itself may refer to any module.
             if found in modules and found not in (name, "rnnsearch")
         }
         for name, path in modules.items()

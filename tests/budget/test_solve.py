@@ -71,7 +71,7 @@ def test_no_other_width_comes_nearer_to_the_budget(
 
     width = solved.spec.hidden_size
     for other in {max(1, width - 1), width + 1}:
-        # The full count at the other width, head included, with the settings the solver would choose.
+        # The full count at the other width, with the head that the solver would choose for it.
         at_other = replace(solved.spec, hidden_size=other)
         if head != "linear":
             ratio = {"mlp": 1, "prelu": 2 / 3}[head]

@@ -129,7 +129,7 @@ class WideCell(_Cell):
 
 
 class EveryWordCell(_Cell):
-    """Every pointwise function that only a device has, besides others."""
+    """Every pointwise function that is only available on a device, and a few others."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (old,) = state
@@ -183,10 +183,10 @@ def errors(
     """Relative L2 errors of outputs and of all gradients against the eager loop.
 
     Args:
-        case: which of the cases.
-        members: how many members are run together; 0 for a layer without such an axis.
-        dtype: of all numbers.
-        device: where they are.
+        case: name of the case.
+        members: number of members run together; 0 for a layer without such an axis.
+        dtype: type of all numbers.
+        device: device of all numbers.
     """
     make, width, options, tile = CASES[case]
     cells = []

@@ -1,4 +1,4 @@
-"""MLflow: a real server, links, and what may be shown."""
+"""MLflow: a real server, links, and information that may be shown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ..trial_records import SOURCE, epoch, searched
 
 
 class SlowClient:
-    """Takes batches of metrics, the first of them only when it is let."""
+    """Accepts batches of metrics, but blocks on the first until it is released."""
 
     def __init__(self) -> None:
         self.batches: list[list[Metric]] = []
@@ -159,14 +159,14 @@ def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
     with urllib.request.urlopen(request, timeout=10) as answer:
         runs = json.load(answer)["runs"]
     assert {r["info"]["status"] for r in runs} == {"FINISHED"}
-    # The study, a trial of each row, a configuration of each row with a seed.
+    # The study, one trial per row, one configuration per row with one seed.
     assert len(runs) == 1 + 2 + 2 + 2
     shown = run("ui", "small", **environment)
     trials, confirmed, compared = shown.stdout.splitlines()
     assert trials == f"small: {table_link(uri, '1', 'trials')}"
     assert confirmed == f"small, confirmed: {table_link(uri, '1', 'confirmed')}"
     assert compared.startswith(f"small, comparison: {uri}/#/compare-runs?runs=")
-    # As a browser knows the server that a container knows by another name.
+    # A browser may know the server by another name than a container does.
     environment["RNNSEARCH_TRACKING_LINK"] = "http://localhost:7000/"
     told = run_here("study", "show", "small", **environment)
     assert f"Trials {table_link('http://localhost:7000', '1', 'trials')}" in told.stdout
@@ -174,7 +174,7 @@ def test_a_study_is_recorded_on_the_server_at_mlflow_tracking_uri(
 
 @pytest.fixture
 def ui(undisturbed: Life) -> Iterator[tuple[str, dict[str, str]]]:
-    """`rnnsearch ui` on a finished study: the address, and the links that it prints."""
+    """`rnnsearch ui` on a finished study: its address, and the links it prints."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnsearch", "ui", "life", "--port", str(port)],
@@ -187,7 +187,7 @@ def ui(undisturbed: Life) -> Iterator[tuple[str, dict[str, str]]]:
     base = process.stdout.readline().strip()
     lines = [process.stdout.readline().strip() for _ in range(3)]
     yield base, dict(line.removeprefix("life").lstrip(", ").split(": ", 1) for line in lines)
-    process.terminate()  # SIGINT is ignored where the tests run in a shell's background
+    process.terminate()  # SIGINT is ignored if the tests run in a shell's background
     process.communicate(timeout=30)
 
 
@@ -212,7 +212,7 @@ def test_ui_serves_the_store_and_its_links_open_trials_and_comparison_in_a_brows
 
 
 def _page(browser: str, link: str, tmp_path: Path) -> str:
-    """What a browser makes of a page, once its code has run."""
+    """A page as rendered by a browser, after its scripts have run."""
     done = subprocess.run(
         [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
@@ -231,7 +231,7 @@ def _page(browser: str, link: str, tmp_path: Path) -> str:
 def test_the_experiment_says_how_its_trials_are_shown_and_every_run_where_it_is_from(
     own_home: Path, tmp_path: Path
 ) -> None:
-    # The parameters and tags that a browser was seen to open the table of trials with.
+    # Parameters and tags that opened the table of trials in a real browser.
     link = table_link("http://h", "7", "trials")
     assert link == (
         "http://h/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=trials"
@@ -274,13 +274,13 @@ def test_the_experiment_says_how_its_trials_are_shown_and_every_run_where_it_is_
         assert one.data.tags["mlflow.source.name"] == "rnnsearch study small"
         assert one.data.tags["mlflow.source.type"] == "LOCAL"
     tracker.close()
-    # Nothing that went there has a password.
+    # No password was logged there.
     folder = own_home / "mlartifacts" / run_id / "artifacts"
     assert sorted(p.name for p in folder.iterdir()) == ["environment.json", "study.yaml"]
     sent = [p.read_text("utf-8") for p in folder.iterdir()] + [str(one.data.tags) for one in runs]
     assert all("geheim" not in text for text in sent)
     assert sum("***" in text for text in sent) == 4
-    # A study that began before there were views gets them when it is looked for.
+    # A study from before there were views gets them when it is opened.
     for name in ("trials", "confirmed"):
         client.delete_experiment_tag(tracker.experiment_id, f"mlflow.sharedViewState.{name}")
     links = study_links(local_uri(), "http://h", "small", run_id, "mse", "minimize")
@@ -402,7 +402,7 @@ def test_who_is_killed_while_making_the_database_leaves_no_half_of_one(own_home:
     maker.kill()
     maker.wait()
     assert not (own_home / "mlflow.db").exists()
-    for left in own_home.glob(".mlflow.db.*"):  # a journal too
+    for left in own_home.glob(".mlflow.db.*"):  # including journals
         os.utime(left, (0, 0))
     tracker = Tracker(local_uri(), "x")
     tracker.connect()
@@ -422,7 +422,7 @@ def test_a_database_of_ones_own_keeps_models_and_plots_at_home_and_not_where_it_
 
 
 def test_a_store_that_takes_no_run_leaves_the_name_of_the_study_free(tmp_path: Path) -> None:
-    # Artifacts go below a file, so the study's first artifact cannot be written.
+    # Its parent is a file, so the study's first artifact cannot be written.
     (tmp_path / "mlartifacts").write_text("in the way")
     done = run("study", "start", write_study(tmp_path), "-q", RNNSEARCH_HOME=str(tmp_path))
     assert done.returncode == 8, done.stderr

@@ -1,4 +1,4 @@
-"""The picture: that it is written, that it shows every row, and that its names can be read."""
+"""The picture is written, shows every row, and its names are readable."""
 
 from __future__ import annotations
 
@@ -139,9 +139,9 @@ def test_every_comparison_gives_a_png(case: Comparison, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", [FIVE, FAR, TWELVE, EQUAL], ids=["five", "far", "twelve", "equal"])
 def test_names_cover_neither_each_other_nor_the_edge(case: Comparison) -> None:
     figure = draw_comparison(case)
-    figure.draw_without_rendering()  # Puts the annotations in their places.
+    figure.draw_without_rendering()  # Positions the annotations.
     for axes in figure.axes:
-        # Of the text alone: the extent of an annotation has its line in it.
+        # Only of the text: the extent of an annotation includes its line.
         boxes = [
             Text.get_window_extent(text) for text in axes.texts if text.get_text() != "no skill"
         ]

@@ -1,4 +1,4 @@
-"""Rows that move sideways: apart, in order, and no further than needed."""
+"""Rows move sideways until they are apart, in order, and no further than needed."""
 
 from __future__ import annotations
 

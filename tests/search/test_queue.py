@@ -1,4 +1,4 @@
-"""The queue treats all rows alike and tells Optuna and the listeners the same of every trial."""
+"""The queue treats all rows equally and reports the same to Optuna and the listeners."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ confirmation: {{seeds: {seeds}, best: {best}}}
 
 
 class Heard:
-    """A listener that remembers all it hears."""
+    """A listener that records all events."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
@@ -69,7 +69,7 @@ class Heard:
 
 
 class Study:
-    """A study without its training: configuration, spaces and a store."""
+    """A study without training: configuration, spaces and a store."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Study:
         return ConfirmationQueue(self.store, self.config, self.spaces, self.direction, listeners)
 
     def optuna_trials(self, name: str) -> list[optuna.trial.FrozenTrial]:
-        """The trials of a row and phase, read by Optuna alone."""
+        """The trials of a row and phase, as read by Optuna alone."""
         storage = f"sqlite:///{self.store.folder}/trials.db"
         return optuna.load_study(study_name=name, storage=storage).trials
 
@@ -126,7 +126,7 @@ def _finish(queue: TrialQueue, key: str, validation: float, **outcome: Any) -> N
 
 
 def _run_search(study: Study, scores: Mapping[str, Sequence[float | None]]) -> SearchQueue:
-    """Run a search to its end; a score of None stops that trial early, at 0.99."""
+    """Run a search to its end; for a score of None, a trial stops early at 0.99."""
     queue = study.search()
     for key, _ in _ask_all(queue):
         _, row, number = key.split("/")
@@ -222,7 +222,7 @@ def test_rows_draw_independently_of_each_other() -> None:
 
 
 class Unsolvable(SearchSpace):
-    """A row whose first draws meet no budget."""
+    """A row whose first draws do not meet the budget."""
 
     draws = 0
     failing = 1
@@ -257,7 +257,7 @@ def test_a_draw_that_meets_no_budget_fails_with_its_reason_and_another_takes_its
     assert failed.state is optuna.trial.TrialState.FAIL
     assert failed.user_attrs["reason"] == "no width meets the budget"
     assert heard.events == [("started", key) for key in keys]
-    # The draw that was lost costs the row no trial, and shifts no seed.
+    # The lost draw costs the row no trial and shifts no seed.
     seeds = [spec.seed for _, spec in asked]
     assert seeds == [seeds[0]] * 3 + [seeds[3]] * 3
 
@@ -277,7 +277,7 @@ def test_a_row_whose_draws_never_meet_the_budget_stops_the_search_with_its_name(
     assert states == [optuna.trial.TrialState.FAIL] * 4
 
 
-# What becomes of a trial
+# Outcome of a trial
 
 
 def test_a_trial_that_ran_to_its_end_is_complete_with_its_last_validation_metric() -> None:
@@ -356,14 +356,14 @@ def test_a_rung_that_a_trial_had_passed_is_not_decided_again_by_trials_that_came
         return queue.stops(key, [_epoch(rung, validation)])
 
     assert not reach(early, 0.3)
-    queue.report(early, [_epoch(rung + 1, 0.4)])  # it went on
+    queue.report(early, [_epoch(rung + 1, 0.4)])  # it continued
     assert not reach(other, 0.9)
     assert reach(low, 0.2)
     queue.report(high, [_epoch(rung, 0.25)])
     queue.lose([early, high], "it died")
     anew = {queue._anew[key].key: key for key, _ in _ask_all(queue)}
     assert not reach(anew[early], 0.3)
-    # One that nothing was decided on yet is decided on like any other.
+    # A trial without a decision is decided on like any other.
     assert reach(anew[high], 0.25)
 
 
@@ -372,7 +372,7 @@ def test_a_trial_that_loses_three_workers_is_failed() -> None:
     queue = study.search()
     for _ in range(2):
         queue.lose([_ask(queue)[0]], "it died")
-    # How often is remembered by the store: a resumed study goes on counting.
+    # The store keeps the count, so a resumed study continues it.
     queue = study.search()
     queue.lose([_ask(queue)[0]], "it died")
     (record,) = study.store.records()
@@ -385,7 +385,7 @@ def test_a_trial_at_its_last_worker_waits_until_nothing_runs_and_nothing_begins_
     queue = study.search()
     blamed, beside = _ask(queue)[0], _ask(queue)[0]
     queue.lose([blamed], "out of memory")
-    (again, _), *others = queue.ask_together(2)  # the second worker: beside others
+    (again, _), *others = queue.ask_together(2)  # the second worker: other trials run too
     assert others == []
     queue.lose([again], "out of memory")
     assert queue.ask_together(2) == []
@@ -404,7 +404,7 @@ def test_of_a_lost_worker_s_trials_those_that_it_never_got_to_stay_the_same_tria
     queue.lose([first, beside, behind], "it died")
     assert [e[1] for e in heard.events if e[0] == "finished"] == [first, beside]
     assert [key for key, _ in queue.ask_together(1)] == [behind]
-    # One by one, to learn which of them it was.
+    # One by one, to find out which one caused it.
     assert [key for key, _ in queue.ask_together(1)] == ["confirmation/lstm/3"]
     assert [key for key, _ in queue.ask_together(1)] == ["confirmation/lstm/4"]
     assert queue.ask_together(1) == []
@@ -500,7 +500,7 @@ def test_the_complexity_that_is_told_and_kept_is_that_of_the_model() -> None:
     assert record.complexity == expected
 
 
-# The confirmation
+# Confirmation
 
 
 SCORES: dict[str, list[float | None]] = {
@@ -666,7 +666,7 @@ def test_no_search_trial_is_taken_before_the_results_it_should_know() -> None:
             _finish(queue, key, 0.5)
         ended |= set(together)
     assert len(ended) == 10 * len(ROWS)
-    # What is drawn blindly is taken at once.
+    # Random draws are taken at once.
     assert groups[0] == [f"search/{row}/{number}" for number in range(2) for row in ROWS]
 
 

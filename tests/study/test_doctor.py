@@ -1,4 +1,4 @@
-"""A study that is damaged in one place is named, stops no other, and is mended where it can be."""
+"""A study damaged in one place is named, stops no other study, and is repaired if possible."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _confirm(store: StudyStore, label: str, seed: int, metric: float) -> None:
 
 @pytest.fixture
 def store() -> StudyStore:
-    """A finished study without runs: two rows, three seeds of which its file asks for two."""
+    """A finished study without runs: two rows and three seeds, while its file asks for two."""
     made = StudyStore.create("small", yaml.safe_dump(study_content()))
     made.write_info(name="small", state="finished", data=SOURCE, extended={"seeds": 3})
     for seed in (11, 12, 13):
@@ -127,7 +127,7 @@ def test_a_damaged_study_is_named_stops_no_other_and_loses_nothing(
     assert after == before, "who only looks changes nothing"
     assert run_here("study", "doctor", "--fix").returncode == 0
     kept = [p.read_bytes() for p in store.folder.iterdir()]
-    if file == "trials.db":  # its trials are to be run again
+    if file == "trials.db":  # its trials must be run again
         known = {**json.loads(before.pop("study.json")), "state": "interrupted"}
         assert store.info.content() == known
     assert all(content in kept for content in before.values()), "nothing is deleted"
@@ -190,7 +190,7 @@ def test_what_is_wrong_is_said_of_the_study_by_every_reader(store: StudyStore) -
         compare_study("small")
 
 
-# Beside a run
+# During a run
 
 
 def test_a_study_that_runs_is_neither_mended_deleted_nor_written(store: StudyStore) -> None:
@@ -269,7 +269,7 @@ def test_a_full_disk_leaves_no_study_running(
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a study and its runs, to be copied."""
+    """A home with a study and its runs, used as a template."""
     home = tmp_path_factory.mktemp("tracked")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNSEARCH_HOME", str(home))
@@ -294,7 +294,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def with_runs(tracked: Path, own_home: Path) -> tuple[StudyStore, MlflowClient]:
-    """That study, in the home of the test: as if the home had been moved."""
+    """The same study in the home of the test, as if the home had been moved."""
     shutil.copytree(tracked, own_home)
     store = StudyStore.open("small")
     store.write_info(tracking_uri=f"sqlite:///{own_home / 'mlflow.db'}")
@@ -335,7 +335,7 @@ def _delete_experiment(client: MlflowClient, store: StudyStore) -> None:
 
 
 def _purge(client: MlflowClient, store: StudyStore) -> None:
-    """As `mlflow gc` does."""
+    """Equivalent to `mlflow gc`."""
     _delete_run(client, store)
     client._tracking_client.store._hard_delete_run(store.info.run_id)  # type: ignore[attr-defined]
 
