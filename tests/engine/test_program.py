@@ -431,7 +431,7 @@ def test_the_model_and_its_member_share_parameters() -> None:
     assert torch.equal(_flat(run.setting.model).float(), run.member.flat)
 
 
-# What is refused
+# Refusals
 
 
 def test_a_model_that_is_not_unrolled_is_refused() -> None:

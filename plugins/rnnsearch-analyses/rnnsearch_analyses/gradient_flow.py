@@ -133,7 +133,7 @@ class GradientFlow(Analysis):
 
 
 def _last_read(outputs: Tensor, loss: Tensor) -> Tensor:
-    """Gradient of the loss with respect to the outputs, at the last step that counts if all do."""
+    """Gradient of the loss for the outputs; if every step is read, only at the last that counts."""
     (seed,) = torch.autograd.grad(loss, outputs, retain_graph=True)
     if seed.dim() < 3:
         return seed
@@ -144,7 +144,7 @@ def _last_read(outputs: Tensor, loss: Tensor) -> Tensor:
 
 
 def _norm(state: State, gradients: Any, samples: int) -> Tensor:
-    """Norm of the gradient by a state, `(batch,)`, from one gradient for each of its parts."""
+    """Norm of the gradient for a state, `(batch,)`, from one gradient for each of its parts."""
     total = torch.zeros(samples, dtype=torch.float64)
     for _ in filter(has_gradient, state):
         gradient = next(gradients)
@@ -219,7 +219,7 @@ def _jacobians(
 
 
 def state_jacobian(cell: RecurrentCell, inputs: Tensor, state: State) -> Tensor:
-    """Derivative of the next state by the state, all parts side by side, `(size, size)`.
+    """Jacobian of the next state with respect to the state, all parts joined, `(size, size)`.
 
     Samples of a batch are independent, so a batch of copies gives one row per copy in one pass.
     Complex parts stand for two reals each; integer parts stay unchanged and have no row.

@@ -28,7 +28,7 @@ class MemoryHeatMap(Analysis):
     Source: Mohamed and Claudel, "MCRM: Mother Compact Recurrent Memory", 2018, arXiv:1808.02016,
     the figures of memory states on characters; after Karpathy, Johnson and Fei-Fei, "Visualizing
     and understanding recurrent networks", 2015, arXiv:1506.02078. Departures: any width and any
-    inputs, where the paper has cells of one size on text.
+    inputs, whereas the paper has cells of one size on text.
 
     Numbers: `units`, `steps`, and `largest`, the largest absolute value.
 

@@ -11,7 +11,7 @@ from rnnsearch import RecurrentCell, State, Value
 
 
 class LSTMCell(RecurrentCell):
-    """Recurrent cell whose gates decide what its memory writes, keeps and shows.
+    """Recurrent cell with a memory, whose gates decide what to write, keep and output.
 
         i, f, o = sigmoid(W x_t + b + U h_{t-1} + b'),  one W, U, b, b' for each gate
         g = tanh(W_g x_t + b_g + U_g h_{t-1} + b'_g)

@@ -1,4 +1,4 @@
-"""The context-sensitive language of equally many a, b and c."""
+"""The context-sensitive language with equal numbers of a, b and c."""
 
 from __future__ import annotations
 

@@ -17,9 +17,8 @@ class IndRNNCell(RecurrentCell):
 
         h_t = relu(W x_t + u * h_{t-1} + b),   h_0 = 0,   |u_n| <= 2^(1/T)
 
-    with `*` elementwise. The bound keeps the influence of `T` steps on a unit, forwards or
-    backwards, below a factor of two. Units are combined only in the next layer, so the cell is
-    meant to be stacked.
+    with `*` elementwise. The bound limits the growth of a state or gradient over `T` steps to a
+    factor of two. Units are combined only in the next layer, so the cell is meant to be stacked.
 
     Source: Li, Li, Cook, Zhu and Gao, "Independently recurrent neural network (IndRNN): building a
     longer and deeper RNN", CVPR 2018, arXiv:1803.04831; the initial values of `u` and the bound,
