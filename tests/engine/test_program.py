@@ -279,7 +279,7 @@ def test_a_frozen_parameter_stays_as_it_is() -> None:
     setting = _one_layer()
     frozen = next(setting.model.parameters())
     frozen.requires_grad_(False)
-    setting.model.spec = None  # not the plan of the model that trains everything
+    setting.model.spec = None  # type: ignore[assignment]  # not the plan with all trained
     before = frozen.clone()
     plan = setting.plan()
     member = Member(setting.model, plan, "adam", 0.01)
