@@ -1,4 +1,4 @@
-"""Tests each family alone against the core: the other families are off."""
+"""Test each family alone against the core, with the other families turned off."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from rnnsearch import load_registry
 
-# Families that the tests of another one use: analyses look at cells, token tasks are solved for
-# them, and the nets of the SM-RNN paper end in its head.
+# Families that the tests of another family use: the analyses look at cells, the token tasks need
+# cells to solve them, and the nets of the SM-RNN paper end in that family's head.
 _NEEDED = {
     "analyses": {"baselines", "gated", "nested", "stigmergic"},
     "baselines": {"heads"},

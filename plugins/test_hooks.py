@@ -1,4 +1,4 @@
-"""Each family joins through the hooks, with the names that it is known by and no others."""
+"""Each family registers through the hooks, with exactly its known names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASES: Mapping[str, tuple[type, ...]] = {
     "rnnsearch_tasks": (Task,),
     "rnnsearch_analyses": (Analysis,),
 }
-# What studies name stays what it is. torchrecurrent's cells: see that family's own test.
+# Names that studies use must not change. For torchrecurrent's cells, see that family's own test.
 NAMES: Mapping[str, Mapping[str, str]] = {
     "analyses": {
         "rnnsearch_analyses": "gate_saturation gradient_flow memory_heat_map neurons_of_interest "
@@ -99,7 +99,7 @@ def test_each_name_leads_to_a_class_of_its_kind(hook: str, name: str, target: st
 
 @pytest.fixture(scope="module")
 def loaded() -> Mapping[str, list[str]]:
-    """The large libraries that the hooks of each family import, each in a process of its own."""
+    """Large libraries imported by the hooks of each family, each in a separate process."""
     program = (
         "import json, os, sys\n"
         "large, found = set(sys.argv[1].split()), {}\n"

@@ -1,4 +1,4 @@
-"""Runs the `rnnsearch` command as a user does."""
+"""Runs the `rnnsearch` command like a user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process of its own to its end, at most five minutes."""
+    """Run a command to its end in a separate process, for at most five minutes."""
     return subprocess.run(
         [sys.executable, "-m", "rnnsearch", *map(str, arguments)],
         capture_output=True,
@@ -31,10 +31,10 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
 
 
 def run_here(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that starts no cluster in this process, which has imported torch already."""
+    """Run a command that starts no cluster in this process, which has already imported torch."""
     output, errors = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        # Set first, so that it is put back: MLflow sets it when it is told of a store.
+        # Set first, so that it is restored: MLflow sets it when it opens a store.
         patch.setenv("MLFLOW_TRACKING_URI", "")
         patch.delenv("MLFLOW_TRACKING_URI")
         for name, value in environment.items():
@@ -47,7 +47,7 @@ def run_here(*arguments: str | Path, **environment: str) -> subprocess.Completed
 
 
 def study_content(**changes: Any) -> dict[str, Any]:
-    """A small study on scikit-learn's digits, one trial at a time."""
+    """A small study on scikit-learn's digits that runs one trial at a time."""
     content: dict[str, Any] = {
         "schema_version": 1,
         "name": "small",

@@ -1,4 +1,4 @@
-"""What every test starts from: a home of its own, and no server of the user's."""
+"""Start every test with a separate home and without the user's servers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from filelock import FileLock
 if TYPE_CHECKING:
     from .life import Life
 
-# As many processes run tests as there are cores; threads beside them would only be in their way.
+# Tests run in one process per core; additional threads would only slow them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Other processes are sent cells that are defined in tests, and import them by name.
+# Cells defined in tests are sent to other processes, which import them by name.
 if (_ROOT := str(Path(__file__).parents[1])) not in sys.path:
     sys.path.append(_ROOT)
 
 _HERE = Path(__file__).parent
 
-# Files whose tests run whole studies. They begin first: the last of them would otherwise keep one
-# core busy while the others have nothing left.
+# Files whose tests run whole studies. They start first; otherwise the last of them would keep one
+# core busy while the others are idle.
 _LONG = (
     "cli/test_lifecycle.py",
     "test_stranger.py",
@@ -39,7 +39,7 @@ _LONG = (
     "cli/test_cli.py",
     "budget/test_space.py",
 )
-# `pytest -m fast`: no study, no compiler, no cluster. Of these folders, but for these files.
+# `pytest -m fast`: no study, no compiler, no cluster. These folders, without these files.
 _FAST = ("spec", "config", "budget", "compare", "plugin", "records")
 _NOT_FAST = (
     *_LONG,
@@ -57,7 +57,7 @@ _NOT_FAST = (
     "records/test_ray_jobs.py",
     "spec/test_schedule.py",
 )
-# Files that name architectures and tasks of rnnsearch-zoo: left out where only the core is there.
+# Files that use architectures and tasks of rnnsearch-zoo: skipped if only the core is installed.
 _NEED_ZOO = (
     "budget/test_model.py",
     "budget/test_budget.py",
@@ -109,19 +109,19 @@ collect_ignore = [] if _HAS_ZOO else list(_NEED_ZOO)
 
 
 def pytest_report_header() -> list[str]:
-    """Say what is left out."""
+    """Report which tests are left out."""
     left_out = f"rnnsearch-zoo is not installed: without the tests of {', '.join(_NEED_ZOO)}"
     return [] if _HAS_ZOO else [left_out]
 
 
 def _file_of(item: pytest.Item) -> str:
-    """The file of a test, below this folder; the whole path of any other."""
+    """The file of a test, relative to this folder; for other tests, the full path."""
     path = item.path
     return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.as_posix()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of long files before the others, and mark the fast ones."""
+    """Run the tests of long files first, and mark the fast ones."""
     files = {item: _file_of(item) for item in items}
     for item, file in files.items():
         slow = any(item.get_closest_marker(name) for name in ("slow", "faults"))
@@ -132,10 +132,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let studies, caches and runs of a test lie in its own folder."""
+    """Put the studies, caches and runs of a test into a separate folder."""
     monkeypatch.setenv("RNNSEARCH_HOME", str(tmp_path / "home"))
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
-        # Set first, so that it is put back: MLflow sets its own when it is told of a store.
+        # Set first, so that it is restored: MLflow sets its own when it opens a store.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return tmp_path / "home"
@@ -143,7 +143,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_driver_is_left() -> Iterator[None]:
-    """End what a test that failed has left running."""
+    """End drivers that a failed test has left running."""
     from .life import end_drivers
 
     yield
@@ -152,7 +152,7 @@ def no_driver_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def life(tmp_path: Path, no_driver_is_left: None) -> Life:
-    """A small study that is yet to be started."""
+    """A small study that has not been started yet."""
     from .life import Life
 
     return Life(tmp_path)
@@ -160,7 +160,7 @@ def life(tmp_path: Path, no_driver_is_left: None) -> Life:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Life:
-    """The same study, to which nothing happened; run once for all workers of the tests."""
+    """The same study, run undisturbed, once for all test workers."""
     from .life import Life
 
     shared = tmp_path_factory.getbasetemp()

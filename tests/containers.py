@@ -1,13 +1,13 @@
 """Runs compose.yaml's services without a container engine, as processes in Linux namespaces.
 
-What a container has, each service has here: a network interface and a hostname of its own on a
-bridge that leads nowhere else, its own processes, /dev/shm and scratch, its volumes where the file
-mounts them, its environment and nothing else, and a user who is not root. The services' commands,
-health checks and order are the file's. What differs: programs come from this machine and not from
-an image, and what PostgreSQL's image does before it starts is in `_initialise_postgres`.
+Each service has the isolation of a container: a network interface and a hostname on an isolated
+bridge, its own processes, /dev/shm and scratch space, its volumes where the file mounts them, only
+its own environment, and a non-root user. The services' commands, health checks and order come from
+the file. The differences: programs come from this machine and not from an image, and the setup
+that PostgreSQL's image does before it starts is in `_initialise_postgres`.
 
 As a script (`python -m tests.containers FOLDER STUDY_FILE`) it is the first process of a process
-namespace: when it ends, the kernel ends every process that it started.
+namespace: when it ends, the kernel ends every process it started.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _VARIABLE = re.compile(
 
 
 def load_compose(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Read compose.yaml with its variables filled in; one without a value stays None.
+    """Read compose.yaml with its variables substituted; a variable without a value stays None.
 
     Raises:
         KeyError: a required variable is unset or empty; has the file's message.
@@ -66,16 +66,14 @@ def load_compose(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 class Machine:
-    """A bridge, folders for the volumes, and the containers that were started."""
+    """A bridge, folders for the volumes, and the running containers."""
 
     def __init__(self, folder: Path, compose: Mapping[str, Any]) -> None:
         self._folder, self._services = folder, compose["services"]
         self._pids: dict[str, int] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "hosts").write_text("127.0.0.1 localhost\n")
-        (folder / "resolv.conf").write_text(
-            ""
-        )  # there is no name server; nobody is to wait for one
+        (folder / "resolv.conf").write_text("")  # there is no name server; do not wait for one
         (folder / "passwd").write_text(f"rnnsearch:x:1000:1000::{folder}:/bin/sh\n")
         for volume in compose["volumes"]:
             (folder / volume).mkdir(exist_ok=True)
@@ -88,7 +86,7 @@ class Machine:
             subprocess.run(command.split(), check=True)
 
     def start(self, service: str, number: int = 1, arguments: list[str] | None = None) -> str:
-        """Start a container of a service; returns its name."""
+        """Start a container of a service and return its name."""
         name = f"{service}-{number}"
         config = self._services[service]
         environment = self._environment(config)
@@ -131,7 +129,7 @@ class Machine:
             "ip link set lo up",
             f"ip address add {address}/24 dev eth0",
             "ip link set eth0 up",
-            "ip route add default via 10.77.0.254",  # Ray asks for the way out to learn its address
+            "ip route add default via 10.77.0.254",  # Ray finds its address by the default route
             f"mount --bind {self._folder}/hosts /etc/hosts",
             f"mount --bind {self._folder}/resolv.conf /etc/resolv.conf",
             f"mount --bind {self._folder}/passwd /etc/passwd",
@@ -167,7 +165,7 @@ class Machine:
         return process
 
     def execute(self, name: str, command: list[str], timeout: float = 60) -> tuple[int, str]:
-        """Run a command in a container that runs."""
+        """Run a command in a running container."""
         config = self._services[name.rpartition("-")[0]]
         done = subprocess.run(
             [
@@ -186,7 +184,7 @@ class Machine:
         return done.returncode, done.stdout
 
     def wait_until_healthy(self, name: str) -> None:
-        """Repeat a service's health check, as often as the file says."""
+        """Retry a service's health check as often as the file says."""
         check = self._services[name.rpartition("-")[0]]["healthcheck"]
         assert check["test"][0] == "CMD"
         said = ""
@@ -199,7 +197,7 @@ class Machine:
         raise AssertionError(f"{name} does not become healthy: {said}\n{self.log(name)}")
 
     def log(self, name: str) -> str:
-        """The end of what a container printed."""
+        """The last part of a container's output."""
         return (self._folder / f"{name}.log").read_text(errors="replace")[-4000:]
 
     def _initialise_postgres(
@@ -221,7 +219,7 @@ END
 
 
 def main() -> None:
-    """Start what `docker compose run study` starts, run a study, and print what came of it."""
+    """Start what `docker compose run study` starts, run a study, and print the results."""
     folder, arguments = Path(sys.argv[1]), sys.argv[2:]
     services = load_compose(os.environ)["services"]
     machine = Machine(folder, load_compose(os.environ))
@@ -230,7 +228,7 @@ def main() -> None:
     def up(service: str, arguments: list[str] | None = None) -> None:
         for other in services[service].get("depends_on", {}):
             if "profiles" in services[other]:
-                continue  # they are off
+                continue  # disabled
             if other not in started:
                 up(other)
             for name in started[other]:
@@ -259,7 +257,7 @@ def main() -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-# Asks PostgreSQL itself, not MLflow.
+# Queries PostgreSQL directly, not MLflow.
 _COUNT_RUNS = """
 import json, psycopg2
 with psycopg2.connect("postgresql://mlflow@postgres/mlflow") as connection:

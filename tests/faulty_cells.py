@@ -1,4 +1,4 @@
-"""Cells that go wrong inside a worker, and nowhere before; a plugin for the tests of faults."""
+"""Cells that fail only inside a worker; a plugin for the tests of faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _in_worker() -> bool:
 
 
 class Hangs(ElmanCell):
-    """Its first step in a worker never ends; those of later workers do."""
+    """The first step in the first worker never ends; steps in later workers do."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if _in_worker():
@@ -32,7 +32,7 @@ class Hangs(ElmanCell):
 
 
 class Diverges(ElmanCell):
-    """Its steps in a worker give no numbers."""
+    """Its steps in a worker give NaN."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, after = super().forward(inputs, state)
@@ -40,7 +40,7 @@ class Diverges(ElmanCell):
 
 
 class Exits(ElmanCell):
-    """Its steps in a worker end the process, as one that takes too much memory is ended."""
+    """Its steps in a worker end the process, like the out-of-memory killer."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if _in_worker():

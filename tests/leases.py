@@ -1,4 +1,4 @@
-"""Leases of processes that a test makes up, or starts."""
+"""Leases of processes that a test invents or starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnsearch.records.store import StudyStore
 
 
 def write_lease(store: StudyStore, pid: int, **changes: Any) -> Holder:
-    """Leave the lease of a driver of this number, as if it held it; the file is not locked."""
+    """Write a lease as if the driver with this process number held it; the file is not locked."""
     started = lease._started(str(pid)) or "0"
     here = replace(Holder.this_process("running", None, locked=True), pid=pid, started=started)
     holder = replace(here, **changes)

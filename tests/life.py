@@ -1,4 +1,4 @@
-"""A study in a home of its own whose processes a test may kill, and what it left behind."""
+"""A study in a separate home whose processes a test may kill, and the results it leaves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rnnsearch.records.store import StudyStore
 
 from .command import run, run_here, write_study
 
-# What each state of a trial is in MLflow.
+# MLflow's status for each state of a trial.
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
@@ -34,14 +34,14 @@ def end_drivers() -> None:
 
 
 class Life:
-    """The study `life`: two rows, trials of a second or two on digits, one worker.
+    """The study `life`: two rows, one worker, trials of one or two seconds on digits.
 
     Args:
-        home: where it lives.
+        home: home folder of the study.
         trials: search trials of each row.
         seeds: confirmation seeds of each row.
-        environment: variables for its processes.
-        changes: what else differs in its study file.
+        environment: environment variables for its processes.
+        changes: other changes to its study file.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Life:
         self._changes: dict[str, Any] = {
             "name": "life",
             "architectures": ["lstm", "elman"],
-            "engine": "torch",  # it does not depend on the load of the machine
+            "engine": "torch",  # independent of the load of the machine
             "training": {
                 "epochs": 8,
                 "batch_size": 16,
@@ -79,7 +79,7 @@ class Life:
         return run(*arguments, **self.environment)
 
     def run_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command that starts no cluster to its end."""
+        """Run a command that starts no cluster to its end, in this process."""
         return run_here(*arguments, **self.environment)
 
     def write(self) -> Path:
@@ -87,7 +87,7 @@ class Life:
         return write_study(self.home, **self._changes)
 
     def complete(self) -> Life:
-        """Run the study to its end, undisturbed."""
+        """Run the study to its end without disturbance."""
         done = self.run("study", "start", str(self.write()))
         assert done.returncode == 0, done.stderr
         return self
@@ -97,7 +97,7 @@ class Life:
         return self.begin("study", "start", str(self.write()))
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command in a process of its own, whose signals do not reach the tests."""
+        """Start a command in a separate process group, so its signals do not reach the tests."""
         with (self.home / "stderr").open("a") as stderr:
             driver = subprocess.Popen(
                 [sys.executable, "-m", "rnnsearch", *arguments],
@@ -111,30 +111,30 @@ class Life:
         return driver
 
     def resume(self) -> None:
-        """Go on to the end."""
+        """Resume the study and run it to its end."""
         done = self.run("study", "resume", "life")
         assert done.returncode == 0, done.stderr
 
     @property
     def store(self) -> StudyStore:
-        """The study's."""
+        """The study's store."""
         return StudyStore(self.home / "studies" / "life")
 
     @property
     def stderr(self) -> str:
-        """What its drivers said."""
+        """Error output of its drivers."""
         return (self.home / "stderr").read_text()
 
     @property
     def ended(self) -> int:
-        """Trials that have ended, or -1 before there is a study."""
+        """Number of trials that have ended, or -1 before there is a study."""
         if not (self.store.folder / "study.json").exists():
             return -1
         return sum(r.state != "RUNNING" for r in self.store.records())
 
     @property
     def epochs_trained(self) -> int:
-        """Epochs of all trials, each counted once however often its trial was begun."""
+        """Epochs of all trials, each counted once no matter how often its trial was restarted."""
         records = self.store.records(interrupted=True)
         return len(
             {
@@ -146,18 +146,18 @@ class Life:
         )
 
     def wait_for(self, trials: int, driver: subprocess.Popen[str] | None = None) -> None:
-        """Until so many trials have ended."""
+        """Wait until this number of trials have ended."""
         self.wait_until(lambda: self.ended >= trials, driver)
 
     def wait_for_an_epoch(self, driver: subprocess.Popen[str]) -> None:
-        """Until one more was trained."""
+        """Wait until one more epoch was trained."""
         before = self.epochs_trained
         self.wait_until(lambda: self.epochs_trained > before, driver)
 
     def wait_until(
         self, happened: Callable[[], object], driver: subprocess.Popen[str] | None = None
     ) -> None:
-        """Until something has happened while a driver runs, at most five minutes."""
+        """Wait, while a driver runs, until a condition holds; at most five minutes."""
         deadline = time.monotonic() + 300
         while not happened():
             assert driver is None or driver.poll() is None, self.stderr
@@ -165,7 +165,7 @@ class Life:
             time.sleep(0.1)
 
     def results(self) -> dict[tuple[str, str, int], Any]:
-        """What each trial measured; fails if one ran twice."""
+        """Results of each trial; fails if one ran twice."""
         found: dict[tuple[str, str, int], Any] = {}
         for record in self.store.records():
             assert record.spec is not None
@@ -176,14 +176,14 @@ class Life:
         return found
 
     def assert_as(self, undisturbed: Life) -> None:
-        """It ended as if nothing had happened: every trial once, with the same results."""
+        """Check that it ended like the undisturbed study: each trial once, with equal results."""
         assert self.results() == undisturbed.results()
         assert len(self.results()) == self.wanted
         assert self.store.info.state == "finished"
         self.assert_mlflow_agrees()
 
     def assert_mlflow_agrees(self, uri: str | None = None) -> None:
-        """Each trial of the store has one run, which ended as it ended and has all its epochs."""
+        """Check that each trial of the store has one run, with its outcome and all its epochs."""
         client = MlflowClient(uri or f"sqlite:///{self.home / 'mlflow.db'}")
         experiment = client.get_experiment_by_name("life")
         assert experiment is not None
@@ -204,23 +204,23 @@ class Life:
         assert len(shown) == len(records)
 
     def status(self) -> dict[str, Any]:
-        """What `study status` says."""
+        """Output of `study status`."""
         said: dict[str, Any] = json.loads(self.run_here("study", "status", "life", "--json").stdout)
         return said
 
 
-# Titles of a worker's process between two calls and during one.
+# Titles of a worker's process between and during calls.
 _WORKERS = (b"ray::_Trial", b"ray::ResourceTrainable")
 
 
 def below(process: int) -> dict[int, bytes]:
-    """Processes below one, each with its command line."""
+    """Descendants of a process, each with its command line."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:  # it ended meanwhile
+            except OSError:  # it has ended in the meantime
                 continue
             children.setdefault(parent, []).append(int(folder.name))
     family, found = [process], {}
@@ -235,7 +235,7 @@ def below(process: int) -> dict[int, bytes]:
 
 
 def workers_of(process: int) -> list[int]:
-    """Process numbers of the workers at trials below a process."""
+    """Process numbers of the workers that run trials below a process."""
     return [one for one, line in below(process).items() if line.startswith(_WORKERS)]
 
 
@@ -250,7 +250,7 @@ def kill_part_of_ray(driver: subprocess.Popen[str], program: str) -> None:
 
 
 def kill_one_worker(driver: subprocess.Popen[str]) -> int | None:
-    """Kill a worker of a study; gives its process number, or None where there is none."""
+    """Kill a worker of a study; return its process number, or None if there is none."""
     for worker in workers_of(driver.pid):
         try:
             os.kill(worker, signal.SIGKILL)

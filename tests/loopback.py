@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1, of a test's own."""
+"""Servers on 127.0.0.1, separate for each test."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """A port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int, timeout_s: float = 120) -> None:
-    """Until something listens there; what comes next fails if nothing does."""
+    """Wait until something listens there; if nothing does, the next step of the test fails."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         with socket.socket() as probe:
@@ -32,7 +32,7 @@ def wait_for_port(port: int, timeout_s: float = 120) -> None:
 
 @contextmanager
 def ray_node(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A node of a Ray cluster, whose processes are a session; killed at the end."""
+    """A node of a Ray cluster, with its processes in one session; killed at the end."""
     scripts = Path(sys.executable).parent
     node = subprocess.Popen(
         [

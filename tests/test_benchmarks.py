@@ -1,4 +1,4 @@
-"""The benchmarks run and report every variant; what they measure is not asserted."""
+"""The benchmarks run and report every variant; the measurements are not asserted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .command import REPOSITORY
 
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The benchmarks' own setting, and their folder on the path: they are not installed."""
+    """The benchmarks' setting, and their folder on the path, because they are not installed."""
     monkeypatch.syspath_prepend(str(REPOSITORY))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -29,7 +29,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def quick_builds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build with less optimization: nobody looks at the speed."""
+    """Build with less optimization, because speed does not matter here."""
     try:
         toolchain()
     except NoCompiler as reason:

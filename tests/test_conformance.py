@@ -1,6 +1,6 @@
-"""Everything that we register keeps the promises of its contract.
+"""Everything that we register satisfies its contract.
 
-Each plugin's own tests run the suites over what it brings; here is checked that none is forgotten.
+Each plugin's own tests run the suites on its classes; this file checks that none is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUITES = {
     "analysis": "AnalysisConformance",
 }
 OURS = ("rnnsearch", "rnnsearch-zoo")
-# Its cells are made from the list in its hooks, and its tests run over that list.
+# Its cells are generated from the list in its hooks, and its tests run over that list.
 LISTED = "torchrecurrent"
 
 
@@ -56,7 +56,7 @@ def test_no_architecture_of_ours_has_a_known_failure_without_a_reason() -> None:
 
 
 def test_no_cell_or_wrapper_of_ours_has_a_public_method_that_nobody_calls() -> None:
-    """Such a method is the override of another name, or ought to be private."""
+    """Such a method is a misnamed override, or should be private."""
     registry = load_registry()
     for name in registry.architectures:
         cell = registry.architecture(name)
@@ -69,7 +69,7 @@ def test_no_cell_or_wrapper_of_ours_has_a_public_method_that_nobody_calls() -> N
 
 
 def test_every_check_is_of_what_it_was_asked_for() -> None:
-    """Also the second one of a process."""
+    """Including the second check in the same process."""
     for name in ("linear", "mlp"):
         assert {verdict.name for verdict in check([("head", name)])} == {name}
 

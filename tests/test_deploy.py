@@ -1,4 +1,4 @@
-"""compose.yaml and the KubeRay manifest: what they say, and the processes that they start."""
+"""compose.yaml and the KubeRay manifest: their contents, and the processes they start."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_services_depend_on_services_that_have_a_health_check_and_mount_declared
         for other, depends in service.get("depends_on", {}).items():
             assert depends["condition"] == "service_healthy", name
             assert "healthcheck" in SERVICES[other], other
-            # What a profile adds is waited for where the profile is on.
+            # Services of a profile are only waited for if the profile is on.
             assert depends.get("required", True) == ("profiles" not in SERVICES[other]), other
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -121,7 +121,7 @@ def test_every_service_has_a_memory_limit_and_bounded_logs_and_gains_no_privileg
 def test_nothing_that_a_service_keeps_lands_in_an_anonymous_volume() -> None:
     assert "VOLUME" not in DOCKERFILE
     keeps = {"postgres": "/var/lib/postgresql/data", "redis": "/data", "minio": "/data"}
-    for name, folder in keeps.items():  # what their images declare
+    for name, folder in keeps.items():  # declared by their images
         mounted = [v.split(":")[1] for v in SERVICES[name].get("volumes", [])]
         assert folder in mounted + SERVICES[name].get("tmpfs", [])
 
@@ -158,7 +158,7 @@ def test_the_entrypoint_joins_the_cluster_for_what_runs_trials_and_then_is_rnnse
     )
     assert entrypoint.wait(30) == 0
     called = (tmp_path / "called").read_text().splitlines()
-    ours = called.index(f"{entrypoint.pid} rnnsearch")  # the same process: it gets the signals
+    ours = called.index(f"{entrypoint.pid} rnnsearch")  # the same process, which gets the signals
     assert called[ours + 1 :] == arguments
     assert [word.split()[-1] for word in called[:1]] == ["ray" if joins else "rnnsearch"]
     assert not joins or {"start", f"--address={address}", "--num-cpus=0"} <= set(called[:ours])
@@ -211,7 +211,7 @@ def test_the_image_takes_its_dependencies_from_pyproject(tmp_path: Path) -> None
 
 def test_the_image_has_torch_without_cuda_unless_asked_and_says_which_version_it_is() -> None:
     assert "\nARG TORCH_INDEX=https://download.pytorch.org/whl/cpu\n" in DOCKERFILE
-    # One index of torch's own is asked for torch alone: no other name is taken from it.
+    # torch has a separate index, which is used only for torch.
     (line,) = re.findall(r"^.*TORCH_INDEX:\+.*$", DOCKERFILE, re.M)
     assert line.rstrip(" \\").split("} ")[-1].split() == ["torch", "torchvision"]
     assert f'image.version="{PROJECT["version"]}"' in DOCKERFILE
@@ -230,7 +230,7 @@ def test_other_machines_reach_mlflow_behind_tls_and_a_login_and_nothing_else() -
     assert set(published) == {"mlflow", "proxy"}
     assert all(port.startswith("127.0.0.1:") for port in published["mlflow"])
     assert published["proxy"] == ["443:443"]
-    assert SERVICES["proxy"]["profiles"] == ["proxy"]  # off
+    assert SERVICES["proxy"]["profiles"] == ["proxy"]  # disabled
     folder = REPOSITORY / "deploy" / "proxy"
     text = re.sub("#.*", "", (folder / "mlflow.conf").read_text())
     assert re.findall(r"listen (.*);", text) == ["443 ssl"]
@@ -325,7 +325,7 @@ def test_kubernetes_accepts_the_manifest() -> None:
     for document in KUBERAY:
         if document["apiVersion"] != "ray.io/v1":
             validate(document, version, strict=True)
-    for template in _templates():  # those of the RayCluster too
+    for template in _templates():  # including those of the RayCluster
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, **template}
         validate(pod, version, strict=True)
 
@@ -351,7 +351,7 @@ def test_the_ray_cluster_has_what_kuberay_requires_and_nothing_that_it_does_not_
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-        # The operator puts its own probes where there are none: they ask a dashboard.
+        # Without probes, the operator adds its own, which need a dashboard.
         container = group["template"]["spec"]["containers"][0]
         assert {"readinessProbe", "livenessProbe"} <= set(container)
 
@@ -434,7 +434,7 @@ def test_a_study_waits_for_mlflow_and_its_next_pod_resumes_what_may_still_succee
     assert "--resume" in job["template"]["spec"]["containers"][0]["args"]
     left, final = job["podFailurePolicy"]["rules"]
     assert (left["action"], final["action"]) == ("Ignore", "FailJob")
-    assert job["template"]["spec"]["restartPolicy"] == "Never"  # what such a policy asks for
+    assert job["template"]["spec"]["restartPolicy"] == "Never"  # required by such a policy
     again = {0, 1, StoreError.exit_code, TrackingError.exit_code, 137, 143}
     assert not again & set(final["onExitCodes"]["values"])
     errors = (BudgetError, DataError, PluginError, StudyFileError, StoppedError)
@@ -479,7 +479,7 @@ def test_network_policies_let_in_those_who_connect_and_nobody_else() -> None:
         frozenset({"rnnsearch-mlflow"}): {"rnnsearch-study"},
         frozenset({*ray, "rnnsearch-study"}): {*ray, "rnnsearch-study"},
     }
-    assert set().union(*reaches) == set(labels)  # all are guarded
+    assert set().union(*reaches) == set(labels)  # all are covered
 
 
 def test_the_head_keeps_in_redis_what_a_new_one_needs() -> None:
@@ -534,16 +534,16 @@ def test_a_study_runs_on_what_compose_starts(tmp_path: Path) -> None:
     states = [r.state for r in StudyStore(folder / "rnnsearch" / "studies" / "small").records()]
     assert set(states) <= {"COMPLETE", "PRUNED"}
     assert len(states) == 2 * (2 + 2)
-    # In PostgreSQL: a run for each trial and each seed, all of them ended.
+    # In PostgreSQL: one run per trial and per seed, all of them ended.
     counts: dict[str, int] = {}
     for phase, status, count in result["runs"]:
         assert status in ("FINISHED", "KILLED"), phase
         counts[phase] = counts.get(phase, 0) + count
     assert counts == {"study": 1, "search": 4, "configuration": 2, "confirmation": 4}
-    # Served by MLflow, not written beside the study.
+    # Stored through MLflow, not next to the study.
     assert len(list((folder / "artifacts" / "mlartifacts").rglob("MLmodel"))) == 2
     assert list((folder / "artifacts" / "mlartifacts").rglob("comparison.csv"))
-    assert result["trials_on"] == [False, True, True]  # the head, two workers
+    assert result["trials_on"] == [False, True, True]  # the head, and two workers
     assert result["other_host"] == "403"
     assert result["without_token"] != 0
     assert result["ended"] == ["study-1"]
@@ -567,7 +567,7 @@ def _said(done: subprocess.CompletedProcess[bytes]) -> str:
     return (done.stdout + done.stderr).decode(errors="replace")[-4000:]
 
 
-# A project and an image of the tests' own; PIP_CONF and TORCH_INDEX are the caller's.
+# Separate project and image for the tests; PIP_CONF and TORCH_INDEX come from the caller.
 ENGINE = {
     **SECRETS,
     "COMPOSE_PROJECT_NAME": "rnnsearch-tests",
@@ -581,7 +581,7 @@ ENGINE = {
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[None]:
-    """The image, built; what the tests leave in the engine is removed at the end."""
+    """The built image; everything the tests leave in the engine is removed at the end."""
     if shutil.which("docker") is None:
         pytest.skip("docker is not installed")
     if _docker("info", timeout=60).returncode or _docker("compose", "version").returncode:
@@ -606,7 +606,7 @@ def _engine_study(tmp_path: Path) -> bytes:
 
 
 def _kill_in_the_middle(container: str, run: subprocess.Popen[bytes]) -> None:
-    """Let a study's container run until a trial has ended, and kill it as the kernel would."""
+    """Let a study's container run until a trial has ended, then kill it with SIGKILL."""
     assert run.stderr is not None
     said = b""
     for line in run.stderr:
@@ -622,7 +622,7 @@ def _kill_in_the_middle(container: str, run: subprocess.Popen[bytes]) -> None:
 def test_a_study_whose_container_was_killed_is_resumed_by_another(
     engine: None, tmp_path: Path
 ) -> None:
-    # As OpenShift runs it, and as far locked up as it goes.
+    # As OpenShift runs it, with the strictest restrictions.
     name, image = "rnnsearch-tests-alone", ENGINE["IMAGE"]
     run = ["run", "--rm", "--interactive", "--shm-size=1g", "--user=12345:0", "--read-only"]
     run += ["--tmpfs=/tmp", "--cap-drop=ALL", "--network=none", "--memory=3g"]
@@ -638,7 +638,7 @@ def test_a_study_whose_container_was_killed_is_resumed_by_another(
         stderr=subprocess.PIPE,
     )
     _kill_in_the_middle(name, driver)
-    # At once: the kernel has let go of the dead driver's lock.
+    # Immediately: the kernel has released the dead driver's lock.
     resumed = _docker(*run, image, *start, "--resume")
     assert resumed.returncode == 0, _said(resumed)
     assert b"taking over from process" in resumed.stderr, _said(resumed)
@@ -679,5 +679,5 @@ def test_compose_runs_resumes_extends_and_compares_a_study(engine: None, tmp_pat
         *("--command", "SELECT count(*) FROM runs WHERE status IN ('RUNNING', 'SCHEDULED')"),
     )
     assert count.stdout.strip() == b"0", _said(count)
-    # As a browser on this machine reaches it, whatever host name it would send.
+    # As a browser on this machine reaches it, with any host name.
     assert _docker("compose", "port", "mlflow", "5000").stdout.startswith(b"127.0.0.1:")

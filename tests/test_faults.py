@@ -1,6 +1,6 @@
-"""What is killed, cut off or filled up costs a study nothing: no trial lost, repeated or stuck.
+"""Kills, lost connections and full disks cost a study no trial: none is lost, repeated or stuck.
 
-`pytest -m faults --dist load` runs all of it.
+`pytest -m faults --dist load` runs all of these tests.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _EARLY_STOPPING: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def undisturbed_stopping_early(tmp_path_factory: pytest.TempPathFactory) -> Life:
-    """A study with TPE and ASHA to which nothing happened."""
+    """An undisturbed study with TPE and ASHA."""
     return Life(tmp_path_factory.mktemp("stopping_early"), **_EARLY_STOPPING).complete()
 
 
@@ -78,7 +78,7 @@ def test_early_stopping_decides_as_if_nothing_had_been_killed(
 ) -> None:
     """Each row's first trial, which runs to its end, past its second checkpoint or a later one.
 
-    Without its raylet, Ray may go on to the end of the search before it notices: once is enough.
+    Without its raylet, Ray may finish the search before it notices, so one kill is enough.
     """
     states = {r.state for r in undisturbed_stopping_early.store.records()}
     assert states == {"COMPLETE", "PRUNED"}
@@ -107,7 +107,7 @@ def test_early_stopping_decides_as_if_nothing_had_been_killed(
 def test_trials_that_hang_diverge_or_end_their_worker_are_held_against_nobody_else(
     tmp_path: Path,
 ) -> None:
-    """One that hangs once is run by another worker; one that kills three workers is failed."""
+    """A trial that hangs once is run by another worker; one that kills three workers fails."""
     life = Life(
         tmp_path,
         environment=faulty_cells.install(tmp_path / "plugin"),
@@ -151,7 +151,7 @@ def test_a_checkpoint_that_was_damaged_costs_what_the_trial_had_trained_and_no_m
 def test_a_driver_killed_twenty_times_loses_and_repeats_nothing(
     undisturbed: Life, life: Life
 ) -> None:
-    """Ten times wherever it stands, mostly starting; ten times in the midst of training."""
+    """Ten times at any point, mostly during the start; ten times during training."""
     chance = random.Random(0)
     driver = life.start()
     for kill in range(20):
@@ -163,7 +163,7 @@ def test_a_driver_killed_twenty_times_loses_and_repeats_nothing(
         assert driver.poll() is None, f"it ended before kill {kill + 1}: {life.stderr}"
         driver.kill()
         driver.wait()
-        # Before there was a study to resume, it is to be started.
+        # Before there is a study to resume, it must be started.
         driver = life.begin("study", "resume", "life") if life.ended >= 0 else life.start()
     assert driver.wait(timeout=600) == 0, life.stderr
     life.assert_as(undisturbed)
@@ -171,7 +171,7 @@ def test_a_driver_killed_twenty_times_loses_and_repeats_nothing(
 
 @pytest.mark.slow
 def test_twenty_workers_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    """Once in the life of a trial, or twice by chance: the third would count against it."""
+    """Once per trial, or twice by chance: a third kill would fail the trial."""
     (tmp_path / "undisturbed").mkdir()
     (tmp_path / "killed").mkdir()
     undisturbed = Life(tmp_path / "undisturbed", trials=10, seeds=6).complete()
@@ -183,7 +183,7 @@ def test_twenty_workers_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
         if life.ended < 0:
             continue
         for record in [r for r in life.store.records() if r.state == "RUNNING"]:
-            if record.spec is None:  # drawn, and not yet begun
+            if record.spec is None:  # drawn, but not started yet
                 continue
             trial = f"{record.phase}/{record.label}/{record.spec.seed}"
             if trial not in killed and kill_one_worker(driver):
@@ -195,7 +195,7 @@ def test_twenty_workers_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
 
 @contextmanager
 def _mlflow_server(folder: Path, port: int) -> Iterator[None]:
-    """A real server on 127.0.0.1, of a database in a folder."""
+    """A real server on 127.0.0.1, with its database in a folder."""
     with (folder / "server.log").open("a") as log:
         server = subprocess.Popen(
             [
@@ -271,7 +271,7 @@ def test_a_disk_that_fills_up_stops_the_study_with_one_error_and_it_goes_on_from
 
 @pytest.mark.slow
 def test_a_node_that_vanishes_takes_no_trial_with_it(tmp_path: Path) -> None:
-    """Of two nodes with a worker each, one is killed as a whole; the other ends the study."""
+    """Of two nodes with one worker each, one is killed completely; the other finishes the study."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     head = ("--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false")
@@ -315,7 +315,7 @@ def postgres() -> Iterator[str]:
     if not all(map(shutil.which, ("initdb", "postgres"))) or find_spec("psycopg2") is None:
         pytest.skip("no PostgreSQL server is installed (initdb and postgres on PATH, psycopg2)")
     port = free_port()
-    # It refuses to run as root.
+    # PostgreSQL refuses to run as root.
     user = "nobody" if os.getuid() == 0 else None
     folder = Path(tempfile.mkdtemp())
     if user:

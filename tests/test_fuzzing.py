@@ -1,6 +1,6 @@
-"""Whatever a study file, a name or a plugin holds, there is one clear error or none.
+"""Any contents of a study file, a name or a plugin give one clear error or none.
 
-`pytest -m faults tests/test_fuzzing.py` tries ten thousand of each.
+`pytest -m faults tests/test_fuzzing.py` tries ten thousand examples of each.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _VALUES = st.recursive(
 
 @st.composite
 def _studies(draw: st.DrawFn) -> str:
-    """A study file with something replaced, added or taken away, or characters changed."""
+    """A study file with parts replaced, added or removed, or with changed characters."""
     content = deepcopy(study_content())
     for _ in range(draw(st.integers(1, 3))):
         place: Any = content
@@ -96,7 +96,7 @@ def _read(text: str) -> None:
         file = parse_study(text, "fuzzed.yaml")
         config = check_config(file)
         if any((a.num_layers or 0) > 8 or (a.hidden_size or 0) > 999 for a in config.architectures):
-            return  # it would be built, and that takes long
+            return  # it would be built, which takes too long
         registry = load_registry()
         build_spaces(config, file, registry, make_task(config, file, registry))
     except RnnsearchError as error:
@@ -151,7 +151,7 @@ def test_ten_thousand_names_do_not_lead_out_of_the_store(name: str) -> None:
 
 
 def _plugin(what: Any) -> None:
-    """A hook that gives anything at all breaks its own plugin and no other."""
+    """A hook with any return value breaks only its own plugin."""
     module = types.ModuleType("fuzzed_plugin")
 
     @hookimpl

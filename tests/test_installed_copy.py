@@ -1,4 +1,4 @@
-"""The tests refuse to test a copy of the package that is not as it is in this folder."""
+"""The tests refuse to run on a copy of the package that differs from this folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .command import REPOSITORY
 
 
 def _collect(site: Path) -> subprocess.CompletedProcess[str]:
-    """Begin to test this folder where a copy comes first on Python's path."""
+    """Start the tests of this folder with a copy first on Python's path."""
     return subprocess.run(
         [
             sys.executable,
@@ -44,7 +44,7 @@ def test_a_copy_is_tested_only_if_it_is_the_same(change: str, tmp_path: Path) ->
     if change == "edited":
         native.write_text(native.read_text() + "// as it once was\n")
     elif change == "new":
-        native.unlink()  # as if it had been added to this folder since
+        native.unlink()  # as if it had been added to this folder later
     elif change == "removed":
         (copy / "engine" / "native" / "old.h").touch()
     done = _collect(tmp_path)

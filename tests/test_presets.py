@@ -1,4 +1,4 @@
-"""Published studies, run again: their sizes are the printed ones, and printed figures are shown."""
+"""Presets of published studies: their sizes match the print, and published figures are shown."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PAPERS = Path(__file__).parents[1] / "studies" / "papers"
 PRESETS = sorted(PAPERS.glob("*.yaml"), key=lambda path: path.stem)
 TASKS = {"adding", "sequential_mnist", "copy_memory", "char_ptb", "word_ptb"}
 
-# Trainable scalars of the printed widths, as torch has them (two biases in RNN, GRU and LSTM).
-# PTB: with an embedding of the net's width that is also the output.
+# Trainable scalars at the printed widths, as in torch (two biases in RNN, GRU and LSTM).
+# PTB: with an embedding of the net's width that is tied to the output.
 COUNTS = {
     "sm_rnn_spatial_as_printed": {
         "sm_rnn": 3_200,
@@ -83,7 +83,7 @@ def _config(name: str) -> StudyConfig:
 
 
 def _spaces(path: Path) -> dict[str, SearchSpace]:
-    """The rows of a preset, sized; no data is read."""
+    """The rows of a preset with their sizes; no data are read."""
     config, file = load_config(str(path))
     registry = load_registry()
     if config.task.name not in registry.names("task"):
@@ -122,7 +122,7 @@ def test_a_preset_can_be_read_and_names_its_question_its_source_and_its_time(pat
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as JSON has it: `1e-3` is a number, which YAML 1.1 does not see."""
+    """YAML with JSON's numbers: `1e-3` is a number, which YAML 1.1 does not recognize."""
 
 
 _Loader.add_implicit_resolver(

@@ -1,4 +1,4 @@
-"""What strangers and services read of the project: versions, metadata, workflows, forms."""
+"""What users and services read about the project: versions, metadata, workflows, forms."""
 
 from __future__ import annotations
 

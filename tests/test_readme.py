@@ -1,4 +1,4 @@
-"""The README, the Dockerfile and CI say the same."""
+"""The README, the Dockerfile and CI agree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_readmes_study_is_the_first_study_in_short() -> None:
 
 
 def test_a_newcomer_reads_it_in_three_minutes() -> None:
-    # 250 words a minute, code and tables included.
+    # 250 words per minute, including code and tables.
     assert len(README.split()) <= 3 * 250
 
 

@@ -1,7 +1,7 @@
-"""What version 0.1.0 wrote still opens: a study's folder, an archive, and a model in MLflow.
+"""What version 0.1.0 wrote can still be opened: a study's folder, an archive, a model in MLflow.
 
-`stored/` was written by that version on scikit-learn's digits: 3 epochs, 3 search trials and
-2 seeds for each of two rows.
+`stored/` was written by that version on scikit-learn's digits: two rows, each with 3 epochs,
+3 search trials and 2 seeds.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rnnsearch import compare_study
 from .command import run_here
 
 STORED = Path(__file__).parent / "stored"
-MEANS = {"elman": 0.8486110866069794, "lstm": 0.7319444417953491}  # as it printed them
+MEANS = {"elman": 0.8486110866069794, "lstm": 0.7319444417953491}  # as printed by that version
 
 
 @pytest.fixture
 def old_study(own_home: Path) -> Path:
-    """The folder of a study that version 0.1.0 finished."""
+    """The folder of a study finished by version 0.1.0."""
     with ZipFile(STORED / "study.zip") as packed:
         packed.extractall(own_home / "studies")
     return own_home / "studies" / "digits"
@@ -68,7 +68,7 @@ def test_an_old_archive_is_imported_with_the_results_that_it_had() -> None:
     assert {row.label: row.mean for row in compare_study("digits").ranked} == MEANS
 
 
-# MLflow warns of its own type hints the first time it is asked for a model.
+# MLflow warns about its own type hints the first time a model is requested.
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")
 def test_an_old_model_predicts_what_it_predicted(tmp_path: Path) -> None:
     import mlflow

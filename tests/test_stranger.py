@@ -1,6 +1,6 @@
-"""Plugins by a stranger: scaffolded, changed, built, installed, and used by name like ours.
+"""Third-party plugins: scaffolded, changed, built, installed, and used by name like ours.
 
-The guide `docs/plugins/` is typed here line by line, in a fresh virtual environment.
+The guide `docs/plugins/` is followed here line by line, in a fresh virtual environment.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ ParityTask.load = _watched
 
 
 class Environment:
-    """A fresh virtual environment, in which rnnsearch is found and nothing of a stranger's."""
+    """A fresh virtual environment with rnnsearch and no third-party plugins."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=120)
         self.python = folder / "venv" / "bin" / "python"
-        # In place of another download of torch, Ray and MLflow.
+        # Avoids another download of torch, Ray and MLflow.
         (site,) = (folder / "venv").glob("lib/python*/site-packages")
         ours = sysconfig.get_path("purelib")
         (site / "rnnsearch-of-the-tests.pth").write_text(
@@ -54,10 +54,10 @@ class Environment:
         )
 
     def type(self, line: str) -> subprocess.CompletedProcess[str]:
-        """Run a line of the guide; it has to succeed."""
+        """Run a line of the guide, which must succeed."""
         program, *arguments = shlex.split(line)
         if program == "pip":
-            # Without an index, as everything that is needed is here.
+            # Without an index, because everything required is available locally.
             offline = ["--no-index", "--no-build-isolation", "--no-deps", "--quiet"]
             command = ["pip", arguments[0], *offline, *arguments[1:]]
         else:
@@ -79,7 +79,7 @@ class Environment:
         return done
 
     def study(self, name: str) -> StudyStore:
-        """A study that was run here."""
+        """A study run in this environment."""
         return StudyStore(self.folder / "home" / "studies" / name)
 
 
@@ -99,7 +99,7 @@ def _lines(page: str) -> list[str]:
 
 
 def _class_of(page: str) -> str:
-    """The module that a page has the reader write."""
+    """The module that a page tells the reader to write."""
     blocks: list[str] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (module,) = (block for block in blocks if "\nclass " in block)
     return module
@@ -144,7 +144,7 @@ def test_the_guides_task_is_learned_by_two_cells_and_scored_on_its_test_split_at
     assert _confirmed(store) == {"elman", "gru"}
     reads = [line.split() for line in watched.read_text().splitlines()]
     assert sorted(split for split, _ in reads) == 2 * ["test"] + ["train"] + ["validation"]
-    # Every split is checked before anything runs; to be scored, it is read when the search is over.
+    # Every split is checked before anything runs; for scoring, it is read after the search.
     checked_at, read_at = (float(at) for split, at in reads if split == "test")
     for label in ("gru", "elman"):
         for trial in store.optuna_study("search", label, "maximize").trials:
@@ -181,7 +181,7 @@ def test_the_guides_other_architectures_are_compared_with_an_elman_net(
 
 
 def _write(folder: Path, page: str) -> Path:
-    """Write the class of a page into the plugin that it has just made; its own test goes."""
+    """Write the class of a page into its newly made plugin, and remove the plugin's own test."""
     (found,) = re.findall(r"into? `(rnnsearch-\S+\.py)`|in `(rnnsearch-\S+\.py)`", page)[:1]
     module = folder / (found[0] or found[1])
     module.write_text(_class_of(page), encoding="utf-8")

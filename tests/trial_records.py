@@ -1,4 +1,4 @@
-"""Trial records of made-up studies, and their comparison."""
+"""Trial records of invented studies, and their comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The solver finds the nearest width, closes what is left, or says what would fit."""
+"""The solver finds the nearest width, closes the remaining gap, or says what would fit."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_other_width_comes_nearer_to_the_budget(
 
     width = solved.spec.hidden_size
     for other in {max(1, width - 1), width + 1}:
-        # The other width's own count, head included, with the solver as the one who fills it in.
+        # The full count at the other width, with the head that the solver would choose for it.
         at_other = replace(solved.spec, hidden_size=other)
         if head != "linear":
             ratio = {"mlp": 1, "prelu": 2 / 3}[head]
@@ -83,7 +83,7 @@ def test_no_other_width_comes_nearer_to_the_budget(
 @pytest.mark.parametrize(
     ("name", "shape", "parameters", "width"),
     [
-        # The widths of Table 2 of the MCRM paper, each from the size that it gives.
+        # The widths of Table 2 of the MCRM paper, each from the size printed there.
         ("elman", SequenceShape(2, 1, 200, "last_step"), 96_405, 308),
         ("lstm", SequenceShape(2, 1, 200, "last_step"), 96_238, 153),
         ("mcrm", SequenceShape(2, 1, 200, "last_step"), 95_541, 85),

@@ -1,4 +1,4 @@
-"""Operations are counted as they would be by hand."""
+"""FLOP counts agree with counts by hand."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rnnsearch.budget.flops import FlopCounter
 from rnnsearch.errors import CapabilityError
 
 B, M, P = 7, 3, 5  # samples, inputs, units
-SHAPE = SequenceShape(M, 2, None, "last_step")  # of no fixed length: the head counts nothing
+SHAPE = SequenceShape(M, 2, None, "last_step")  # no fixed length: the head counts nothing
 
 
 def counted(run: Callable[..., object], *given: Tensor) -> float:
-    """Operations of a function of tensors."""
+    """FLOPs of a function of tensors."""
     with torch.no_grad(), FlopCounter() as counter:
         run(*given)
     return counter.total
@@ -69,7 +69,7 @@ def test_an_operator_counts_what_it_does(
 
 
 class Liquid(RecurrentCell):
-    """Several small steps over pairs of units, none of which is a product of matrices."""
+    """Several small steps over pairs of units, without matrix products."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -129,13 +129,13 @@ def test_a_complex_state_counts_in_reals(learned: bool) -> None:
     measured = measure_complexity(Spiral, spec)
     assert measured.flops_per_step == 2 * M * P + 6 * P + P
     assert measured.state_size == 2 * P + 1
-    # A count of steps is no part that could be learned.
+    # A step counter has no learned initial value.
     offsets = 2 * P if learned else 0
     assert measured.trainable == P * (2 + M) + offsets + 2 * (P + 1)
 
 
 class Drawing(Liquid):
-    """Asks for a number for each unit."""
+    """Asks for one random number per unit."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)

@@ -1,4 +1,4 @@
-"""A model built from a specification has what the specification says, and reads the right steps."""
+"""A model is built as its specification says, and reads the right steps."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_redundant_biases_add_up_over_layers_and_directions() -> None:
     [
         ("linear", 15, 0),
         ("mlp", 15, 15),
-        # As in the SM-RNN paper's spatial MNIST, and to the nearest, with halves up.
+        # As in the SM-RNN paper's spatial MNIST; rounded to the nearest, halves up.
         ("prelu", 15, 10),
         ("prelu", 1, 1),
         ("prelu", 2, 1),
@@ -262,7 +262,7 @@ def test_complexity_of_an_lstm_is_that_worked_out_by_hand() -> None:
 
 
 def _lstm_step(m: int, p: int) -> int:
-    """Operations of one step of an LSTM with two biases."""
+    """FLOPs of one step of an LSTM with two biases."""
     products, biases = 2 * 4 * p * (m + p), 3 * 4 * p  # both biases, and the sum of the two maps
     activations = 5 * p  # three sigmoids, two tanh
     return products + biases + activations + 4 * p  # f c + i g, o tanh
@@ -287,8 +287,8 @@ def test_complexity_adds_up_over_layers_and_directions() -> None:
 def test_flops_of_the_nested_cells_are_those_of_their_matrices_biases_and_units() -> None:
     m, p = 3, 5
     head = (2 * p * 2 + 2) / 6
-    outer = 2 * 4 * p * (m + p) + 4 * p + 4 * p + 2 * p  # gates, and what they let in and keep
-    # Of the inner GRU: r and z of two maps, n, and the mixture; of both, o tanh(c).
+    outer = 2 * 4 * p * (m + p) + 4 * p + 4 * p + 2 * p  # gates, and the terms they gate
+    # The inner GRU: r and z with two maps, n, and the mixture; both cells: o tanh(c).
     gru = 2 * 9 * p * p + 6 * p + 2 * 2 * p + 3 * p + 4 * p
     lstm = 2 * 8 * p * p + 4 * p + 3 * p + 3 * p + 2 * p  # its candidate has no tanh by default
     for name, inner in {"mcrm": gru, "nlstm": lstm}.items():

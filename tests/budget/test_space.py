@@ -1,4 +1,4 @@
-"""A search space holds only what can be trained at the budget, and the rest is refused at once."""
+"""A search space holds only models that can meet the budget; everything else is an early error."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ OURS = [
     *("elman", "ff_nn", "gru", "lstm", "mcrm", "mike_rnn"),
     *("nlstm", "nlstm_concat", "prelu_rnn", "sm_rnn", "snn"),
 ]
-# They read all steps at once, so they do not take sequences of any length.
+# They read all steps at once, so they need sequences of a fixed length.
 ALL_STEPS = ["ff_nn", "snn"]
 
 
 class ProbeCell(RecurrentCell):
-    """An Elman cell with an option of every kind."""
+    """An Elman cell with one option of every kind."""
 
     structure = {
         "extra": IntRange(0, 3, default=0),
@@ -87,7 +87,7 @@ class ProbeCell(RecurrentCell):
 
 
 class WithProbe(Registry):
-    """The installed architectures, and `probe`."""
+    """The installed architectures plus `probe`."""
 
     def find(self, kind: str, name: str) -> Any:
         is_probe = (kind, name) == ("architecture", "probe")
@@ -243,7 +243,7 @@ def test_a_budget_that_one_structure_cannot_meet_is_refused_with_that_structure(
 
 
 class BackboneCell(ProbeCell):
-    """A cell whose backbone takes many parameters before there is one unit."""
+    """A cell whose backbone has many parameters before the first unit."""
 
     structure = {
         "units": IntRange(4, 64, default=16),
@@ -302,7 +302,7 @@ def test_every_remedy_for_a_budget_of_many_structures_works(
         _spaces(_text(row, budget=f"{budget.partition(',')[0]}, tolerance: {offered['tolerance']}"))
 
 
-# A width that the study fixes
+# A width fixed by the study
 
 
 def test_a_fixed_width_within_the_tolerance_is_kept() -> None:
@@ -439,7 +439,7 @@ def test_default_values_are_the_middle_of_what_is_free() -> None:
     assert set(values) == set(space.free)
 
 
-# Refusals of the whole
+# Refusals of whole rows
 
 
 @pytest.mark.parametrize("name", ALL_STEPS)
@@ -579,7 +579,7 @@ def test_a_wrapper_that_changes_something_in_one_layer_is_taken() -> None:
     two, narrow = _spaces(
         _text(
             "{name: lstm, num_layers: 2, wrappers: [residual, slow_layers]}",
-            # As wide as the task's inputs, so that one layer is enough.
+            # As wide as the task's inputs, so one layer is enough.
             "{name: lstm, label: as-wide, hidden_size: 8, matched: false, wrappers: [residual]}",
         )
     )
@@ -588,7 +588,7 @@ def test_a_wrapper_that_changes_something_in_one_layer_is_taken() -> None:
 
 
 def test_the_last_layer_gets_no_width_of_its_own_at_which_a_residual_connection_is_lost() -> None:
-    """Two layers of unequal width would leave nothing to add."""
+    """Two layers of different widths would leave nothing to add."""
     at = {"budget": "2450, tolerance: 0.5%", "model": "{num_layers: 2}"}
     bare = _space("lstm", **at).solve({})
     assert bare.closed_by == "last_hidden_size"
@@ -597,11 +597,11 @@ def test_the_last_layer_gets_no_width_of_its_own_at_which_a_residual_connection_
     assert len(set(wrapped.spec.widths)) == 1
 
 
-# Widths in multiples
+# Widths that are multiples
 
 
 class HeadsCell(ProbeCell):
-    """A probe whose heads share its units."""
+    """A probe cell whose attention heads share its units."""
 
     structure = {"heads": Choice((4, 6), default=4)}
     hyperparameters = {}

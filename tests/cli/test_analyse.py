@@ -1,4 +1,4 @@
-"""Confirmed models come back from a study's folder and are looked at; made without training."""
+"""Confirmed models are loaded from a study's folder and analysed; the models are untrained."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _spec(label: str, seed: int, rank: int = 0) -> TrialSpec:
 
 
 def _confirm(store: StudyStore, spec: TrialSpec, *, fail: bool = False) -> None:
-    """Write down a confirmation as a study does, with weights from the seed."""
+    """Record a confirmation as a study does, with weights from the seed."""
     study = store.optuna_study("confirmation", spec.label, "maximize")
     trial = OpenTrial(study, study.ask())
     architecture = load_registry().architecture(spec.model.architecture)
@@ -62,8 +62,8 @@ def _weights(spec: TrialSpec) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def store(own_home: Path) -> StudyStore:
-    """A finished study: two seeds of two configurations of `lstm`, of which the first seed of the
-    first failed, and one seed of `elman`."""
+    """A finished study: two seeds of two configurations of `lstm`, with a failed first seed of the
+    first, and one seed of `elman`."""
     import yaml
 
     made = StudyStore.create("small", yaml.safe_dump(study_content()))

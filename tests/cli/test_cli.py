@@ -1,4 +1,4 @@
-"""The command line: bad input gives one message and its exit code, and nothing is left behind."""
+"""The command line: bad input gives one message and its exit code, and leaves no files."""
 
 from __future__ import annotations
 

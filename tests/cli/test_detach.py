@@ -1,4 +1,4 @@
-"""A detached study goes on, or is refused where nothing would; its name stays in the home."""
+"""A detached study continues, or is refused where it could not; its name stays in the home."""
 
 from __future__ import annotations
 

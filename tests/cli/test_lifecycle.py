@@ -1,4 +1,4 @@
-"""A study that is killed, stopped, interrupted or extended ends as if nothing had happened."""
+"""A study that is killed, stopped, interrupted or extended ends as an undisturbed one."""
 
 from __future__ import annotations
 

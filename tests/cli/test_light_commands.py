@@ -1,4 +1,4 @@
-"""Commands that only look at studies answer without the libraries that run them."""
+"""Commands that only inspect studies work without the libraries that run them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ sys.stderr.write("\\n" + json.dumps([code or 0, loaded]))
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a finished study that an earlier version made."""
+    """A home with a finished study made by an earlier version."""
     home = tmp_path_factory.mktemp("home")
     with ZipFile(REPOSITORY / "tests" / "stored" / "study.zip") as archive:
         archive.extractall(home / "studies")

@@ -1,4 +1,4 @@
-"""`rnnsearch trial` shows every trial in full, and finds one by the beginning of its key."""
+"""`rnnsearch trial` shows every trial in full, and finds a trial by a prefix of its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A driver that is ended without a word leaves one line and a study that is interrupted."""
+"""A driver that ends without a message leaves one line, and the study is interrupted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..leases import write_lease
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="watches where Linux lets it")
 
-# A command that is a driver, and does what the first argument says.
+# A command that acts as a driver and does what its first argument says.
 DRIVER = """
 import os, signal, sys, time
 from rnnsearch.__main__ import main
@@ -56,7 +56,7 @@ main()
 
 @pytest.fixture
 def store() -> StudyStore:
-    """A study that says that it runs."""
+    """A study in the state `running`."""
     made = StudyStore.create("small", "name: small\n")
     made.write_info(state="running")
     write_lease(made, 99999, started="1")

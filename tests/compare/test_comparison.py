@@ -1,4 +1,4 @@
-"""From records to a comparison: who wins, and what must be said about it."""
+"""From records to a comparison: which row wins, and with which caveats."""
 
 from __future__ import annotations
 

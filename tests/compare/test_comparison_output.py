@@ -1,4 +1,4 @@
-"""A comparison written out: that it reads back, and that any text fits in."""
+"""Output of a comparison: it can be read back, and holds any text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Escaping: whatever is shown is read as text where it is shown, and as nothing else."""
+"""Escaping: every output shows any value as plain text."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rnnsearch.errors import visible
 
 from ..trial_records import GOOD, comparison, confirmed
 
-# What a terminal would obey: colours, the title, the clipboard, C1, a bell, a return, a new line,
-# marks that turn the direction of text, a byte order mark, and half a character.
+# Control characters of a terminal: colours, the title, the clipboard, C1, a bell, a return, a new
+# line, marks that change the direction of text, a byte order mark, and half a character.
 OBEYED = [
     *("\x1b[31m", "\x1b]0;title\x07", "\x1b]52;c;eA==\x1b\\", "\x9b31m", "\x85", "\x07", "\r"),
     *("\u202e", "\u2066", "\u200f", "\u2028", "\ufeff", "\ud800", "\x00", "\x7f", "\u061c"),
@@ -122,7 +122,7 @@ def test_negative_means_are_numbers_in_the_csv_file() -> None:
         ("> a", r"\> a"),
         ("a\n\n# b", "a # b"),
         ("\x1b[31m\u202e", r"\\x1b[31m\\u202e"),
-        # as they are
+        # unchanged
         ("sm_rnn d_z", "sm_rnn d_z"),
         ("-0.5", "-0.5"),
         ("0.96 [0.95, 0.97]", "0.96 [0.95, 0.97]"),

@@ -1,4 +1,4 @@
-"""Rows: what counts, in which order, what is left out and why."""
+"""Rows: which count, in which order, and which are left out and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The effort ledger: what it adds up, and what it calls unequal."""
+"""The effort ledger: its sums, and the differences it flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table, rendered five times: the same headings and the same cells in each."""
+"""One table in five renderings, each with the same headings and the same cells."""
 
 from __future__ import annotations
 

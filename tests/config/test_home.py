@@ -1,4 +1,4 @@
-"""Files in the home: whole or not at all."""
+"""Files in the home are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_address_of_a_plain_path_is_what_it_was_in_studies_of_old() -> None:
 
 @pytest.fixture
 def no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Temporary files have no place but the one that TMPDIR names."""
+    """Temporary files can only go to the folder in TMPDIR."""
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     named = lambda: [os.environ["TMPDIR"]]  # noqa: E731

@@ -1,4 +1,4 @@
-"""CPUs and memory are those that a container, a batch system or an affinity mask grants."""
+"""CPUs and memory are those granted by a container, a batch system or an affinity mask."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _eight_cpus_and_64_gb(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _tree(root: Path, own: str, mounts: str, files: dict[str, str]) -> Path:
-    """A `/proc` and a `/sys` as a process sees them."""
+    """`/proc` and `/sys` as seen by a process."""
     for name, content in {
         "proc/self/cgroup": own,
         "proc/self/mountinfo": mounts,
@@ -78,7 +78,7 @@ def test_a_container_of_version_1_has_the_cpus_of_its_quota(
     quota: str, period: str, cpus: int, tmp_path: Path
 ) -> None:
     files = {"cpu,cpuacct/cpu.cfs_quota_us": quota, "cpu,cpuacct/cpu.cfs_period_us": period}
-    # Docker shows a container its own group as the root, and its path on the host.
+    # Docker shows a container its own group as the root, together with its path on the host.
     own, mounts = _V1_OWN.format(own="/docker/1f2e"), _V1.format(shown="/docker/1f2e")
     assert machine.cpus(_tree(tmp_path, own, mounts, files)) == cpus
 

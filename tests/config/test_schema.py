@@ -1,4 +1,4 @@
-"""A study file gives the configuration it reads as, or one error that says what, where and why."""
+"""A study file gives a configuration, or one error that says what is wrong, where and why."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _refused(text: str) -> str:
     return str(caught.value)
 
 
-# What a study file means
+# Meaning of a study file
 
 
 def test_what_the_file_leaves_open_takes_its_default() -> None:
@@ -111,7 +111,7 @@ def test_a_head_is_a_name_or_a_mapping(text: str) -> None:
         ("[1e-3, 1e-2]", Choice((0.001, 0.01), default=0.001)),
         ("{low: 1e-3, high: 1e-1}", FloatRange(0.001, 0.1, default=0.001)),
         ("{low: 1e-3, high: 1e-1, log: yes}", FloatRange(0.001, 0.1, default=0.001, log=True)),
-        # A rate is real, also between whole bounds.
+        # A rate is real, even between integer bounds.
         ("{low: 1, high: 4}", FloatRange(1, 4, default=1)),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_configuration_is_read_from_a_file_with_its_lines(tmp_path: Path) -> N
     assert file.lines["training", "epochs"] == 11
 
 
-# Refusals: one line each, with the place, the key, what was expected and what was found
+# Refusals: one line each, with the place, the key, what was expected and what was found.
 
 
 REFUSALS = {
@@ -623,7 +623,7 @@ def test_a_study_in_the_repository_can_be_read(path: Path) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as editors read it (1.2): `1e-3` is a number."""
+    """YAML as editors read it (version 1.2): `1e-3` is a number."""
 
 
 _Loader.add_implicit_resolver(
@@ -674,8 +674,8 @@ def test_the_schema_accepts_what_the_reader_accepts(text: str) -> None:
     assert _schema_problems(text) == []
 
 
-# What only the reader can see: what needs several places at once, words for numbers, and what
-# editors resolve before they look at the schema.
+# What only the reader can check: conditions on several places, words for numbers, and what
+# editors resolve before they apply the schema.
 _BEYOND_THE_SCHEMA = {
     "an unknown key that is merged in",
     "a word for yes as a name",
@@ -731,7 +731,7 @@ def test_every_key_that_the_schema_describes_is_known_to_the_reader() -> None:
     assert set(described) == set(StudyConfig.model_fields)
 
 
-# Nothing else gets out
+# No other exception escapes
 
 
 def _outcome(text: str) -> StudyFileError | None:
@@ -783,7 +783,7 @@ def _places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def mutated_studies(draw: st.DrawFn) -> dict[str, Any]:
-    """A good study with one to three of its places removed, replaced or added to."""
+    """A valid study with one to three of its places removed, replaced or extended."""
     content = copy.deepcopy(_full())
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(_places(content) or [()]))

@@ -1,4 +1,4 @@
-"""Secrets: in no spelling of an address, and under no name of the environment, are they shown."""
+"""Secrets are hidden in any form of an address and under any name in the environment."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_plain_values_keep_their_shape_and_their_numbers() -> None:
     assert told == {"a": [1, 2.5, None, "http://u:***@h"], "b": {"c": ["x", True]}}
 
 
-# Where they would be shown
+# Where they could be shown
 
 
 @pytest.mark.parametrize("uri", [uri for uri in WITH_SECRETS if not uri.startswith("s3")])

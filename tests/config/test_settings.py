@@ -1,4 +1,4 @@
-"""A variable of the environment is read as a person means it, or named in one clear error."""
+"""An environment variable is read as intended, or named in one clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study file is read as plain YAML, with the line of every key, or refused in one message."""
+"""A study file is read as plain YAML with the line of every key, or refused with one message."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_text_and_the_path_are_kept_as_they_were(tmp_path: Path) -> None:
         ("007", 7),
         ("00", 0),
         ("'017'", "017"),
-        # YAML 1.1 reads this as 750, and this as a date.
+        # YAML 1.1 reads these as 750 and as a date.
         ("12:30", "12:30"),
         ("1:30.5", "1:30.5"),
         ("2026-12-01", "2026-12-01"),
@@ -89,9 +89,9 @@ def test_the_text_and_the_path_are_kept_as_they_were(tmp_path: Path) -> None:
         ("9223372036854775807", 2**63 - 1),
         ("3,200", "3,200"),
         (r'"a\tb\nc"', "a\tb\nc"),
-        # JSON has characters beyond U+FFFF as two halves.
+        # JSON writes characters beyond U+FFFF as two halves.
         (r'"\uD83E\uDD16 \U0001F916"', "\U0001f916 \U0001f916"),
-        # YAML 1.1 wants a dot in a float; `rnnsearch.config.schema` reads this one as a number.
+        # YAML 1.1 requires a dot in a float; `rnnsearch.config.schema` reads this as a number.
         ("1e-3", "1e-3"),
         ("2%", "2%"),
         ("'3'", "3"),

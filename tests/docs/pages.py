@@ -1,4 +1,4 @@
-"""The pages of the documentation that are written by hand, and the commands in them."""
+"""The handwritten pages of the documentation, and the commands in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..command import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
-# Those that the site takes from elsewhere, too: see docs/generate/repository_pages.py.
+# Including pages that the site takes from elsewhere: see docs/generate/repository_pages.py.
 ELSEWHERE = (
     "README.md",
     "CONTRIBUTING.md",
@@ -28,7 +28,7 @@ def read(page: str) -> str:
 
 
 def commands(page: str) -> list[str]:
-    """Every command in a block of shell on a page, in order; a loop or a continued line is one."""
+    """Every command in the shell blocks of a page, in order; a loop or continued line is one."""
     blocks: list[str] = re.findall(r"^```(?:bash|sh)\n(.*?)^```", read(page), re.DOTALL | re.M)
     text = "\n".join(blocks).replace("\\\n", " ")
     text = re.sub(r"; do\n(.*?)\ndone", r"; do \1; done", text, flags=re.DOTALL)
@@ -37,7 +37,7 @@ def commands(page: str) -> list[str]:
 
 
 def relative_links(path: Path) -> list[str]:
-    """Targets of the links of a Markdown file that lead to another file."""
+    """Targets of the links in a Markdown file that point to another file."""
     text = re.sub(r"```.*?```|``.*?``|`[^`\n]*`", "", path.read_text("utf-8"), flags=re.DOTALL)
     found = re.findall(r"\]\(([^)\s]+)\)", text)
     return [target for target in found if not re.match(r"[a-z]+:|#", target)]

@@ -1,4 +1,4 @@
-"""Every command in the documentation is typed by a test, or listed with the reason it cannot be."""
+"""Every command in the documentation is run by a test, or listed with the reason it cannot be."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from rnnsearch.cli import rnnsearch
 from ..command import REPOSITORY, run, run_here, write_study
 from .pages import PAGES, commands, read
 
-# Pages whose commands are typed here, on one study, in this order.
+# Pages whose commands are run here, on one study, in this order.
 HERE = (
     "docs/first-study.md",
     "docs/concepts.md",
     "docs/troubleshooting.md",
 )
-# Pages whose commands other tests type.
+# Pages whose commands are run by other tests.
 TYPED_BY = {
     "docs/plugins/cell.md": "tests/test_stranger.py",
     "docs/plugins/generated-task.md": "tests/test_stranger.py",
@@ -31,7 +31,7 @@ TYPED_BY = {
     "docs/plugins/sequence-model.md": "tests/test_stranger.py",
     "docs/plugins/head.md": "tests/test_stranger.py",
 }
-# Commands that no test types as they are, by how they begin, and why.
+# Prefixes of commands that no test runs unchanged, and why.
 UNTYPED = {
     r"python3 -m venv": "installs torch and Ray; .ci/run types the README's on a clean clone",
     r"\.venv/bin/pip install": "the same",
@@ -72,9 +72,9 @@ def test_what_is_listed_as_untyped_is_still_in_the_documentation() -> None:
 
 
 class Reader:
-    """Somebody who types the commands of the pages, one after the other, in one folder.
+    """A reader who types the commands of the pages, one after the other, in one folder.
 
-    `studies/mnist.yaml` there is a study of that name with less to train.
+    `studies/mnist.yaml` there is a study of the same name with less training.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,14 +84,14 @@ class Reader:
         write_study(
             folder / "studies",
             name="mnist",
-            engine="torch",  # nothing is to be compiled and timed
+            engine="torch",  # no compilation and timing
             training={"epochs": 2, "batch_size": 64, "learning_rate": [1e-3, 1e-2]},
             search={"trials": 1, "scheduler": "none"},
             confirmation={"seeds": 3},
         ).rename(folder / "studies" / "mnist.yaml")
 
     def type(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Type a command that begins with `rnnsearch`; where it trains, in a process of its own."""
+        """Run a command that begins with `rnnsearch`; if it trains, in a separate process."""
         program, *words = shlex.split(command)
         assert program == "rnnsearch"
         typed = run if words[1] in ("start", "resume", "extend") else run_here
@@ -124,7 +124,7 @@ def test_the_commands_of_the_first_study_do_what_they_say(reader: Reader) -> Non
 
 
 def test_every_command_named_in_a_sentence_exists() -> None:
-    """Also those between backquotes in a text or a table, by noun and verb."""
+    """Also commands between backquotes in text or tables, by noun and verb."""
     unknown = []
     for page in PAGES:
         for noun, verb in re.findall(r"`rnnsearch ([a-z]+)(?: ([a-z]+))?[^`]*`", read(page)):

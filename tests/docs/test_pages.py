@@ -1,4 +1,4 @@
-"""What the hand-written pages of the documentation say is so."""
+"""The statements on the handwritten pages of the documentation are true."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIBRARY = sorted((REPOSITORY / "rnnsearch").rglob("*.py"))
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_to_one(page: str) -> None:
-    # Pages that are made when the site is built; the strict build looks at links to them.
+    # Pages generated when the site is built; the strict build checks links to them.
     generated = re.compile(
         r"(architectures|tasks|studies)/[\w-]+\.md$|reference/(commands|study-file|python|testing)\.md$"
         r"|(engine|results|deployment|benchmarks|contributing|changelog)\.md$"
@@ -64,7 +64,7 @@ def test_every_name_of_the_library_in_a_docstring_or_on_a_page_exists() -> None:
 
 
 def _texts(path: Path) -> Iterator[str]:
-    """The texts in a file of Python, each value that is filled in as `…`."""
+    """The strings in a Python file, with each substituted value as `…`."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.JoinedStr):
             yield "".join(
@@ -86,7 +86,7 @@ def test_every_error_message_of_the_faq_is_one_that_the_library_says() -> None:
     never = [
         message
         for message in messages
-        # An ending that is filled in stands for any ending.
+        # A substituted ending matches any ending.
         if not any(message.removesuffix("…") in text for text in said)
     ]
     assert never == []
@@ -120,7 +120,7 @@ def test_every_exit_code_is_documented_once_for_all() -> None:
 
 def test_every_environment_variable_is_documented_and_no_other() -> None:
     source = "\n".join(path.read_text("utf-8") for path in LIBRARY)
-    # Those by which our own processes speak to each other.
+    # Variables that our processes use to communicate with each other.
     internal = {"RNNSEARCH_CHECK", "RNNSEARCH_JOB"}
     read_there = set(re.findall(r"[\"'](RNNSEARCH_[A-Z_]*[A-Z])[\"']", source)) - internal
     page = read("docs/reference/environment.md")

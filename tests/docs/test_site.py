@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, and has a page for everything that is registered."""
+"""The documentation builds without warnings and has a page for everything registered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, as `mkdocs build --strict` makes it; that runs the notebook, too."""
+    """The site as built by `mkdocs build --strict`, which also runs the notebook."""
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder / "site"],
@@ -38,7 +38,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={
             **os.environ,
             "RNNSEARCH_HOME": str(folder / "home"),
-            # What its makers announce about their plans is no warning about these pages.
+            # An announcement of future plans is not a warning about these pages.
             "NO_MKDOCS_2_WARNING": "1",
             "DISABLE_MKDOCS_2_WARNING": "true",
         },

@@ -1,4 +1,4 @@
-"""A compiled layer beside the eager loop in double precision."""
+"""Compares a compiled layer with the eager loop in double precision."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Run = Callable[[nn.Module, Tensor, State], tuple[Tensor, State]]
 
 
 def compiled(module: nn.Module, input_size: int, shapes: Shapes) -> CompiledLayer:
-    """A module of one step as a layer whose blocks are one vector wide."""
+    """Compile a module of one step to a layer whose blocks are one vector wide."""
     lanes = toolchain().width
     return CompiledLayer(compile_step(module, input_size, shapes, lanes=lanes, input_gradient=True))
 
 
 def with_layer(layer: CompiledLayer) -> Run:
-    """Run a module through the layer that was compiled from it."""
+    """Run a module through the layer compiled from it."""
 
     def run(module: nn.Module, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -70,13 +70,13 @@ def results(
 
 
 def reference(module: nn.Module, inputs: Tensor, state: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The same by the eager loop in double precision."""
+    """The same, from the eager loop in double precision."""
     doubled = copy.deepcopy(module).double()
     return results(run_eagerly, doubled, inputs.double(), [part.double() for part in state])
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """Distance in the L2 norm; infinite where one has not-a-numbers or shapes differ."""
+    """Distance in the L2 norm; infinite if there are NaNs or shapes differ."""
     if actual.shape != expected.shape:
         return float("inf")
     distance = float((actual.double() - expected.double()).norm())

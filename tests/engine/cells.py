@@ -1,4 +1,4 @@
-"""Steps that use what the registered cells do not: other operators, states and parameters."""
+"""Steps that cover what the registered cells do not: other operators, states and parameters."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Function = Callable[[Tensor], Tensor]
 
 
 class Case(NamedTuple):
-    """A step, built for given sizes, with the shapes of its state."""
+    """A step for given sizes, with the shapes of its state."""
 
     make: Callable[[int, int], nn.Module]
     shapes: Callable[[int], Shapes]
 
 
 class Recurrent(nn.Module):
-    """`h = f(A [x; h] + b, h)` with any `f`, and modules that it uses."""
+    """`h = f(A [x; h] + b, h)` with any `f` and the modules it uses."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Recurrent(nn.Module):
 
 
 class Elementwise(nn.Module):
-    """Each of several functions on units of its own, side by side in the output."""
+    """Several functions, each on its own units, side by side in the output."""
 
     def __init__(self, input_size: int, hidden_size: int, functions: list[Function]) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class SlotMemory(nn.Module):
 
 
 class FastWeights(nn.Module):
-    """A state that is a matrix, which outer products write to."""
+    """A matrix state written by outer products."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Stock(nn.Module):
 
 
 class Tied(nn.Module):
-    """One weight under two names, and once more transposed."""
+    """One weight under two names, and a third time transposed."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class Tied(nn.Module):
 
 
 class Frozen(nn.Module):
-    """A weight that is not trained, and a buffer."""
+    """An untrained weight and a buffer."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Frozen(nn.Module):
 
 
 class Leaky(nn.Module):
-    """Arithmetic on parameters alone, among them one without axes."""
+    """Arithmetic on parameters alone, including one without axes."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Leaky(nn.Module):
 
 
 class Shifting(nn.Module):
-    """States that are handed on: one part becomes another, an output is an old state."""
+    """States that are passed on: one part becomes another, an output is an old state."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class Shifting(nn.Module):
 
 
 class NormedWeights(nn.Module):
-    """Weight normalisation as torch parametrises it."""
+    """Weight normalisation with torch's parametrization."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class NormedWeights(nn.Module):
 
 
 class LowerTriangular(nn.Module):
-    """A mask that torch computes from nothing."""
+    """A mask that torch computes without inputs."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class LowerTriangular(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """Several steps on the same inputs, each with a state of its own: one build serves them all."""
+    """Several steps on the same inputs, each with its own state, compiled in one build."""
 
     def __init__(self, modules: dict[str, nn.Module], parts: list[int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A step is captured whole, or refused with the name of what stands in the way."""
+"""A step is captured completely, or refused with the name of the obstacle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _written_cell(name: str, m: int, p: int, **options: object) -> tuple[str, St
 
 
 def _registered() -> list[str]:
-    """All but those of torchrecurrent, which have a file of their own."""
+    """All except those of torchrecurrent, which have their own file."""
     registry = load_registry()
     return [
         name
@@ -51,7 +51,7 @@ def _refusal(function: Callable[[Recurrent, Tensor, Tensor], Tensor], **modules:
     return str(raised.value)
 
 
-# What is refused
+# Refused steps
 
 
 def test_a_branch_on_the_value_of_a_tensor_is_refused() -> None:
@@ -165,7 +165,7 @@ def test_a_gradient_that_torch_functions_cannot_follow_is_refused() -> None:
     assert "torch cannot follow the step" in _refusal(lambda c, z, h: Step.apply(z))
 
 
-# What is taken
+# Accepted steps
 
 
 @pytest.mark.parametrize("name", _registered())
@@ -234,8 +234,8 @@ def test_capturing_leaves_the_module_and_the_random_numbers_alone() -> None:
 # Sizes
 
 
-# A convolution is written as one product for each of its positions, a delay line as one copy for
-# each of its parts, and modules of nearly equal size are written one by one.
+# A convolution is written as one product per position, a delay line as one copy per part, and
+# modules of nearly equal size are written one by one.
 @pytest.mark.parametrize("name", sorted({*_registered()} - {"clockwork", "conv_lstm", "narx"}))
 def test_the_source_of_a_cell_does_not_depend_on_its_sizes(name: str) -> None:
     assert _written_cell(name, 7, 6)[0] == _written_cell(name, 2, 11)[0]

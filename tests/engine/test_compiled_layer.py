@@ -1,4 +1,4 @@
-"""A compiled layer computes what the eager loop does, and its gradients, for any cell it takes."""
+"""A compiled layer computes the outputs and gradients of the eager loop for any accepted cell."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SIZES = [(1, 5, 7, 6), (40, 19, INPUTS, HIDDEN)]
 
 
 def _registered() -> list[str]:
-    """All but those of torchrecurrent, which have a file of their own."""
+    """All except those of torchrecurrent, which have their own file."""
     registry = load_registry()
     return [
         name
@@ -61,7 +61,7 @@ def _cell(name: str, m: int, p: int, **options: Any) -> tuple[RecurrentCell, Sha
 
 @cache
 def _sm_rnn() -> tuple[RecurrentCell, Shapes, CompiledLayer]:
-    """A cell with two parts of state, for what does not depend on the cell."""
+    """A cell with two parts of state, for tests that do not depend on the cell."""
     cell, shapes = _cell("sm_rnn", INPUTS, HIDDEN)
     return cell, shapes, compiled(cell, INPUTS, shapes)
 
@@ -130,7 +130,7 @@ def test_blocks_of_several_vectors_agree_with_the_eager_loop() -> None:
     assert_layer_agrees(layer, cell, 35, lanes + 1, shapes)
 
 
-# What autograd may ask of a layer
+# Uses of a layer by autograd
 
 
 def test_a_batch_of_one_agrees_with_the_eager_loop() -> None:
@@ -167,7 +167,7 @@ def test_inputs_state_and_gradients_that_are_not_contiguous_are_read_right() -> 
     def gradients(run: Any, module: Any, inputs: Tensor, state: State) -> dict[str, Tensor]:
         inputs = inputs.detach().requires_grad_()
         outputs, last = run(module, inputs, state)
-        loss = outputs[-1].sum() + sum(part.sum() for part in last)  # gradients are expanded ones
+        loss = outputs[-1].sum() + sum(part.sum() for part in last)  # their gradients are expanded
         found = torch.autograd.grad(loss, [inputs, *module.parameters()])
         return {str(i): gradient for i, gradient in enumerate(found)}
 

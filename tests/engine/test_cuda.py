@@ -1,4 +1,4 @@
-"""What runs on a GPU computes what the same code computes without one's shortcuts."""
+"""Optimized code on a GPU computes the same as the plain code."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ def test_mixed_precision_on_a_gpu_loses_no_more_than_its_digits() -> None:
 def test_the_triton_layer_on_a_gpu_computes_what_the_eager_loop_computes(
     case: str, members: int
 ) -> None:
-    # Kinks in a cell's functions may fall to either side of a rounding: hence not tighter.
+    # Rounding may move a value to either side of a kink in a cell's functions: hence the tolerance.
     found = errors(case, members, dtype=torch.float32, device="cuda")
     assert max(found.values()) < 1e-4, found

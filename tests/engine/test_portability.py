@@ -1,4 +1,4 @@
-"""The same source builds with other compilers and for other processors, and computes the same."""
+"""The same source compiles with other compilers and for other processors, with equal results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .agreement import (
 INPUTS, HIDDEN, STEPS = 3, 5, 6
 SHAPES = ((HIDDEN,), (HIDDEN,))
 X86 = platform.machine() in ("x86_64", "AMD64")
-# What a processor must have to run what is built for it.
+# Processor features required to run each build.
 NEEDED = {
     "-march=x86-64": set(),
     "-march=haswell": {"avx2", "fma", "bmi1", "bmi2", "movbe", "f16c"},
@@ -60,7 +60,7 @@ def _require(tool: str) -> str:
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Set the environment that names the compiler, and forget the one found before."""
+    """Set the environment that names the compiler, and forget the compiler found before."""
 
     def choose(**variables: str) -> None:
         for name in ("CXX", "RNNSEARCH_CXXFLAGS"):
@@ -107,7 +107,7 @@ def test_a_cell_built_by_a_compiler_for_a_processor_agrees_with_the_eager_loop(
     assert (own_home / "engine" / step.library).stat().st_size
     if missing := NEEDED.get(flags, set()) - _features():
         pytest.skip(f"it builds; this processor lacks {', '.join(sorted(missing))} to run it")
-    tools()  # only the step is of that compiler
+    tools()  # only the step is built by that compiler
     assert_layer_agrees(CompiledLayer(step), _cell(), STEPS, width + 3, SHAPES)
 
 
@@ -219,7 +219,7 @@ def _program(step: CompiledStep, batch: int, inputs: Tensor, state: Sequence[Ten
 
 @contextmanager
 def _built(folder: Path, command: list[str], lanes: int, width: int) -> Iterator[Path]:
-    """Build the program of a cell whose blocks are given; its batch fills them and three more."""
+    """Build the program of a cell with given blocks; its batch fills them plus three samples."""
     step, batch = _compiled(toolchain().width), lanes + 3
     inputs, state = drawn(STEPS, batch, INPUTS), drawn_state(batch, SHAPES)
     (folder / "step.cpp").write_text(step.source, encoding="utf-8")
@@ -330,7 +330,7 @@ def test_a_variable_that_names_no_compiler_is_the_reason_for_going_without(
         toolchain()
 
 
-# Calls the real compiler for its macros, and does something else for a build.
+# Asks the real compiler for its macros, but does something else for a build.
 _ODD = '#!/bin/sh\ncase "$*" in *-dM*) exec c++ "$@";; esac\nfor out; do :; done\n{}\n'
 
 
@@ -372,7 +372,7 @@ _SOURCE = 'extern "C" int answer() { return 42; }\n'
 
 @pytest.fixture
 def empty_cache(compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without built libraries; gives the folder where they will be."""
+    """The folder for built libraries in a home without any."""
     monkeypatch.setenv("RNNSEARCH_HOME", str(tmp_path))
     return cpp_compiler.cache_folder()
 

@@ -1,4 +1,4 @@
-"""Whole training steps in machine code train as torch does, and one member apart from another."""
+"""Whole training steps in machine code train like torch, and members are independent."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ pytestmark = pytest.mark.usefixtures("compiler")
 
 STEPS, SAMPLES, BATCH, INPUTS, OUTPUTS, HIDDEN = 9, 50, 21, 5, 4, 6
 SHAPE = SequenceShape(input_size=INPUTS, output_size=OUTPUTS, length=STEPS, readout="last_step")
-TOLERANCE = 2e-5  # of what two epochs changed; rounding is amplified by Adam
+TOLERANCE = 2e-5  # relative to the change in two epochs; Adam amplifies rounding
 
 
 @dataclass
 class Setting:
-    """A model with data and measures that fit it."""
+    """A model with matching data and measures."""
 
     model: nn.Module
     inputs: Tensor
@@ -67,7 +67,7 @@ def _model(architecture: str = "elman", seed: int = 0, **changes: Any) -> nn.Mod
     spec = ModelSpec(architecture=architecture, shape=SHAPE, hidden_size=HIDDEN)
     model = build_model(load_registry().architecture(architecture), replace(spec, **changes))
     with torch.no_grad():
-        for parameter in model.parameters():  # off the zeros at which some begin
+        for parameter in model.parameters():  # away from zero, where some start
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
@@ -210,7 +210,7 @@ def _assert_trains_as_torch(setting: Setting, name: str, *settings: float) -> No
     rounding = 1e-6 * float(before.norm())  # of parameters in single precision
     distance = float((_flat(setting.model) - _flat(reference)).norm())
     assert distance < TOLERANCE * moved + rounding
-    # Evaluation, of the last smaller block too.
+    # Evaluation, including the smaller last block.
     index = torch.arange(SAMPLES)
     found = program.run(member, data, index, SAMPLES, train=False)
     with torch.no_grad():
@@ -237,7 +237,7 @@ def test_every_optimizer_with_decay_and_clipping_equals_torchs(
 
 
 def test_what_an_epoch_measures_does_not_depend_on_where_it_is_cut_into_calls() -> None:
-    """How long an update takes, and so the load of the machine, decides where it is cut."""
+    """The split depends on how long an update takes, and so on the load of the machine."""
     found = []
     for updates in (SAMPLES, 1):
         setting = _one_layer()
@@ -279,7 +279,7 @@ def test_a_frozen_parameter_stays_as_it_is() -> None:
     setting = _one_layer()
     frozen = next(setting.model.parameters())
     frozen.requires_grad_(False)
-    setting.model.spec = None  # type: ignore[assignment]  # not the plan of the model all trained
+    setting.model.spec = None  # type: ignore[assignment]  # not the plan with all trained
     before = frozen.clone()
     plan = setting.plan()
     member = Member(setting.model, plan, "adam", 0.01)
@@ -318,12 +318,12 @@ def test_the_gradient_of_a_batch_is_autograds_and_leaves_the_parameters_alone() 
     assert torch.equal(_flat(setting.model), before)
 
 
-# To the bit
+# Bit-for-bit equality
 
 
 @dataclass
 class _Run:
-    """A member with its data; two of one seed begin alike."""
+    """A member with its data; two with the same seed start equal."""
 
     setting: Setting
     member: Member
@@ -351,7 +351,7 @@ def _epoch(program: Program, run: _Run, epoch: int) -> Measured:
 
 @cache
 def _alone(seed: int) -> tuple[Tensor, list[float]]:
-    """Parameters and losses of a seed that has a program to itself."""
+    """Parameters and losses of a seed that is the only member of a program."""
     run = _run(seed)
     program = Program(_plan(), run.member.names)
     losses = [_epoch(program, run, epoch).loss for epoch in range(3)]
@@ -431,7 +431,7 @@ def test_the_model_and_its_member_share_parameters() -> None:
     assert torch.equal(_flat(run.setting.model).float(), run.member.flat)
 
 
-# What is refused
+# Refusals
 
 
 def test_a_model_that_is_not_unrolled_is_refused() -> None:

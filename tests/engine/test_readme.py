@@ -1,4 +1,4 @@
-"""The engine's page shows what the engine really does."""
+"""The engine's page shows what the engine actually does."""
 
 from __future__ import annotations
 

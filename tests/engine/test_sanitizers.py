@@ -1,4 +1,4 @@
-"""Machine code reads and writes its own memory, whatever the shapes: ASan and UBSan watch it."""
+"""Machine code stays within its memory for all shapes, as checked by ASan and UBSan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLAGS = "-march=native -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
 def _runtimes() -> str:
-    """The sanitizers' libraries, which have to be loaded before Python."""
+    """The sanitizers' libraries, which must be loaded before Python."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not installed")
@@ -36,7 +36,7 @@ def _run(what: str, home: Path) -> subprocess.CompletedProcess[str]:
         "CXX": "g++",
         "RNNSEARCH_CXXFLAGS": FLAGS,
         "LD_PRELOAD": _runtimes(),
-        # Python itself frees little at its end.
+        # Python itself does not free all memory at exit.
         "ASAN_OPTIONS": "detect_leaks=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "OMP_NUM_THREADS": "1",

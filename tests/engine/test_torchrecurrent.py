@@ -1,4 +1,4 @@
-"""The cells of torchrecurrent compile, every one, and agree with the eager loop."""
+"""All cells of torchrecurrent compile and agree with the eager loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnsearch.engine.source import write_source
 from .agreement import Shapes, assert_layer_agrees, compiled
 from .cells import SideBySide
 
-INPUTS, HIDDEN, STEPS = 6, 6, 5  # some cells take inputs of their own width alone
+INPUTS, HIDDEN, STEPS = 6, 6, 5  # some cells only take inputs as wide as their units
 GROUPS = 4
 
 try:
@@ -52,7 +52,7 @@ def _names() -> list[str]:
 
 
 def _wrapped(name: str) -> tuple[Wrapped, int] | None:
-    """A cell and the parts of its state, or None if it is no cell of a step."""
+    """A cell and the parts of its state, or None if it is not a step cell."""
     torch.manual_seed(0)
     module = Wrapped(getattr(library, name)(INPUTS, HIDDEN))
     for parts in (1, 2, 3, 4):

@@ -1,4 +1,4 @@
-"""The Triton kernels compute what the eager loop computes, and compile for a GPU."""
+"""The Triton kernels agree with the eager loop, and compile for a GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ needs_triton = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, dict[str, float]]:
-    """Errors of all cases, from a process with Triton's interpreter."""
+    """Errors of all cases, from a process that uses Triton's interpreter."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.engine.triton_cases"],
         cwd=Path(__file__).parents[2],
@@ -105,11 +105,11 @@ def test_the_source_is_python_for_the_interpreter_and_for_a_device() -> None:
         compile(text, "source", "exec")
 
 
-# What is refused
+# Refused steps
 
 
 class ProductCell(ElmanCell):
-    """Has an operator that the kernels lack."""
+    """Has an operator that the kernels do not support."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, (hidden,) = super().forward(inputs, state)

@@ -1,4 +1,4 @@
-"""The functions of lanes agree with numpy in double precision, over all of single precision."""
+"""The vector functions agree with numpy in double precision, over all of single precision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("compiler")
 Array = np.ndarray
 Function = Callable[[Array], Array]
 
-# Largest error in units of the last place of the result, where that is a normal number.
+# Largest error in units in the last place (ULP) of the result, where that is a normal number.
 ERRORS: dict[str, tuple[Function, float]] = {
     "exponential": (np.exp, 2.0),
     "exponential_minus_one": (np.expm1, 3.0),
@@ -89,12 +89,12 @@ def _library(width: int) -> ctypes.CDLL:
 
 @pytest.fixture(params=[4, 8, 16])
 def width(request: pytest.FixtureRequest) -> int:
-    """Floats in a vector; compilers split what the processor has no register for."""
+    """Floats per vector; compilers split vectors that do not fit a register."""
     return int(request.param)
 
 
 def _apply(library: ctypes.CDLL, name: str, *operands: Array) -> Array:
-    """Run a function over arrays of a length that vectors fill; torch aligns them."""
+    """Run a function over arrays whose length is a multiple of the vector; torch aligns them."""
     given = [torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).clone() for x in operands]
     assert len(given[0]) % 16 == 0
     result = torch.empty_like(given[0])
@@ -109,7 +109,7 @@ def _padded(values: Array) -> Array:
 
 @cache
 def _wide() -> Array:
-    """Finite numbers of every exponent and both signs, and close to where functions turn."""
+    """Finite numbers of every exponent and both signs, and values near turning points."""
     generator = np.random.default_rng(0)
     bits = generator.integers(0, 0x7F800000, 40_000, dtype=np.uint32)  # uniform over all floats
     everywhere = bits.view(np.float32)
@@ -128,7 +128,7 @@ SPECIAL = _padded(
 
 
 def _units(found: Array, expected: Array) -> Array:
-    """Error in units of the last place of the exact result."""
+    """Error in units in the last place (ULP) of the exact result."""
     unit = np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64)
     return np.abs(found.astype(np.float64) - expected) / unit
 
@@ -149,13 +149,13 @@ def test_errors_stay_within_a_few_units_of_the_last_place(name: str, width: int)
     largest = float(np.finfo(np.float32).max)
     size = np.abs(expected)
     normal = (size >= SMALLEST_NORMAL) & (size <= largest)
-    if name == "logistic":  # below, it may stay at the smallest that it can tell from nothing
+    if name == "logistic":  # below -87 it may stop at its smallest nonzero value
         normal &= values > -87
     assert normal.any()
     errors = _units(found[normal], expected[normal])
     worst = int(errors.argmax())
     assert errors[worst] <= bound, (values[normal][worst], found[normal][worst])
-    # Beyond: nothing but zeros and subnormal numbers below, infinities above.
+    # Outside: only zeros and subnormal numbers below, infinities above.
     assert (np.abs(found[size < SMALLEST_NORMAL]) <= 2 * SMALLEST_NORMAL).all()
     assert np.isinf(found[size > 1.001 * largest]).all()
     assert np.isnan(found[np.isnan(expected)]).all()

@@ -1,4 +1,4 @@
-"""Views address the elements that numpy's strided arrays do."""
+"""Views address the same elements as numpy's strided arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AXES = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 
 
 def _elements(view: View[np.ndarray]) -> np.ndarray:
-    """The elements of a view, by its own arithmetic."""
+    """The elements of a view, from its own arithmetic."""
     found = [
         view.base.reshape(-1)[view.offset + sum(map(int.__mul__, index, view.strides))]
         for index in np.ndindex(*view.shape)
@@ -30,7 +30,7 @@ def _whole(shape: list[int]) -> tuple[View[np.ndarray], np.ndarray]:
 
 @st.composite
 def views(draw: st.DrawFn) -> tuple[View[np.ndarray], np.ndarray]:
-    """A view after some changes, and the array that numpy makes of them."""
+    """A view after some operations, and the array from numpy after the same operations."""
     view, array = _whole(draw(AXES))
     for _ in range(draw(st.integers(0, 4))):
         rank = len(view.shape)

@@ -1,4 +1,4 @@
-"""Members that train together by vmap train as each would by itself with torch.optim."""
+"""Members that train together with vmap train as each would alone with torch.optim."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _batches(count: int) -> list[tuple[Tensor, Tensor]]:
 
 
 class Alone:
-    """One member by itself, as a training run has it."""
+    """One member alone, as in a training run."""
 
     def __init__(self, model: nn.Module, optimizer: str, row: int, decay: float = 0.0) -> None:
         self.model, self.limit = copy.deepcopy(model), CLIPS[row] or math.inf
@@ -255,11 +255,11 @@ def test_mixed_precision_loses_no_more_than_its_digits() -> None:
     torch.testing.assert_close(mixed[2], exact[2], rtol=0.05, atol=0.0)
 
 
-# What is refused
+# Refused models
 
 
 class BranchingCell(ElmanCell):
-    """Takes a branch by a value."""
+    """Branches on a value."""
 
     def as_torch(self) -> None:
         return None
@@ -269,7 +269,7 @@ class BranchingCell(ElmanCell):
 
 
 class ScaledCell(ElmanCell):
-    """Has a number of its own in every model, which is no parameter."""
+    """Has a different number in every model, which is not a parameter."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)

@@ -1,7 +1,7 @@
 """Cells for the Triton kernels, and a comparison with the eager loop.
 
-Run as a program, it prints the errors of all cases as JSON: Triton reads `TRITON_INTERPRET` when
-it is first imported, so its interpreter needs a process of its own.
+Run as a script, it prints the errors of all cases as JSON: Triton reads `TRITON_INTERPRET` when
+it is first imported, so its interpreter needs a separate process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Cell(RecurrentCell):
 
 
 class SwappingCell(_Cell):
-    """Its parts change places, one is overwritten, and one is a number."""
+    """Its parts swap places, one is overwritten, and one is a number."""
 
     parts = 3
 
@@ -99,7 +99,7 @@ class SlicingCell(_Cell):
 
 
 class RepeatingCell(_Cell):
-    """Joins a repeated column, its state, a parameter and a number to what it maps."""
+    """Joins a repeated column, its state, a parameter and a number to its mapped inputs."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -115,7 +115,7 @@ class RepeatingCell(_Cell):
 
 
 class WideCell(_Cell):
-    """Wider than a piece may be."""
+    """Wider than the maximum width of a piece."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -129,7 +129,7 @@ class WideCell(_Cell):
 
 
 class EveryWordCell(_Cell):
-    """Every pointwise function that only a device has, besides others."""
+    """Every pointwise function that is only available on a device, and a few others."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         (old,) = state
@@ -183,10 +183,10 @@ def errors(
     """Relative L2 errors of outputs and of all gradients against the eager loop.
 
     Args:
-        case: which of the cases.
-        members: how many members are run together; 0 for a layer without such an axis.
-        dtype: of all numbers.
-        device: where they are.
+        case: name of the case.
+        members: number of members run together; 0 for a layer without such an axis.
+        dtype: type of all numbers.
+        device: device of all numbers.
     """
     make, width, options, tile = CASES[case]
     cells = []

@@ -1,4 +1,4 @@
-"""Heads count what they build and compute what they say."""
+"""Heads count the parameters they build and compute their equations."""
 
 from __future__ import annotations
 

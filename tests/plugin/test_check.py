@@ -1,4 +1,4 @@
-"""One cause is one failure, and every verdict says what was expected, found, and what to do."""
+"""One cause gives one failure, and every verdict says what was expected and found, and the fix."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_every_check_of_cells_heads_and_models_has_a_remedy() -> None:
     for suite in (testing.CellConformance, testing.HeadConformance, testing.AnalysisConformance):
         mine = {n.removeprefix("test_") for n in dir(suite) if n[:5] == "test_"}
         assert mine - set(REMEDIES) <= {
-            "no_method_looks_like_one_of_the_contract_and_is_never_called"  # says it itself
+            "no_method_looks_like_one_of_the_contract_and_is_never_called"  # its message says it
         }, suite
 
 
 def _judged(*failed: tuple[str, Any], name: str = "lstm") -> list[Verdict]:
-    """Verdicts of failed checks, each with the line of the plugin that raised, if any."""
+    """Verdicts of failed checks, each with the plugin's line that raised, if any."""
     heard: list[Verdict] = []
     collector = _Collector(heard.append)
     for check, cause in failed:

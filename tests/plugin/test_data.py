@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and what is said when something is wrong."""
+"""The search for data sets, and the errors if something is wrong."""
 
 from __future__ import annotations
 

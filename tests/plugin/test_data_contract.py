@@ -1,4 +1,4 @@
-"""Data that break the contract are refused before anything runs, by every engine in one way."""
+"""Data that break the contract are refused before anything runs, equally by every engine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CONFIG = TrainingConfig(epochs=1, batch_size=8, learning_rate=0.01)
 
 
 class Objective(Task):
-    """A shape with a loss and a score; the data are made by the tests."""
+    """A shape with a loss and a score; the tests supply the data."""
 
     metric, direction, no_skill = "metric", "minimize", 1.0
 
@@ -82,7 +82,7 @@ class Objective(Task):
 
 
 def good(task: Objective, seed: int = 0) -> Examples:
-    """Noise that keeps the contract."""
+    """Noise that satisfies the contract."""
     shape, source = task.shape, np.random.default_rng(seed)
     inputs: np.ndarray = source.standard_normal(
         (SAMPLES, STEPS, shape.input_size), dtype=np.float32
@@ -99,7 +99,7 @@ def good(task: Objective, seed: int = 0) -> Examples:
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break the contract, and what is said of it."""
+    """A way to break the contract, and the expected message."""
 
     shape: SequenceShape
     loss: Any
@@ -116,7 +116,7 @@ class Fault:
 
 
 def put(name: str, index: Any, value: float) -> Callable[[Examples], Examples]:
-    """Write a value into one of the arrays."""
+    """Write a value into an array."""
 
     def breaks(examples: Examples) -> Examples:
         getattr(examples, name)[index] = value
@@ -126,7 +126,7 @@ def put(name: str, index: Any, value: float) -> Callable[[Examples], Examples]:
 
 
 def made(name: str, make: Callable[[np.ndarray], Any]) -> Callable[[Examples], Examples]:
-    """Make another array of one of the arrays."""
+    """Convert an array."""
     return lambda examples: replace(examples, **{name: make(getattr(examples, name))})
 
 
@@ -332,7 +332,7 @@ FAULTS = {
 
 @pytest.fixture(autouse=True, scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One folder of built kernels for all tests here."""
+    """One folder of compiled kernels for all tests here."""
     folder = tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rnnsearch.engine.cpp_compiler.cache_folder", lambda: folder)
@@ -349,7 +349,7 @@ WAYS = (*Engine.PROGRAM.fallbacks, "vmapped", "closed form")
 
 
 def begin(way: str, task: Objective, train: Batches) -> TrainingRun | PopulationRun:
-    """A run on an engine, as a worker begins it."""
+    """A run on an engine, set up as in a worker."""
     architecture = "esn" if way == "closed form" else "elman"
     spec = spec_of(task.shape, "torch" if way == "closed form" else way, architecture)
     cls = load_registry().architecture(architecture)
@@ -360,7 +360,7 @@ def begin(way: str, task: Objective, train: Batches) -> TrainingRun | Population
 
 @cache
 def begun(way: str, shape: SequenceShape, loss: Any) -> TrainingRun | PopulationRun:
-    """A run on data that are good."""
+    """A run on valid data."""
     task = Objective(shape, loss)
     return begin(way, task, Batches(good(task), CPU))
 
@@ -410,7 +410,7 @@ def test_a_loss_and_a_score_of_different_targets_are_refused() -> None:
     assert said.startswith("loss and score: the loss `mean_squared_error` takes values and the ")
 
 
-# What is read otherwise than it is written
+# Conversions of the data
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_splits_of_other_lengths_are_joined_with_all_that_they_hold() -> None:
 
 
 class Broken(Objective):
-    """Breaks the contract in its last split alone."""
+    """Breaks the contract only in its last split."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.shape, fault.loss)
@@ -546,7 +546,7 @@ def test_an_error_of_a_task_names_the_task(
 
 
 def _pick(outputs: Tensor, targets: Tensor) -> Tensor:
-    """A loss of one's own that takes classes as they are."""
+    """A user-defined loss that takes unconverted classes."""
     return -outputs.log_softmax(dim=-1).gather(1, targets[:, None]).mean()
 
 
@@ -555,7 +555,7 @@ def _pick(outputs: Tensor, targets: Tensor) -> Tensor:
     [
         (_pick, put("targets", 5, 3), "the task's own loss fails on samples 0 to 20 of train: "),
         (lambda o, y: o.square().mean(dim=0), made("targets", lambda y: y), "for a batch"),
-        # Each would broadcast to all pairs of samples.
+        # Each of these would broadcast to all pairs of samples.
         (lambda o, y: (o[:, 0] - y).square().mean(), made("targets", lambda y: y[:, None]), "0]`"),
         (
             lambda o, y: (o - y).square().mean(),
@@ -591,7 +591,7 @@ def test_a_loss_of_ones_own_that_cannot_take_shorter_outputs_is_found_before_the
 
 
 class Listed(GeneratedTask):
-    """Generates lists, of which there is no digest."""
+    """Generates lists, which have no digest."""
 
     options = generated_options(SAMPLES, SAMPLES, SAMPLES)
     metric, no_skill = "accuracy", 1 / 3

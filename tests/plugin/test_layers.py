@@ -1,4 +1,4 @@
-"""Layers over time agree with torch's own, and keep padding out of what they compute."""
+"""Layers over time agree with torch's own layers, and keep padding out of their results."""
 
 from __future__ import annotations
 

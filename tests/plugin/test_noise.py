@@ -1,4 +1,4 @@
-"""The numbers that cells ask for."""
+"""The random numbers that cells ask for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rnnsearch.plugin.noise import layer_keys, sample_keys, uniform
 
 
 def _mixed(word: int) -> int:
-    """The published hash `lowbias32`, in whole numbers of Python."""
+    """The published hash `lowbias32`, with Python integers."""
     word ^= word >> 16
     word = word * 0x7FEB352D % 2**32
     word ^= word >> 15
@@ -48,7 +48,7 @@ def test_numbers_are_uniform_and_leave_both_ends_out() -> None:
     assert float(drawn.min()) < 1e-4 < 1e-3 < 1 - 1e-4 < float(drawn.max())
     counts = torch.histc(drawn, bins=100, min=0, max=1)
     chi = float((counts - 10_000).square().sum() / 10_000)
-    assert 50 < chi < 155  # 99 degrees of freedom: beyond with a chance of 1 in 5,000
+    assert 50 < chi < 155  # 99 degrees of freedom: outside with a probability of 1 in 5,000
     assert float(drawn.var()) == pytest.approx(1 / 12, rel=5e-3)
 
 

@@ -1,4 +1,4 @@
-"""The registry finds plugins by entry point, imports late, and names the culprit of any fault."""
+"""The registry finds plugins by entry point, imports lazily, and names the plugin at fault."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ CELL = "from rnnsearch_baselines.elman import ElmanCell as Cell\n"
 
 
 class Site:
-    """A folder of installed distributions, each with its metadata, as pip leaves them."""
+    """A folder of installed distributions, each with its metadata, as left by pip."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def module(self, name: str, text: str) -> None:
-        """Put a module there."""
+        """Add a module."""
         (self.folder / f"{name}.py").write_text(text, encoding="utf-8")
 
     def hooks(self, name: str, architectures: dict[str, str]) -> None:
-        """Put a module there that registers architectures."""
+        """Add a module that registers architectures."""
         self.module(name, HOOKS.format(hook="rnnsearch_architectures", names=architectures))
 
     def install(self, distribution: str, version: str = "1.0", **points: str) -> None:
-        """Put the metadata of a distribution there."""
+        """Add the metadata of a distribution."""
         info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
@@ -58,7 +58,7 @@ class Site:
         (info / "entry_points.txt").write_text(text, encoding="utf-8")
 
     def points(self) -> list[EntryPoint]:
-        """The entry points of everything installed there, in the order of their names."""
+        """The entry points of all installed distributions, in the order of their names."""
         found = [
             point
             for distribution in distributions(path=[str(self.folder)])
@@ -67,13 +67,13 @@ class Site:
         return sorted(found, key=lambda point: (point.name, point.value))
 
     def registry(self) -> Registry:
-        """A registry of everything installed there."""
+        """A registry of all installed distributions."""
         return build_registry(self.points())
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """An empty site on the import path; what is imported from it is forgotten afterwards."""
+    """An empty site on the import path; modules imported from it are unloaded afterwards."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
@@ -86,14 +86,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def good(site: Site) -> Site:
-    """A site with one plugin that works."""
+    """A site with one working plugin."""
     site.module("acme_cell", CELL)
     site.hooks("acme_hooks", {"acme_net": "acme_cell:Cell"})
     site.install("acme", "1.2", acme="acme_hooks")
     return site
 
 
-# What works
+# Working plugins
 
 
 def test_an_architecture_is_found_by_its_name(good: Site) -> None:
@@ -219,7 +219,7 @@ faulty = pytest.mark.parametrize(("text", "reason"), FAULTY_HOOKS.values(), ids=
 
 def _install_faulty(site: Site, text: str) -> Registry:
     site.module("broken_hooks", text)
-    # Before `acme` in the alphabet, so that it is loaded first.
+    # Before `acme` in the alphabet, so it is loaded first.
     site.install("aaa-broken", "0.1", aaa="broken_hooks")
     return site.registry()
 
@@ -339,7 +339,7 @@ def test_what_is_no_task_is_refused(site: Site) -> None:
 
 @pytest.fixture
 def clashing(good: Site) -> Registry:
-    """The registry of a site on which a second plugin registers `acme_net` too."""
+    """The registry of a site with a second plugin that also registers `acme_net`."""
     good.hooks("other_hooks", {"acme_net": "other_cell:Cell", "other_net": "acme_cell:Cell"})
     good.install("other-nets", "0.3", other="other_hooks")
     return good.registry()
@@ -373,7 +373,7 @@ def test_one_name_may_be_an_architecture_and_a_task(good: Site) -> None:
     assert registry.task("acme_net").__name__ == "Digits"
 
 
-# The registry of what is installed
+# The registry of the installed plugins
 
 
 def test_the_registry_is_built_once() -> None:
@@ -408,7 +408,7 @@ def test_listing_what_is_installed_imports_no_large_library() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-# Plugins that print, exit, interrupt or hang while they are loaded
+# Plugins that print, exit, interrupt or hang during loading
 
 
 def _only_plugin(site: Site, text: str) -> Plugin:
@@ -453,7 +453,7 @@ def test_a_plugin_that_ends_the_program_is_one_that_failed(
 
 def test_an_interrupt_by_the_user_is_none_of_the_plugins(site: Site) -> None:
     text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(5)\n"
-    # A shell lets what it runs in the background ignore it.
+    # In the background of a shell, the signal may be ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -539,7 +539,7 @@ def test_metadata_that_cannot_be_read_hides_one_distribution_alone(
     assert not any("damaged" in value for _, value in found)
 
 
-# Who raised it
+# Plugins responsible for an exception
 
 
 def test_an_exception_is_held_against_the_plugin_whose_code_called_for_it(good: Site) -> None:

@@ -1,4 +1,4 @@
-"""torchvision can be imported whether or not its compiled operators load."""
+"""torchvision can be imported even if its compiled operators do not load."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ print(label, tuple(image.shape), round(float(image[0, 0, 0]) * 255))
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Path:
-    """A torchvision whose import says whether the descriptions of its operators are there."""
+    """A torchvision whose import reports whether its operators are described."""
     package = tmp_path / "torchvision"
     package.mkdir()
     (package / "__init__.py").write_text("from torchvision import _meta_registrations\n")
@@ -58,7 +58,7 @@ CODE = "from rnnsearch.plugin.vision import import_torchvision; import_torchvisi
 
 
 def test_a_torchvision_whose_operators_load_is_left_alone(fake: Path) -> None:
-    spec = find_spec("numpy.random._common")  # any library that loads will do
+    spec = find_spec("numpy.random._common")  # any library that loads
     assert spec is not None
     assert spec.origin is not None
     if not spec.origin.endswith(".so"):

@@ -1,4 +1,4 @@
-"""What was exported comes back equal; what somebody tampered with is refused and leaves nothing."""
+"""Exported studies import unchanged; a tampered archive is refused and leaves no files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ Members = dict[str, bytes]
 
 
 def _confirm(store: StudyStore, label: str, seed: int, metric: float) -> None:
-    """Write down a confirmation as a study does, with weights from the seed."""
+    """Record a confirmation as a study does, with weights from the seed."""
     spec = TrialSpec(
         "confirmation",
         ModelSpec(label, TASK.shape, 6),
@@ -113,7 +113,7 @@ def _make_study() -> StudyStore:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The archive of a study named `small`, exported in a home of its own."""
+    """The archive of a study named `small`, exported in a separate home."""
     home = tmp_path_factory.mktemp("origin")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNSEARCH_HOME", str(home))
@@ -134,7 +134,7 @@ def _members(path: Path) -> Members:
 
 
 def _write(path: Path, members: Members, *, sealed: bool = True) -> None:
-    """Write an archive; `sealed` has the manifest agree with the members."""
+    """Write an archive; `sealed` makes the manifest match the members."""
     if sealed:
         manifest = json.loads(members[MANIFEST])
         manifest["members"] = {
@@ -156,7 +156,7 @@ def _tree(folder: Path) -> dict[str, bytes | None]:
 
 
 def _refusal(path: Path, own_home: Path, name: str | None = None) -> str:
-    """The message with which an archive is refused; nothing is left of it."""
+    """The message when an archive is refused; checks that no files remain."""
     studies_folder().mkdir(parents=True, exist_ok=True)
     before = _tree(own_home.parent)
     with pytest.raises(RnnsearchError) as caught:
@@ -363,7 +363,7 @@ def test_a_member_with_a_bad_name_is_refused(
     name: str, reason: str, path: Path, own_home: Path
 ) -> None:
     members = _members(path)
-    # What zipfile would tidy up on the way in, an attacker writes all the same.
+    # zipfile would sanitize such names, but an attacker can write them.
     placeholder = "Q" * len(name.encode())
     _write(path, {**members, placeholder: b"evil"})
     path.write_bytes(path.read_bytes().replace(placeholder.encode(), name.encode()))
@@ -542,7 +542,7 @@ def _attribute(key: str, value: Any) -> Callable[[Members], Members]:
 
 
 def _spec(**changes: Any) -> Callable[[Members], Members]:
-    """Every trial's specification, changed."""
+    """Every trial's specification with changes."""
 
     def change(members: Members) -> Members:
         with sqlite3.connect(":memory:") as database:
@@ -699,7 +699,7 @@ def test_an_interrupted_import_leaves_nothing(path: Path, monkeypatch: pytest.Mo
 
 @st.composite
 def _damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
-    """Some bytes changed, cut out, doubled or put in, anywhere or where the names and sizes are."""
+    """Change, cut, double or insert some bytes, anywhere or near the names and sizes."""
     kinds = draw(st.lists(st.sampled_from(["set", "cut", "double", "insert", "end"]), max_size=6))
     generator = random.Random(draw(st.integers(0, 2**32)))
     late = draw(st.booleans())
@@ -728,7 +728,7 @@ def _damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 
 
 def _import_whatever(path: Path, own_home: Path) -> None:
-    """Import; it works or is refused, and changes nothing but the study's own folder."""
+    """Import; this succeeds or is refused, and changes only the study's own folder."""
     studies_folder().mkdir(parents=True, exist_ok=True)
     outside = _tree(own_home.parent)
     with suppress(RnnsearchError):

@@ -1,4 +1,4 @@
-"""The log of a study has a line for everything that happens to its trials."""
+"""The log of a study has one line for every event of its trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process at a time holds a study, told by what it is and not by its number."""
+"""Only one process at a time holds a study; it is identified by more than its process number."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 HERE = Holder.this_process("running", None, locked=True)
 ELSEWHERE = replace(HERE, token="other", pid=1, host="elsewhere", boot="another boot")
-# Takes the lease named by the first argument and says so; holds it until its input ends.
+# Takes the lease named by its first argument and reports it; holds it until its input ends.
 HOLDS = """
 import sys
 from pathlib import Path
@@ -53,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 
 
 class Process:
-    """Another process that takes a lease when it is told to."""
+    """Another process that takes a lease on command."""
 
     def __init__(self, path: Path, *before: str) -> None:
         self.popen = subprocess.Popen(
@@ -69,13 +69,13 @@ class Process:
         return self.popen.stdout.readline().strip()
 
     def go(self) -> None:
-        """Let it take the lease, or let go."""
+        """Let it take or release the lease."""
         assert self.popen.stdin is not None
         self.popen.stdin.write("\n")
         self.popen.stdin.flush()
 
     def take(self) -> str:
-        """Let it take the lease; what it says."""
+        """Let it take the lease; return its message."""
         self.go()
         return self._line()
 
@@ -133,7 +133,7 @@ def test_a_holder_that_was_killed_is_replaced_at_once_and_named(
 def test_a_holder_that_was_killed_and_not_collected_is_dead(path: Path, holding: Process) -> None:
     os.kill(holding.popen.pid, signal.SIGKILL)
     os.waitid(os.P_PID, holding.popen.pid, os.WEXITED | os.WNOWAIT)
-    os.kill(holding.popen.pid, 0)  # its number is still taken
+    os.kill(holding.popen.pid, 0)  # its number is still in use
     assert holder_of(path) is None
 
 
@@ -298,12 +298,12 @@ def test_the_heart_beats(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             time.sleep(0.01)
 
 
-# Asleep
+# Suspended drivers
 
 
 @pytest.fixture
 def asleep(monkeypatch: pytest.MonkeyPatch) -> Iterator[StudyStore]:
-    """A study's driver that was suspended for an hour; meanwhile another took over."""
+    """A study's driver that was suspended for an hour while another took over."""
     store = StudyStore.create("small", "name: small\n")
     with store.held("running") as held:
         held.write_info(state="running", pid=1)

@@ -1,4 +1,4 @@
-"""A study detached to a Ray cluster is a job of it, and outlives the command that asked for it."""
+"""A study detached to a Ray cluster is a Ray job, and outlives the command that submitted it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..loopback import free_port, ray_node, wait_for_port
 
 
 class _Server:
-    """Takes jobs as Ray's client does, and runs none."""
+    """Accepts jobs like Ray's client, and runs none."""
 
     jobs: list[dict[str, Any]]
     files: list[str]
@@ -43,7 +43,7 @@ class _Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> type[_Server]:
-    """A server of jobs that remembers them."""
+    """A job server that records its jobs."""
     made = type("Server", (_Server,), {"jobs": [], "files": []})
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", made)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
@@ -114,7 +114,7 @@ def test_a_server_that_does_not_answer_is_named_with_what_to_do(
 
 @pytest.fixture
 def job_server() -> Iterator[str]:
-    """A Ray cluster on 127.0.0.1 that takes jobs."""
+    """A Ray cluster on 127.0.0.1 that accepts jobs."""
     if find_spec("opencensus") is None:
         pytest.skip("the head of a cluster takes jobs only with ray[default]")
     jobs = free_port()

@@ -1,4 +1,4 @@
-"""The store keeps every trial where Optuna finds it, and touches nothing but its own folder."""
+"""The store keeps every trial where Optuna finds it, and changes only its own folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _open(store: StudyStore) -> OpenTrial:
 
 
 def _as_optuna_sees_it(store: StudyStore, name: str = f"search/{ROW}") -> optuna.Study:
-    """The study read by Optuna alone, from the file."""
+    """The study as read from the file by Optuna alone."""
     return optuna.load_study(study_name=name, storage=f"sqlite:///{store.folder}/trials.db")
 
 
@@ -159,7 +159,7 @@ def test_studies_are_listed_by_name_and_other_folders_are_not(own_home: Path) ->
     assert [store.name for store in list_stores()] == ["a", "b"]
 
 
-# What is known at the start
+# Information at the start
 
 
 def test_info_is_empty_at_first_and_fields_add_up(store: StudyStore) -> None:
@@ -198,14 +198,14 @@ def test_how_a_study_ended_is_known_though_the_disk_is_full(
     before = sorted(store.folder.iterdir())
     with monkeypatch.context() as patched:
         _fail_to_replace(patched, errno.ENOSPC)
-        store.write_info(state="failed", seconds=13.0)  # it has the room that the old one had
+        store.write_info(state="failed", seconds=13.0)  # it can use the space of the old one
         with pytest.raises(StoreError, match=r"study\.json: No space left on device"):
             store.write_info(git={"diff": 100 * "+"})
     assert StudyStore.open("small").info == StudyInfo(state="failed", seconds=13.0)
     assert sorted(store.folder.iterdir()) == before
 
 
-# Trials, as Optuna sees them
+# Trials as Optuna sees them
 
 
 def test_a_complete_trial_is_complete_in_optuna_with_its_value_and_its_epochs(
@@ -311,7 +311,7 @@ def test_a_driver_that_was_killed_and_not_collected_runs_nothing(store: StudySto
     deadline = time.monotonic() + 10
     while store.is_running and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(driver.pid, 0)  # its number is still taken
+    os.kill(driver.pid, 0)  # its number is still in use
     assert not store.is_running
     driver.wait()
 
@@ -378,7 +378,7 @@ def test_rows_and_phases_are_optuna_studies_of_their_own(store: StudyStore) -> N
         assert [trial.number for trial in study.trials] == [0]
 
 
-# Trials, as they are remembered
+# Trials as stored
 
 
 def test_a_record_has_all_that_was_noted(store: StudyStore) -> None:
@@ -442,7 +442,7 @@ def test_a_specification_that_differs_is_told_apart(store: StudyStore) -> None:
     assert record.spec != replace(SPEC, seed=6)
 
 
-# What Optuna draws
+# Draws by Optuna
 
 
 def _draws(store: StudyStore, sampler: str, seed: int, count: int) -> list[dict[str, Value]]:
@@ -490,7 +490,7 @@ def test_half_of_a_small_search_is_drawn_blindly_however_long_it_is_to_be() -> N
 
 
 def _run(store: StudyStore, values: list[float]) -> None:
-    """Trials with a given rate, whose value is the closeness of their rate to 0.75."""
+    """Trials with given rates; the value is the closeness of the rate to 0.75."""
     for value in values:
         trial = OpenTrial.begin(_study(store), {"rate": value}, RATE)
         trial.note(spec=SPEC.to_json())
@@ -505,7 +505,7 @@ def _study(store: StudyStore) -> optuna.Study:
 
 
 def test_what_is_drawn_depends_on_the_trials_and_not_on_the_numbers_that_optuna_gave_them() -> None:
-    """Of three trials the first two were interrupted, and begun anew in the other order."""
+    """Two of three trials were interrupted, and restarted in the opposite order."""
     rates = [0.5, 0.8, 0.1]
     plain, mended = StudyStore.create("plain", ""), StudyStore.create("mended", "")
     _run(plain, rates)
@@ -523,7 +523,7 @@ def test_what_is_drawn_depends_on_the_trials_and_not_on_the_numbers_that_optuna_
     assert numbers == [1, 0, 4]
     drawn = [Drawing(_study(store), "tpe", 5, 3).draw(RATE) for store in (plain, mended)]
     assert drawn[0] == drawn[1]
-    # As Optuna itself draws from the plain study.
+    # As Optuna itself would draw from the plain study.
     asked = optuna.load_study(
         study_name=f"search/{ROW}",
         storage=f"sqlite:///{plain.folder}/trials.db",

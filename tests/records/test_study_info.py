@@ -1,4 +1,4 @@
-"""`study.json` is one type: what does not belong in it is refused by its key; old ones open."""
+"""`study.json` has one type: unknown content is refused with its key; old files can be opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rnnsearch.errors import DataError, StoreError
 from rnnsearch.records.study_info import EngineUsed, Extension, PhaseSpent, StudyInfo
 from rnnsearch.spec.shape import DataSource
 
-# As a study of version 0.1.0 wrote it, before there was a type.
+# As written by version 0.1.0, before there was a type.
 OLD = {
     "extended": {"seeds": 3},
     "name": "old",

@@ -1,4 +1,4 @@
-"""Trials read without Optuna are those that Optuna reads."""
+"""Trials read without Optuna equal those read with Optuna."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_a_killed_writer_left_half_done_is_not_read(store: StudyStore) -> N
     before = read_trials(path)
     journal = path.with_name(f"{TRIALS_FILE}-journal")
     writer = sqlite3.connect(path, isolation_level=None)
-    writer.execute("PRAGMA cache_size=1")  # so that the change spills into the file
+    writer.execute("PRAGMA cache_size=1")  # so that the change is written to the file
     writer.execute("PRAGMA cache_spill=1")
     writer.execute("BEGIN IMMEDIATE")
     for _ in range(6):
@@ -67,7 +67,7 @@ def test_what_a_killed_writer_left_half_done_is_not_read(store: StudyStore) -> N
         )
     copy = store.folder.with_name("copy")
     copy.mkdir()
-    for file in (path, journal):  # as a crash leaves them: the journal is hot
+    for file in (path, journal):  # as after a crash: the journal is hot
         (copy / file.name).write_bytes(file.read_bytes())
     writer.close()
     assert (copy / TRIALS_FILE).read_bytes() != path.read_bytes()

@@ -1,4 +1,4 @@
-"""An architecture's card says what is so, and remembers what had to be measured."""
+"""An architecture's card states facts, and caches measurements."""
 
 from __future__ import annotations
 

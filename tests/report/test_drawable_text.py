@@ -1,4 +1,4 @@
-"""Text from data: that whatever it holds can be drawn."""
+"""Any text in data can be drawn."""
 
 from __future__ import annotations
 

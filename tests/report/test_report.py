@@ -1,4 +1,4 @@
-"""The report: that it says what is known, in files that need nothing else, whatever the text."""
+"""The report states what is known, in self-contained files, for any text."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _with_curves(records: Sequence[TrialRecord], validation: bool = True) -> lis
 def _store(
     records: Sequence[TrialRecord], changes: dict[str, Any] | None = None, **info: Any
 ) -> StudyStore:
-    """A study as if these trials had been run."""
+    """A study with these trials, as if they had been run."""
     content = {**CONTENT, **(changes or {})}
     store = StudyStore.create(content["name"], yaml.safe_dump(content, sort_keys=False))
     known = {
@@ -137,7 +137,7 @@ def _written(store: StudyStore, folder: Path) -> str:
 
 
 class _Page(HTMLParser):
-    """What a page would fetch, what it runs, and what it says."""
+    """Resources a page would fetch, code it would run, and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -299,7 +299,7 @@ def test_no_file_of_a_report_has_a_password_or_what_a_terminal_obeys(tmp_path: P
         assert "x1b[2J" in texts[name]
 
 
-# What is not there, or went wrong
+# Missing or failed results
 
 
 def test_a_study_without_results_has_a_report_that_says_so(tmp_path: Path) -> None:
@@ -463,7 +463,7 @@ def test_the_command_logs_the_report_where_the_studys_run_is(
     client = MlflowClient(f"sqlite:///{tmp_path / 'server.db'}")
     place = (tmp_path / "artifacts").as_uri()
     run_id = client.create_run(client.create_experiment("small", place)).info.run_id
-    # Started under MLFLOW_TRACKING_URI, which is not set any more.
+    # The study started with MLFLOW_TRACKING_URI, which is no longer set.
     store = _store(confirmed("gru", GOOD), tracking_uri=client.tracking_uri, run_id=run_id)
     done = run_here("study", "report", "small")
     assert (done.returncode, done.stderr) == (0, "")
@@ -514,7 +514,7 @@ def test_a_browser_shows_every_picture_fetches_nothing_and_complains_of_nothing(
     page = tmp_path / "report.html"
     page.write_text(text, encoding="utf-8")
     assert "CONSOLE" not in _browse(page, "--dump-dom").stderr
-    # The policy of the page forbids scripts, ours too; without it, whatever it fetched would show.
+    # The page's policy forbids all scripts, including ours; without it, any fetch would be visible.
     probed = re.sub(r"<meta http-equiv.*?>", "", text).replace("</body>", f"{_PROBE}</body>")
     page.write_text(probed, encoding="utf-8")
     done = _browse(page, "--dump-dom", "--window-size=1200,900")

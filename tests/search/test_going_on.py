@@ -1,6 +1,6 @@
-"""A study that was interrupted or extended is the one that nothing happened to, to the last bit.
+"""A study that was interrupted or extended equals an undisturbed study, bit for bit.
 
-Without a cluster: a worker is played by a loop, and what training measures by a formula. The store,
+No cluster: a loop acts as the worker, and a formula gives the measurements of training. The store,
 Optuna's draws and the queues are real.
 """
 
@@ -26,14 +26,14 @@ from ..trial_records import comparison
 from .test_queue import Study
 
 EPOCHS = 9
-# The epochs after which a worker speaks, the rungs 1 and 3 among them, and whether it then hands
-# over a checkpoint.
+# Epochs after which a worker reports, including the rungs 1 and 3, and whether it then saves a
+# checkpoint.
 _TOLD = ((1, True), (3, True), (4, True), (6, False), (9, False))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_waiting_for_the_disk() -> Iterator[None]:
-    """Let databases be written without waiting for the disk: nothing here pulls a plug."""
+    """Let databases write without waiting for the disk: there are no power failures here."""
 
     def connected(connection: Any, record: object) -> None:
         connection.execute("PRAGMA synchronous=OFF")
@@ -44,13 +44,13 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 
 
 def _chance(*things: object) -> float:
-    """A number from 0 to 1 that depends on all of them and on nothing else."""
+    """A number from 0 to 1 that depends only on the arguments."""
     digest = hashlib.sha256(repr(things).encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def _measure(spec: TrialSpec, epoch: int) -> EpochMetrics:
-    """What an epoch measures: rates near 0.01 are good, seeds scatter, many values are equal."""
+    """Metrics of an epoch: rates near 0.01 are good, seeds vary, many values are equal."""
     rate = spec.training.learning_rate
     good = math.exp(-(math.log10(rate / 0.01) ** 2)) * (1 - 0.5 ** (epoch / 3))
     value = round(good + 0.2 * _chance(spec.seed, rate, epoch), 2)
@@ -58,15 +58,16 @@ def _measure(spec: TrialSpec, epoch: int) -> EpochMetrics:
 
 
 class Killed(Exception):
-    """The driver is no more."""
+    """The driver was killed."""
 
 
 class OneWorker:
-    """Trains the trials of queues one after the other, and is disturbed at some of its steps.
+    """Trains the trials of queues one after the other, and is disturbed after some of its steps.
 
     Args:
-        disturbed: the steps after which it is: everything that is recorded is one.
-        kind: `driver` dies without a word, `interrupt` lets it record that, `worker` costs a
+        disturbed: the steps after which it is disturbed; every record is a step.
+        kind: `driver` dies without a message, `interrupt` lets it record that, `worker` loses only
+            a worker.
             worker alone.
     """
 
@@ -75,7 +76,7 @@ class OneWorker:
         self.times = 0
 
     def run(self, queue: TrialQueue) -> None:
-        """Until nothing is left, or the driver dies."""
+        """Run until nothing is left, or the driver dies."""
         while together := queue.ask_together(1):
             for key, spec in together:
                 try:
@@ -106,7 +107,7 @@ class OneWorker:
             if not measured:
                 continue
             first = last + 1
-            # As Tune does it: first what is to become of it, and then what is recorded of it.
+            # Like Tune: first decide what happens to the trial, then record its metrics.
             stops = last < EPOCHS and queue.stops(key, measured)
             queue.report(key, measured, at_once=is_kept)
             if is_kept:
@@ -149,7 +150,7 @@ def _set(study: Study, seeds: int | None = None, **search: Any) -> None:
 
 
 def _complete(study: Study, worker: OneWorker | None = None) -> Study:
-    """Run it to its end, and resume it whenever its driver dies."""
+    """Run the study to its end, resuming it whenever its driver dies."""
     worker = worker or OneWorker()
     for _ in range(1000):
         try:
@@ -163,7 +164,7 @@ def _complete(study: Study, worker: OneWorker | None = None) -> Study:
 
 
 def _trials(study: Study) -> list[tuple[Any, ...]]:
-    """What became of each trial, in the order in which they were first begun."""
+    """Outcome of each trial, in the order of their first start."""
     records = [r for r in settled_records(study.store) if not r.is_superseded]
     ordered = sorted(records, key=lambda r: (r.phase, r.label, r.first_number))
     return [_of(record) for record in ordered if record.phase == "search"] + sorted(
@@ -177,12 +178,12 @@ def _of(record: TrialRecord) -> tuple[Any, ...]:
     return (record.phase, record.label, record.spec.to_json(), *told)
 
 
-# Interrupted
+# Interrupted studies
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Any, ...]]]:
-    """What became of the trials of a study to which nothing happened."""
+    """Outcomes of the trials of an undisturbed study."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNSEARCH_HOME", str(tmp_path_factory.mktemp("home")))
         yield _trials(_complete(_study("calm", rows=["elman"], trials=8)))
@@ -191,7 +192,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple
 def test_the_undisturbed_study_stops_trials_at_several_rungs(
     undisturbed: list[tuple[Any, ...]],
 ) -> None:
-    # The next test means nothing without it.
+    # Otherwise the next test would be meaningless.
     reasons = {trial[4] for trial in undisturbed}
     assert {"stopped early after epoch 1", "stopped early after epoch 3"} <= reasons
     assert len(undisturbed) == 8 + 2
@@ -215,7 +216,7 @@ def test_a_search_that_was_interrupted_draws_stops_and_confirms_what_it_would_ha
 
 @pytest.mark.parametrize("kind", ["driver", "worker"])
 def test_trials_that_a_worker_takes_together_end_as_if_nothing_had_happened(kind: str) -> None:
-    """Short ones, of which those that were interrupted are begun anew after those behind them."""
+    """Short trials; interrupted ones are restarted after those behind them."""
     asked: dict[str, Any] = {"scheduler": "none", "epoch_s": 0.01, "rows": ["elman"], "trials": 8}
     calm = _complete(_study("calm", **asked))
     worker = OneWorker(range(4, 100, 13), kind)
@@ -226,7 +227,7 @@ def test_trials_that_a_worker_takes_together_end_as_if_nothing_had_happened(kind
 def test_a_trial_that_was_to_stop_when_its_driver_died_stops_where_it_goes_on() -> None:
     study = _study("hit", rows=["elman"], trials=8)
     queue = study.search()
-    for _ in range(8):  # until one stops after its third epoch, of which a checkpoint was kept
+    for _ in range(8):  # until one with a checkpoint stops after its third epoch
         ((key, spec),) = queue.ask_together(1)
         measured = [_measure(spec, epoch) for epoch in (1, 3)]
         if queue.stops(key, measured[:1]):
@@ -249,7 +250,7 @@ def test_a_trial_that_was_to_stop_when_its_driver_died_stops_where_it_goes_on() 
     assert resumed.go_on(again, epochs)
 
 
-# Extended
+# Extended studies
 
 
 def _compared(study: Study) -> Comparison:
@@ -307,7 +308,7 @@ def _searched(study: Study, scores: dict[float, float]) -> None:
 
 
 def _confirm(study: Study) -> list[tuple[float, int]]:
-    """Run the confirmation; gives rate and rank of what was trained."""
+    """Run the confirmation; return rate and rank of the trained trials."""
     queue, found = study.confirm(), []
     while asked := queue.ask():
         key, spec = asked
@@ -415,7 +416,7 @@ def test_an_extension_that_is_interrupted_leaves_old_confirmations_where_they_ar
 
 
 def test_a_store_of_an_earlier_version_that_holds_a_mixture_is_ranked_by_the_best() -> None:
-    """There, a seed was known by row, rank and seed, and its values stood beside the rest."""
+    """Such a store identified a seed by row, rank and seed, and kept its values separately."""
     study = Study(rows=["elman"], seeds=2)
     _searched(study, {0.01: 0.5, 0.02: 0.75})
     row = study.rows[0]

@@ -1,4 +1,4 @@
-"""An interrupt leaves nothing half written, and Ctrl-C asks before it interrupts."""
+"""An interrupt leaves nothing half-written, and Ctrl-C asks before it interrupts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rnnsearch.search import interrupts
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """SIGTERM as a study hears it."""
+    """SIGTERM as handled by a study."""
     before = signal.signal(signal.SIGTERM, interrupts.arrive)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -31,7 +31,7 @@ def test_an_interrupt_waits_until_what_belongs_together_is_written() -> None:
     with pytest.raises(KeyboardInterrupt):
         write()
     assert written == ["all of it"]
-    with interrupts.wait():  # it comes once
+    with interrupts.wait():  # it arrives only once
         pass
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)

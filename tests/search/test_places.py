@@ -1,4 +1,4 @@
-"""As many trials run side by side as nodes have CPUs, GPUs and memory for."""
+"""The number of parallel trials is limited by the CPUs, GPUs and memory of the nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GB = 1 << 30
         ({}, [{"CPU": 8}], 8),
         ({"cpus_per_trial": 0.5}, [{"CPU": 2}], 4),
         ({"cpus_per_trial": 0.1}, [{"CPU": 1}], 10),
-        # A trial is not spread over nodes, nor over GPUs.
+        # A trial is not spread over several nodes or GPUs.
         ({"cpus_per_trial": 2}, [{"CPU": 3}, {"CPU": 3}], 2),
         ({"gpus_per_trial": 0.4}, [{"CPU": 16, "GPU": 2}], 4),
         ({"gpus_per_trial": 0.1}, [{"CPU": 16, "GPU": 1}], 10),

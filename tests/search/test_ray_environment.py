@@ -1,4 +1,4 @@
-"""Ray is told where to listen and where to keep its files, and an odd variable is named."""
+"""Ray is told where to listen and where to store its files, and an invalid variable is named."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_auto_is_the_cluster_that_was_started_on_this_machine(
 
 @pytest.fixture
 def listening() -> Iterator[Callable[[bytes], int]]:
-    """Listens on a port of loopback, and answers whoever comes with some bytes."""
+    """Listens on a loopback port and sends the given bytes to every connection."""
     servers = []
 
     def listen(answer: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Ray: where a local cluster listens, a study's workers, and a cluster that was there before."""
+"""Ray: where a local cluster listens, a study's workers, and joining an existing cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..loopback import free_port, ray_node, wait_for_port
 
 _LISTENING = "0A"
 
-# The processes below one, from /proc: no tool needed.
+# The descendants of a process, from /proc, without external tools.
 _FAMILY = """
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def family(root):
     return found
 """
 
-# Starts a cluster as a study does, lists the sockets that it and its processes listen on, and
+# Starts a cluster as a study does, lists the sockets on which it and its processes listen, and
 # prints their addresses.
 _LIST_LISTENERS = (
     _FAMILY
@@ -69,7 +69,7 @@ with cluster(0):
 
 
 def _printed(script: str, *arguments: str) -> str:
-    """What a script prints that runs in a process of its own, where Ray can start."""
+    """Output of a script run in a separate process, in which Ray can start."""
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         capture_output=True,
@@ -191,7 +191,7 @@ run(Queue("search", groups), Queue("confirmation", [["seed"]]), ResourcesConfig(
     assert before == after
 
 
-# Tune keeps one worker alive that has nothing to do, and no more.
+# Tune keeps one idle worker alive, and no more.
 _WAITING = """
 import json
 from pathlib import Path
@@ -266,7 +266,7 @@ print(json.dumps(heard))
 
 
 def test_a_trial_stops_where_asha_of_ray_tune_stops_it() -> None:
-    """Ours remembers by trial and can be read back from the store; it decides nothing else."""
+    """Our version stores its state per trial and can be restored; its decisions are the same."""
     script = """
 import random
 from types import SimpleNamespace
@@ -359,11 +359,11 @@ print(json.dumps([ended, [key for key, _ in given["trials"]], given["pauses"], k
 
 @pytest.fixture
 def ray_address() -> Iterator[str]:
-    """A Ray head on 127.0.0.1, started by hand."""
+    """A Ray head on 127.0.0.1, started manually."""
     port = free_port()
     with ray_node("--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"):
         wait_for_port(port)
-        time.sleep(3)  # the head answers before its node has registered
+        time.sleep(3)  # the head answers before its node is registered
         yield f"127.0.0.1:{port}"
 
 

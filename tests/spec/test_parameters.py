@@ -1,4 +1,4 @@
-"""A declared parameter takes the values of its range, and says what it wanted of any other."""
+"""A declared parameter accepts the values of its range, and says what it expected otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learning rate falls as a schedule says, whatever trains the model."""
+"""The learning rate follows its schedule with every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnsearch.training.run import TrainingRun
 
 from ..training.test_engines import data, spec_of
 
-# So small that an update at it changes no weight.
+# So small that an update with it changes no weight.
 TO_NOTHING = Schedule("step", 1, 1e-30)
 
 

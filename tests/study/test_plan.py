@@ -1,4 +1,4 @@
-"""A plan names the row and the plugin that fail, and sizes the other rows."""
+"""A plan names the row and the plugin that fail, and still sizes the other rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..command import study_content
 
 
 class Failing(RecurrentCell):
-    """An Elman cell with a fault at one place."""
+    """An Elman cell with a fault in one place."""
 
     at: ClassVar[str] = ""
 
@@ -67,7 +67,7 @@ class Failing(RecurrentCell):
 
 
 class InFours(Failing):
-    """A cell that does not say that its widths come in multiples."""
+    """A cell that does not declare that its widths are multiples of four."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         if hidden_size % 4:
@@ -92,7 +92,7 @@ class OfTheBatch(Failing):
 
 
 class OddConstructor(Failing):
-    """A cell whose constructor takes something else, which fails where it is called."""
+    """A cell whose constructor takes different arguments, so calls to it fail."""
 
     def __init__(self, width: int) -> None:
         super().__init__(1, width)
@@ -100,7 +100,7 @@ class OddConstructor(Failing):
 
 @pytest.fixture
 def registry() -> Registry:
-    """What is installed, and the cells of this file as those of a stranger."""
+    """The installed plugins, and the cells of this file as a third-party plugin."""
     registry = copy.copy(load_registry())
     registry._names = {kind: dict(names) for kind, names in registry._names.items()}
     registry._classes = dict(registry._classes)

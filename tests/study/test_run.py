@@ -1,4 +1,4 @@
-"""A study end to end: a real Ray, a real Optuna database, a real MLflow store, real digits."""
+"""A study end to end: real Ray, a real Optuna database, a real MLflow store, real digits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rnnsearch.spec.trial import EpochMetrics, TrialRecord
 
 from ..command import run, run_here, write_study
 
-# A weight decay that multiplies the weights by -99,999 at every update: soon they are not finite.
+# A weight decay that multiplies the weights by -99,999 at every update: they soon overflow.
 DIVERGING = {
     "epochs": 4,
     "batch_size": 64,
@@ -36,7 +36,7 @@ DIVERGING = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with one finished study in it, in which some trials are stopped and some diverge."""
+    """A home with one finished study, in which some trials are stopped and some diverge."""
     folder = tmp_path_factory.mktemp("home")
     search = {"trials": 5, "grace_epochs": 1, "reduction_factor": 2}
     path = write_study(folder, training=DIVERGING, search=search)
@@ -64,7 +64,7 @@ def _runs(client: MlflowClient, phase: str) -> list[Any]:
 
 
 def test_the_study_has_trials_of_every_state(records: list[TrialRecord]) -> None:
-    # The other tests mean nothing without it.
+    # Otherwise the other tests would be meaningless.
     assert {r.state for r in records if r.phase == "search"} == {"COMPLETE", "PRUNED", "FAIL"}
 
 

@@ -1,4 +1,4 @@
-"""A confirmed seed trained again gives the recorded numbers, or it is said how far off it is."""
+"""Retraining a confirmed seed reproduces the recorded numbers, or the difference is reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _spec(label: str, seed: int, **changes: object) -> TrialSpec:
 
 
 def _confirm(store: StudyStore, *specs: TrialSpec, shift: float = 0.0, fail: bool = False) -> None:
-    """Train seeds in a worker and write them down, as a study does."""
+    """Train seeds in a worker and record them, as a study does."""
     source = TASK.find()
     splits = {name: TASK.load(source, name) for name in ("train", "validation", "test")}  # type: ignore[arg-type]
     if specs[0].training.train_on == "train+validation":
@@ -79,7 +79,7 @@ def _confirm(store: StudyStore, *specs: TrialSpec, shift: float = 0.0, fail: boo
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the study `small`: of `elman` seeds 11 (failed), 12 and 13; one of `lstm`."""
+    """A home with the study `small`: seeds 11 (failed), 12 and 13 of `elman`, and one of `lstm`."""
     folder = tmp_path_factory.mktemp("home")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Runs a check of a suite at one size: hypothesis would look for the smallest that fails."""
+"""Runs a check of a suite at one size: hypothesis would search for the smallest failing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite of analyses catches one that breaks a promise, by the check meant for that promise."""
+"""The suite of analyses catches each broken rule with the check meant for it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from rnnsearch.testing.analyses import example_model
 
 @pytest.fixture(autouse=True)
 def fresh_models() -> Iterator[None]:
-    """Some analyses below spoil the models, which are made once."""
+    """Some analyses below modify the models, which are made only once."""
     example_model.cache_clear()
     yield
     example_model.cache_clear()
 
 
 class Good(Analysis):
-    """How large the outputs of a model with recurrent layers are."""
+    """Size of the outputs of a model with recurrent layers."""
 
     options: ClassVar[Parameters] = {"samples": IntRange(1, 100, default=4)}
 
@@ -37,7 +37,7 @@ class Good(Analysis):
         return None if trained.layers else "it has no recurrent layer"
 
     def outputs(self, trained: TrainedModel) -> Tensor:
-        """What the model gives."""
+        """Outputs of the model."""
         with torch.no_grad():
             outputs: Tensor = trained.model(*trained.inputs(0, int(self.chosen["samples"])))
         return outputs
@@ -104,7 +104,7 @@ class NothingToSee(Good):
 
 
 class NotANumber(Good):
-    """Where a mean of nothing is taken."""
+    """Takes the mean of nothing."""
 
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         numbers = {"mean": float(self.outputs(trained)[:0].mean())}
@@ -112,7 +112,7 @@ class NotANumber(Good):
 
 
 class FigureThatCannotBeDrawn(Good):
-    """A formula that matplotlib reads only when it draws."""
+    """A formula that matplotlib parses only when it draws."""
 
     def analyse(self, trained: TrainedModel) -> list[Finding]:
         findings = super().analyse(trained)
@@ -146,7 +146,7 @@ class LeavesGradients(Good):
 
 
 class WritesExamples(Good):
-    """Centres the inputs in place: they share their memory with the examples."""
+    """Centres the inputs in place: they share memory with the examples."""
 
     def outputs(self, trained: TrainedModel) -> Tensor:
         inputs, _ = trained.inputs(0, 2)
@@ -174,7 +174,7 @@ class Counter(Good):
 
 
 class ReadsTokensAsVectors(Good):
-    """Hands the number of a token to a layer that reads its embedding."""
+    """Passes token numbers to a layer that reads embeddings."""
 
     def outputs(self, trained: TrainedModel) -> Tensor:
         inputs, _ = trained.inputs()
@@ -184,14 +184,14 @@ class ReadsTokensAsVectors(Good):
 
 
 class IgnoresItsOptions(Good):
-    """Takes no options, and declares one."""
+    """Takes no options, but declares one."""
 
     def __init__(self) -> None:
         super().__init__()
 
 
 def run(broken: type[Analysis], check: str, folder: Path) -> None:
-    """Run a check, with the folder where it draws."""
+    """Run a check, with the folder for its figures."""
     method = getattr(AnalysisConformance(), f"test_{check}")
     drawing = "tmp_path" in inspect.signature(method).parameters
     method(broken, **({"tmp_path": folder} if drawing else {}))

@@ -1,4 +1,4 @@
-"""The cell suite catches a cell that breaks a promise, by the check meant for that promise."""
+"""The cell suite catches each broken rule with the check meant for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .one_size import check_of
 
 
 class Good(RecurrentCell):
-    """An Elman cell with a leak, one bias and an output narrower than its state."""
+    """An Elman cell with a leak, one bias, and an output narrower than its state."""
 
     structure: ClassVar[Parameters] = {"outputs": IntRange(1, 1 << 20, default=2)}
     hyperparameters: ClassVar[Parameters] = {"leak": Choice((0.0, 0.5), default=0.5)}
@@ -55,7 +55,7 @@ class Good(RecurrentCell):
 
 
 class Heads(RecurrentCell):
-    """A cell whose heads share its units, and that takes no other number of them."""
+    """A cell whose heads share its units, with a fixed number of heads."""
 
     structure: ClassVar[Parameters] = {"heads": Choice((2, 3), default=2)}
 
@@ -110,7 +110,7 @@ class StateOnTheModule(Good):
 
 
 class RunningStatistics(Good):
-    """Leaves outputs alone, but writes a buffer, as a batch norm in training mode does."""
+    """Leaves outputs unchanged, but writes a buffer, like a batch norm in training mode."""
 
     def __init__(self, input_size: int, hidden_size: int, **options: Value) -> None:
         super().__init__(input_size, hidden_size, **options)
@@ -134,7 +134,7 @@ class Counter(Good):
 
 
 class CounterElsewhere(Good):
-    """The same clock where no look at the module finds it."""
+    """The same clock, stored where no inspection of the module finds it."""
 
     ticks: ClassVar[list[int]] = [0]
 
@@ -224,14 +224,14 @@ class WritesInPlace(Good):
 
 
 class AnotherLayer(Good):
-    """Names a torch layer that it does not hold."""
+    """Returns a torch layer that it does not hold."""
 
     def as_torch(self) -> nn.RNNBase:
         return nn.RNN(self.input_size, self.hidden_size)
 
 
 class NearlyTheTorchLayer(RecurrentCell):
-    """Steps with one bias where its torch layer adds two."""
+    """Steps with one bias, whereas its torch layer adds two."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -284,7 +284,7 @@ class WrongGradient(Good):
 
 
 class Unpadded(Good):
-    """Its outputs are right one by one, but it lets rows see how long the others are."""
+    """Single outputs are right, but rows depend on the lengths of other rows."""
 
     def new_hidden(self, inputs: Tensor, hidden: Tensor) -> Tensor:
         return super().new_hidden(inputs, hidden) + len(inputs)
@@ -340,14 +340,14 @@ class WrongFrozenCount(Good):
 
 
 class MisnamedMemory(Good):
-    """Means `memory_state`."""
+    """Should be called `memory_state`."""
 
     def memory(self, state: State) -> Tensor:
         return state[0]
 
 
 class MisnamedSize(Good):
-    """Means `state_size`."""
+    """Should be called `state_size`."""
 
     @classmethod
     def size_of_state(cls, input_size: int, hidden_size: int, **options: Value) -> int:
@@ -367,7 +367,7 @@ class ComplexOutput(Good):
 
 
 class Buffered(Good):
-    """Remembers its last states in a buffer of a length that costs no parameter."""
+    """Stores its last states in a buffer whose length adds no parameters."""
 
     hyperparameters: ClassVar[Parameters] = {**Good.hyperparameters, "kept": IntRange(1, 9, 3)}
 
@@ -393,7 +393,7 @@ class Buffered(Good):
 
 
 class HalfComplexSize(Buffered):
-    """Counts complex numbers as one each."""
+    """Counts each complex number as one scalar."""
 
     def initial_state(self, batch_size: int) -> State:
         (zeros,) = super().initial_state(batch_size)
@@ -413,7 +413,7 @@ class ComplexState(HalfComplexSize):
 
 
 class NormalNoise(Good):
-    """Adds normal noise made of uniform numbers, whose ends have no logarithm."""
+    """Adds normal noise made from uniform numbers; the logarithm would be infinite at zero."""
 
     noise_size = 2
 

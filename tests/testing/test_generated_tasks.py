@@ -1,4 +1,4 @@
-"""The suite of generated tasks catches one that breaks a promise, by the check meant for it."""
+"""The suite of generated tasks catches each broken rule with the check meant for it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHORTEST, STEPS = 10, 16
 
 
 class Good(GeneratedTask):
-    """Say at every step after the first what the bit before was, in strings of zeros and ones."""
+    """At every step after the first, repeat the previous bit, in strings of zeros and ones."""
 
     options: ClassVar[Parameters] = generated_options(300, 100, 300)
     metric: ClassVar[str] = "accuracy"
@@ -49,7 +49,7 @@ class Good(GeneratedTask):
         return SequenceShape(input_size=1, output_size=2, length=None, readout="every_step")
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Share of right bits in each string, and the mean of it over strings."""
+        """Share of right bits in each string, averaged over strings."""
         outputs = outputs.transpose(0, 1)
         targets = targets[:, : outputs.shape[1]]
         counted = targets != IGNORED
@@ -71,7 +71,7 @@ class Good(GeneratedTask):
 
 
 class GoodValue(GeneratedTask):
-    """Say after eight random numbers what the first was."""
+    """After eight random numbers, repeat the first."""
 
     options: ClassVar[Parameters] = generated_options(300, 100, 300)
     metric: ClassVar[str] = "squared_error"
@@ -91,7 +91,7 @@ class GoodValue(GeneratedTask):
 
 
 class AsksInThePadding(Good):
-    """Which the library masks by the lengths."""
+    """The library masks these by the lengths."""
 
     def generate(self, split: Split) -> Examples:
         found = super().generate(split)
@@ -141,7 +141,7 @@ class Float64Targets(GoodValue):
 
 
 class FlatTargets(GoodValue):
-    """They would be spread over all pairs of samples by a loss that broadcasts."""
+    """A loss that broadcasts would spread them over all pairs of samples."""
 
     def generate(self, split: Split) -> Examples:
         found = super().generate(split)
@@ -218,7 +218,7 @@ class MakesAllSplitsAtOnce(Good):
 
 
 class SizesNotAsAsked(Good):
-    """Leaves out repeated sequences after the sizes were said."""
+    """Drops repeated sequences after reporting the sizes."""
 
     def load(self, source: DataSource, split: Split) -> Examples:
         found = self.generate(split)
@@ -230,14 +230,14 @@ class SizesNotAsAsked(Good):
 
 
 class LossOfThePadding(Good):
-    """Takes what is not asked for as an answer of zero."""
+    """Treats missing targets as zeros."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(outputs, targets.clamp(min=0))
 
 
 class LossOfTheLastStep(Good):
-    """Leaves out what is asked before."""
+    """Ignores all earlier targets."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         counted = (targets != IGNORED).cumsum(dim=1)
@@ -246,7 +246,7 @@ class LossOfTheLastStep(Good):
 
 
 class LossOverAllSteps(Good):
-    """Divides by steps that may have been cut off."""
+    """Divides by the number of steps, some of which may be cut off."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         counted = (targets != IGNORED).sum()
@@ -273,7 +273,7 @@ class NoSkillOfOneClassInThree(Good):
 
 
 class NoSkillOfTheOutputZero(GoodValue):
-    """The mean square where the variance is meant: who never looks knows the mean."""
+    """The mean square instead of the variance: predicting the mean needs no inputs."""
 
     no_skill: ClassVar[float] = 1 / 3
 

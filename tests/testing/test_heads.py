@@ -1,4 +1,4 @@
-"""The head suite catches a head that breaks a promise, by the check meant for that promise."""
+"""The head suite catches each broken rule with the check meant for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnsearch.testing import HeadConformance
 
 
 class Good(Head):
-    """One hidden layer of tanh units, its output layer with a bias or without."""
+    """One hidden layer of tanh units, with or without a bias in the output layer."""
 
     options: ClassVar[Parameters] = {"bias": Choice((True, False), default=True)}
     hidden_ratio: ClassVar[float | None] = 1.0
@@ -122,7 +122,7 @@ class MixesSteps(Good):
 
 
 class MixesSamples(Good):
-    """Centres the samples of a batch, at one step as at many."""
+    """Centres the samples of a batch, at a single step as well as at several."""
 
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features - 1e-3 * features.mean(-2, keepdim=True))
@@ -142,7 +142,7 @@ class Counter(Good):
 
 
 class RunningStatistics(Good):
-    """Leaves outputs alone, but writes a buffer, as a batch norm in training mode does."""
+    """Leaves outputs unchanged, but writes a buffer, like a batch norm in training mode."""
 
     def __init__(self, features: int, output_size: int, hidden_size: int, **options: Value) -> None:
         super().__init__(features, output_size, hidden_size, **options)

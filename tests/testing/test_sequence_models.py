@@ -1,4 +1,4 @@
-"""The suite of sequence models catches one that breaks a promise, by the check meant for it."""
+"""The suite of sequence models catches each broken rule with the check meant for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnsearch.testing import SequenceModelConformance
 
 
 class Good(SequenceModel):
-    """Mean of all steps up to each, between a layer of tanh units and a second one."""
+    """Mean of all steps up to each step, between two layers of tanh units."""
 
     structure: ClassVar[Parameters] = {"second_size": IntRange(1, 1 << 20, default=2)}
     hyperparameters: ClassVar[Parameters] = {
@@ -45,11 +45,11 @@ class Good(SequenceModel):
         return layers + (second + 1) * shape.output_size
 
     def mean(self, features: Tensor) -> Tensor:
-        """The mean of all steps up to each."""
+        """The mean of all steps up to each step."""
         return features.cumsum(0) / torch.ones_like(features).cumsum(0)
 
     def read(self, features: Tensor, lengths: Tensor | None) -> Tensor:
-        """What the task asks for of `(time, batch, features)`."""
+        """The outputs that the task reads, from `(time, batch, features)`."""
         if self.shape.readout == "every_step":
             return features
         if lengths is None:
@@ -137,7 +137,7 @@ class RedundantBeyondAll(Good):
 
 
 class FineSizeOfNoEffect(Good):
-    """The second layer is as wide as the first, whatever is asked for."""
+    """The second layer is always as wide as the first."""
 
     def __init__(
         self, shape: SequenceShape, hidden_size: int, second_size: int = 2, **options: Value
@@ -150,7 +150,7 @@ class FineSizeOfNoEffect(Good):
 
 
 class AlwaysReadsTheLastStep(Good):
-    """One output for a sequence where one at every step is asked for."""
+    """One output per sequence, even if the task needs one at every step."""
 
     def read(self, features: Tensor, lengths: Tensor | None) -> Tensor:
         return super().read(features, lengths) if lengths is not None else features[-1]
@@ -168,14 +168,14 @@ class MixesTheBatch(Good):
 
 
 class ReadsThePadding(Good):
-    """Reads the last step of all, be it padding."""
+    """Reads the last step, even if it is padding."""
 
     def read(self, features: Tensor, lengths: Tensor | None) -> Tensor:
         return super().read(features, None)
 
 
 class PeeksAhead(Good):
-    """Centres a sequence by a mean over all its steps."""
+    """Centres a sequence with the mean over all its steps."""
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         return super().forward(inputs - 1e-3 * inputs.mean(0), lengths)
@@ -194,7 +194,7 @@ class Counter(Good):
 
 
 class KeepsItsFeatures(Good):
-    """Goes on with the features that the last run ended with."""
+    """Continues with the features at the end of the last run."""
 
     last: Tensor | float = 0.0
 
@@ -205,7 +205,7 @@ class KeepsItsFeatures(Good):
 
 
 class RunningStatistics(Good):
-    """Leaves outputs alone, but writes a buffer, as a batch norm in training mode does."""
+    """Leaves outputs unchanged, but writes a buffer, like a batch norm in training mode."""
 
     def __init__(self, shape: SequenceShape, hidden_size: int, **options: Value) -> None:
         super().__init__(shape, hidden_size, **options)
@@ -259,7 +259,7 @@ class WeightsOutsideTheStateDict(Good):
 
 
 class ForgetsWhenPickled(Good):
-    """Takes a number that was drawn for something that can be left out."""
+    """Omits a drawn number from its pickled state."""
 
     scale = 1.0
 

@@ -1,4 +1,4 @@
-"""The task suite catches a task that breaks a promise, by the check meant for that promise."""
+"""The task suite catches each broken rule with the check meant for it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEPS = 9
 
 
 class Good(Task):
-    """Which of three inputs is largest on the whole, of sequences that differ in length."""
+    """Which of three inputs is largest overall, for sequences of different lengths."""
 
     options: ClassVar[Parameters] = {"scale": Choice((1, 2), default=1, searched=False)}
     metric: ClassVar[str] = "accuracy"
@@ -55,7 +55,7 @@ class Good(Task):
         return self.draw(split, np.random.RandomState(SPLITS.index(split)))
 
     def draw(self, split: Split, numbers: np.random.RandomState) -> Examples:
-        """The samples of a split, from random numbers."""
+        """The samples of a split from random numbers."""
         lengths = numbers.randint(3, STEPS + 1, SIZES[split])
         inputs = numbers.standard_normal((SIZES[split], STEPS, 3)).astype(np.float32)
         inputs *= int(self.chosen["scale"])
@@ -64,7 +64,7 @@ class Good(Task):
 
 
 class GoodAtEveryStep(Good):
-    """Which input is largest at each step, of sequences of one length."""
+    """Which input is largest at each step, for sequences of one length."""
 
     @property
     def shape(self) -> SequenceShape:
@@ -76,7 +76,7 @@ class GoodAtEveryStep(Good):
 
 
 class Tagging(Good):
-    """Which input is largest at each step, of sequences that differ in length; -100 after them."""
+    """Which input is largest at each step, for sequences of different lengths, padded with -100."""
 
     padding: ClassVar[int] = NOT_ASKED
 
@@ -93,13 +93,13 @@ class Tagging(Good):
 
 
 class TaggingWithPaddingOfClass0(Tagging):
-    """Which the library masks by the lengths, so that it is the same task."""
+    """The library masks padding by the lengths, so it is the same task."""
 
     padding: ClassVar[int] = 0
 
 
 class OwnShareOfLabels(Tagging):
-    """A score of one's own that is a mean over labels."""
+    """A user-defined score that is a mean over labels."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         targets = targets[:, : len(outputs)]
@@ -108,7 +108,7 @@ class OwnShareOfLabels(Tagging):
 
 
 class OwnShareOfSequences(Tagging):
-    """A score of one's own that is a mean over sequences: of those that are right throughout."""
+    """A user-defined score over sequences: the share that is right at every step."""
 
     no_skill: ClassVar[float] = 0.0
 
@@ -212,7 +212,7 @@ class ShortDigest(Good):
 
 
 class DigestOfTheMoment(Good):
-    """A digest of what differs from one look to the next, such as a path or a date."""
+    """A digest of something that changes between calls, such as a path or a date."""
 
     looks: ClassVar[list[int]] = [0]
 
@@ -303,7 +303,7 @@ class DrawnAnew(Good):
 
 
 class DrawnOnward(Good):
-    """Each load goes on where the last one of its split ended."""
+    """Each load continues where the last load of its split ended."""
 
     def __init__(self, **options: Value) -> None:
         super().__init__(**options)
@@ -329,7 +329,7 @@ class ValidatesOnTraining(Good):
 
 
 class TrainingSequencesInTest(Good):
-    """The same sequences with more padding, as where a split is padded to its own longest."""
+    """The same sequences with more padding, as if each split were padded to its own longest."""
 
     def load(self, source: DataSource, split: Split) -> Examples:
         if split != "test":
@@ -348,7 +348,7 @@ class LossOfEachSample(Good):
 
 
 class LossThatIsNoNumber(Good):
-    """The logarithm of what may be negative."""
+    """The logarithm of values that may be negative."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return -outputs.gather(1, targets[:, None]).log().mean()
@@ -360,7 +360,7 @@ class LossWithoutGradient(Good):
 
 
 class LossThatNeverFalls(Good):
-    """A hinge so far out that no output reaches it."""
+    """A hinge so far away that no output reaches it."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - 1e3).relu().mean()
@@ -377,7 +377,7 @@ class ScoreBeyondAllBounds(Good):
 
 
 class ScoreOfSomeSamples(Good):
-    """On a random half of the batch."""
+    """Scores a random half of the batch."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         some = torch.randperm(len(targets))[: max(1, len(targets) // 2)]
@@ -395,14 +395,14 @@ class SumOverSamples(Good):
 
 
 class ErrorOfTheRoot(GoodAtEveryStep):
-    """A root of a mean is no mean of roots."""
+    """The root of a mean is not the mean of roots."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(outputs, targets).sqrt()
 
 
 class MacroRecall(Tagging):
-    """A mean over classes is none over labels or samples."""
+    """A mean over classes is not a mean over labels or samples."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         found, targets = outputs.argmax(dim=-1).T, targets[:, : len(outputs)]
@@ -420,7 +420,7 @@ class ScoreOfTheWrongAnswers(Good):
 
 
 class TimeFirst(GoodAtEveryStep):
-    """Takes targets for as they lie in the outputs, time first."""
+    """Treats targets as time first, like the outputs."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         found = outputs.argmax(dim=-1).flatten() == targets.flatten()
@@ -429,7 +429,7 @@ class TimeFirst(GoodAtEveryStep):
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Task], str], None]:
-    """Runs a check on a task, for every split if it asks for one."""
+    """Run a check on a task, for every split if the check takes one."""
 
     def run(kind: type[Task], check: str) -> None:
         method = getattr(TaskConformance(), f"test_{check}")
@@ -527,7 +527,7 @@ def test_a_shape_that_is_read_from_the_data_is_caught(
 
 
 def test_as_many_sequences_may_repeat_as_the_task_says_and_no_more() -> None:
-    class Repeating(ValidatesOnTraining):  # all that it validates on
+    class Repeating(ValidatesOnTraining):  # all its validation samples
         may_repeat = 1.0
 
     class RepeatingHalf(ValidatesOnTraining):

@@ -1,4 +1,4 @@
-"""The wrapper suite catches a wrapper that breaks a promise, by the check meant for it."""
+"""The wrapper suite catches each broken rule with the check meant for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .one_size import check_of
 
 
 class Good(CellWrapper):
-    """Adds a decaying trace of the outputs, scaled by a learned gain for each or for all."""
+    """Adds a decaying trace of the outputs, scaled by one learned gain per output or for all."""
 
     structure: ClassVar[Parameters] = {"shared": Choice((False, True), default=False)}
     hyperparameters: ClassVar[Parameters] = {"decay": FloatRange(0.1, 0.9, default=0.5)}
@@ -122,7 +122,7 @@ class ForgetsItsState(Good):
 
 
 class ForgetsItsOutput(Good):
-    """Hands on its inputs beside the outputs, and does not say so."""
+    """Outputs its inputs next to the outputs, but does not declare it."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, state = super().forward(inputs, state)
@@ -130,7 +130,7 @@ class ForgetsItsOutput(Good):
 
 
 class OwnStateLast(Good):
-    """Its own state is as wide as one of the cell inside."""
+    """Its own state has the same width as a part of the inner cell's state."""
 
     def initial_state(self, batch_size: int) -> State:
         trace, *inside = super().initial_state(batch_size)
@@ -143,7 +143,7 @@ class OwnStateLast(Good):
 
 
 class ForgetsTheCellInside(Good):
-    """Begins every step with the state of the cell inside as it was at first."""
+    """Starts every step with the initial state of the cell inside."""
 
     def initial_state(self, batch_size: int) -> State:
         return (self.zeros(batch_size, self.width),)
@@ -162,7 +162,7 @@ class StateGrows(Good):
 
 
 class SkipsWithDrawnNumbers(Good):
-    """Adds all that it is given to the output, where both are equally wide."""
+    """Adds all its inputs, including random numbers, to the output if the widths are equal."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, state = super().forward(inputs, state)
@@ -212,7 +212,7 @@ class MixesTheBatch(Good):
 
 
 class Unreached(Good):
-    """Cuts the cell inside off from the gradient."""
+    """Detaches the cell inside from the gradient."""
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         trace, *inside = state
@@ -261,7 +261,7 @@ class BranchesOnAValue(Good):
 
 
 def check_in_layer(wrapper: type[CellWrapper], layer: int, check: str) -> None:
-    """Run a check on a plain cell in a wrapper."""
+    """Run a check on a plain cell inside a wrapper."""
     check_of(WrapperConformance, check)(around_a_plain_cell(wrapper, layer))
 
 

@@ -1,4 +1,4 @@
-"""A model that solves for its weights is trained by its own `fit`, once."""
+"""A model that solves for its weights is trained once, by its own `fit`."""
 
 from __future__ import annotations
 

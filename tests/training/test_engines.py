@@ -1,4 +1,4 @@
-"""Engines train the same model alike, say what they cannot take, and are told from each other."""
+"""Engines train the same model equally, say what they do not support, and are distinguishable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONFIG = TrainingConfig(epochs=3, batch_size=16, learning_rate=0.01, gradient_cl
 
 
 class CounterCell(RecurrentCell):
-    """Hides a counter from its arguments, which no engine that looks at one step can see."""
+    """Has a hidden counter, which engines that look at a single step cannot see."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -89,7 +89,7 @@ class ZoneoutCell(CounterCell):
 
 @pytest.fixture(autouse=True, scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One folder of built kernels for all tests here."""
+    """One folder of compiled kernels for all tests here."""
     folder = tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpp_compiler, "cache_folder", lambda: folder)
@@ -117,7 +117,7 @@ def start(spec: TrialSpec, objective: Any = None) -> TrainingRun:
 
 
 def model_with(cell: RecurrentCell) -> RecurrentModel:
-    """A cell, read at the last step by a linear head."""
+    """A cell with a linear head that reads the last step."""
     head = torch.nn.Linear(cell.hidden_size, 4)
     return RecurrentModel(Stacked([Unrolled(cell)]), head, "last_step")
 
@@ -136,7 +136,7 @@ def test_every_engine_trains_the_same_model_alike(architecture: str) -> None:
 
 
 def _step(model: RecurrentModel, *, joined: bool) -> Tensor:
-    """All parameters after one update of compiled layers."""
+    """All parameters after one update with compiled layers."""
     optimizer = ModelOptimizer(model, CONFIG)
     if joined:
         join_layers(model, optimizer)
@@ -194,7 +194,7 @@ def test_a_program_resumes_to_the_last_bit(tmp_path: Path) -> None:
 def test_a_run_goes_on_with_another_engine_where_one_was_lost(
     optimizer: str, engine: str, next_engine: str
 ) -> None:
-    """A node without a compiler takes over what one with a compiler had begun, and back."""
+    """A node without a compiler resumes a run started with one, and the other way round."""
     config = replace(CONFIG, optimizer=optimizer, learning_rate=0.05)
     first = replace(spec_of(engine=engine), training=config)
     whole = start(first)
@@ -283,7 +283,7 @@ NOISY = (
 
 
 def noisy(engine: str, architecture: str = "lstm", seed: int = 3, **model: Any) -> TrialSpec:
-    """A trial whose cells ask for noise."""
+    """A trial whose cells ask for random numbers."""
     wrapped = spec_of(architecture, engine, wrappers=NOISY, num_layers=2, **model)
     return replace(wrapped, seed=seed)
 
@@ -392,7 +392,7 @@ def test_a_model_that_overflows_by_itself_is_not_called_an_engines_mistake() -> 
 
 
 class TurningCell(CounterCell):
-    """Complex units beside a count of the steps: both are state, neither is a parameter."""
+    """Complex units and a step counter: both are state, neither is a parameter."""
 
     def initial_state(self, batch_size: int) -> State:
         zeros = self.zeros(batch_size, self.hidden_size)
@@ -482,7 +482,7 @@ def test_a_relative_error_with_something_not_finite_is_infinite() -> None:
     assert relative_error(exact, [torch.tensor([1.0, 1.5])]) == pytest.approx(0.5 / math.sqrt(2))
 
 
-# The choice
+# Choice of an engine
 
 
 def test_a_mismatch_falls_back_loudly(monkeypatch: pytest.MonkeyPatch) -> None:

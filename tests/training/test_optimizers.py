@@ -1,4 +1,4 @@
-"""A model's optimizer does what torch's does on each of its tensors."""
+"""A model's optimizer gives the same results as torch's optimizer on each tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIMIZERS = {
 
 
 class _Net(nn.Module):
-    """Two maps, of which one has a bias, with a tensor between them that nothing reads."""
+    """Two maps, one with a bias, and between them a tensor that nothing reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def test_one_vector_is_stepped_as_its_tensors_would_be(
     torch.manual_seed(0)
     ours = _Net()
     theirs = copy.deepcopy(ours)
-    # Torch leaves out a tensor without a gradient; decay would move ours.
+    # Torch skips a tensor without a gradient, but decay would change ours.
     ours.unread.requires_grad_(False)
     flat = ModelOptimizer(ours, _config(optimizer, weight_decay))
     apart = OPTIMIZERS[optimizer](theirs.parameters(), lr=0.05, weight_decay=weight_decay)
@@ -99,7 +99,7 @@ def test_a_rate_that_is_scaled_is_the_one_stepped_with() -> None:
 
 
 def test_a_gradient_of_the_leaf_counts_beside_those_of_the_parameters() -> None:
-    """The loss reads the first map's bias twice: from the map, and from the leaf of both."""
+    """The loss reads the first map's bias twice: through the map, and through the shared leaf."""
     torch.manual_seed(0)
     net = _Net()
     plain = copy.deepcopy(net)
@@ -132,7 +132,7 @@ def test_parameters_that_do_not_lie_side_by_side_are_not_joined() -> None:
 
 
 def test_parameters_are_joined_once() -> None:
-    """Two layers that share a cell: the second has its gradients from autograd."""
+    """Two layers share a cell; the gradients of the second come from autograd."""
     net = _Net()
     optimizer = ModelOptimizer(net, _config())
     assert optimizer.join([net.first.weight, net.first.bias]) is not None
@@ -142,7 +142,7 @@ def test_parameters_are_joined_once() -> None:
 
 
 def test_moments_do_not_depend_on_what_was_joined() -> None:
-    """So that a run that began with a compiler at hand goes on where there is none."""
+    """So a run started with a compiler can be resumed without one."""
     torch.manual_seed(0)
     net = _Net()
     other = copy.deepcopy(net)
@@ -159,7 +159,7 @@ def test_moments_do_not_depend_on_what_was_joined() -> None:
 
 
 class _Pairs(RecurrentCell):
-    """Complex weights in pairs of reals, behind an odd number of others."""
+    """Complex weights as pairs of reals, after an odd number of other scalars."""
 
     def __init__(self, input_size: int, hidden_size: int, *, as_complex: bool = True) -> None:
         super().__init__(input_size, hidden_size)

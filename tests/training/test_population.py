@@ -1,4 +1,4 @@
-"""Trials that train as one population of torch are the trials that they would be alone."""
+"""Trials trained as one population in torch give the same results as alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .test_engines import data, spec_of
 
 
 def specs(engine: str = "vmapped", architecture: str = "mcrm") -> list[TrialSpec]:
-    """Three seeds with learning rates of their own."""
+    """Three seeds with different learning rates."""
     rates = (0.01, 0.02, 0.005)
     base = spec_of(architecture, engine)
     return [

@@ -1,4 +1,4 @@
-"""A training run is reproducible to the bit, can be continued, and computes what it claims."""
+"""A training run is reproducible to the bit, can be continued, and computes correct values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CELLS = ["elman", "gru", "lstm", "mcrm", "mike_rnn", "nlstm", "nlstm_concat", "p
 
 
 class Shapes(Task):
-    """Four classes of noise; remembers the targets of every batch that it sees."""
+    """Four classes of noise; records the targets of every batch."""
 
     metric = "accuracy"
     direction = "maximize"
@@ -71,7 +71,7 @@ class Shapes(Task):
 
 
 def examples(shape: SequenceShape = ROWS, samples: int = SAMPLES, seed: int = 0) -> Examples:
-    """Noise; the target of a sample is its index, so that batches can be told apart."""
+    """Noise; the target of a sample is its index, so that batches can be distinguished."""
     source = np.random.default_rng(seed)
     inputs = source.normal(size=(samples, 5, 3)).astype(np.float32)
     lengths = source.integers(1, 5, samples) if shape.length is None else None
@@ -109,7 +109,7 @@ def start(spec: TrialSpec, task: Task | None = None, *, watched: bool = True) ->
 
 
 def untimed(metrics: EpochMetrics) -> dict[str, str]:
-    """An epoch's metrics to the last bit, without the clock's."""
+    """An epoch's metrics to the last bit, without the times."""
     kept = {
         name: value for name, value in asdict(metrics).items() if name not in ("step_ms", "seconds")
     }
@@ -124,7 +124,7 @@ def train(architecture: str = "lstm", epochs: int = 3, **settings: Any) -> list[
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread, as a trial on one CPU does."""
+    """Let torch use one thread, as in a trial on one CPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -137,7 +137,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("architecture", [*CELLS, "ff_nn", "snn"])
 def test_the_same_seed_gives_the_same_metrics_to_the_bit(architecture: str) -> None:
     first = train(architecture)
-    torch.rand(7)  # What others draw from the global generator does not matter.
+    torch.rand(7)  # Other draws from the global generator do not matter.
     assert train(architecture) == first
 
 
@@ -228,7 +228,7 @@ def test_the_clock_of_a_run_continues_too() -> None:
 
 
 def _by_hand(spec: TrialSpec) -> tuple[nn.Module, float]:
-    """One epoch of one update of plain gradient descent, written out."""
+    """One epoch with one update of plain gradient descent, written out."""
     torch.manual_seed(spec.seed)
     model = build_model(load_registry().architecture(spec.model.architecture), spec.model)
     data = examples(spec.model.shape)
@@ -266,18 +266,18 @@ def test_gradients_do_not_add_up_over_batches() -> None:
     for clip in (0.0, 1e-12):
         run = start(trial(optimizer="sgd", learning_rate=1e-12, gradient_clip=clip))
         norms.append([run.run_epoch().gradient_norm for _ in range(3)])
-    # Without a step to speak of every epoch finds the same gradients, whatever their order.
+    # With a negligible step, every epoch finds the same gradients, in some order.
     for epochs in norms:
         assert max(epochs) < 1.5 * min(epochs)
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
-# What an epoch measures
+# Measurements of an epoch
 
 
 @pytest.mark.parametrize("shape", [ROWS, STROKES], ids=["fixed length", "any length"])
 def test_training_metrics_weigh_every_sample_alike(shape: SequenceShape) -> None:
-    # The last batch has 2 samples of 50. With hardly a step, all updates see the same model.
+    # The last batch has 2 of 50 samples. With almost no step, all updates see the same model.
     run = start(trial(shape=shape, optimizer="sgd", learning_rate=1e-12))
     metrics = run.run_epoch()
     loss, score = run.evaluate(run.train)
@@ -349,7 +349,7 @@ def test_cutting_a_batch_to_its_longest_sequence_changes_no_output(
     data = examples(STROKES)
     assert data.lengths is not None
     padding = np.arange(5) >= data.lengths[:, None]
-    data.inputs[padding] = 1000.0  # Whoever reads it will show it.
+    data.inputs[padding] = 1000.0  # Any code that reads it changes the result.
     index = torch.arange(7)
     inputs, _, lengths = Batches(data, CPU).take(index)
     assert lengths is not None
@@ -404,7 +404,7 @@ def test_arrays_that_may_not_be_written_are_copied() -> None:
 
 
 class NoLoss(Shapes):
-    """Its loss is no number, from a given call on."""
+    """Its loss is NaN from a given call on."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -416,14 +416,14 @@ class NoLoss(Shapes):
 
 
 class NoValidationLoss(Shapes):
-    """Its loss is no number where nothing is trained."""
+    """Its loss is NaN in evaluation."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return super().loss(outputs, targets) + (0.0 if torch.is_grad_enabled() else math.inf)
 
 
 class NoValidationMetric(Shapes):
-    """Its metric is no number."""
+    """Its metric is NaN."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return super().score(outputs, targets) * math.nan

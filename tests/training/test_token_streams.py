@@ -1,4 +1,4 @@
-"""Tokens are embedded, and a state is carried through the windows of one long sequence."""
+"""Tokens are embedded, and a state is carried through the windows of a long sequence."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CONFIG = TrainingConfig(epochs=2, batch_size=3, learning_rate=0.05, optimizer="s
 
 
 class NextToken(Task):
-    """Predicts the next token of noise."""
+    """Predicts the next token in noise."""
 
     metric, direction, no_skill = "perplexity", "minimize", float(TOKENS)
     loss = cross_entropy
@@ -70,7 +70,7 @@ class NextToken(Task):
 
 
 def text(windows: int, seed: int = 0) -> np.ndarray:
-    """A text that fills as many windows, and the token after the last."""
+    """A text that fills this number of windows, plus the token after the last."""
     steps = (windows - 1) * STRIDE + WINDOW + 1
     return np.random.default_rng(seed).integers(0, TOKENS, steps)
 
@@ -113,7 +113,7 @@ def trial(spec: ModelSpec, engine: str = "eager", batch_size: int = 3) -> TrialS
 
 
 def as_one(model: nn.Module, tokens: np.ndarray) -> Tensor:
-    """Outputs over a whole text at once, from no state: `(time, 1, tokens)`."""
+    """Outputs over a whole text at once, from the initial state: `(time, 1, tokens)`."""
     outputs: Tensor = model(torch.from_numpy(tokens[:-1]).float()[:, None, None])
     return outputs
 
@@ -154,7 +154,7 @@ def test_a_trial_from_before_there_were_tokens_is_still_read() -> None:
     assert found == SequenceShape(3, 2, 6, "last_step")
 
 
-# What is refused
+# Refusals
 
 
 def test_a_model_of_whole_sequences_refuses_tokens_and_carried_states() -> None:
@@ -283,7 +283,7 @@ def test_each_batch_has_the_windows_after_those_of_the_batch_before(
 
 
 class Watched(Batches):
-    """Remembers which samples were taken."""
+    """Records which samples were taken."""
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         self.__dict__.setdefault("taken", []).append(index.tolist())
@@ -348,7 +348,7 @@ def test_the_gradient_goes_through_a_window_and_not_into_the_one_before() -> Non
 
 
 def whole_text_loss(model: nn.Module, windows: int, seed: int) -> float:
-    """What evaluation from so many places should give, each place from no state."""
+    """Expected evaluation from this number of places, each starting from the initial state."""
     tokens, loss, counted = text(windows, seed), 0.0, 0
     parts = min(EVALUATION_STREAMS, windows)
     shortest, longer = divmod(windows, parts)
@@ -370,7 +370,7 @@ def test_evaluation_carries_the_state_through_the_split(engine: str, windows: in
     model = built(spec_of(num_layers=2))
     updates, _ = prepare(Engine(engine), model, CONFIG, NextToken(), batches(windows, 1))
     expected = whole_text_loss(model, windows, 1)
-    for _ in range(2):  # a second time as the first: nothing stays from a split to the next
+    for _ in range(2):  # the second result equals the first: nothing carries over
         loss, _ = updates.measure(batches(windows, 1))
         assert loss == pytest.approx(expected, abs=1e-6)
 
@@ -382,7 +382,7 @@ def test_a_last_window_that_is_not_full_weighs_what_it_holds() -> None:
     data.targets[-1, -3:] = -100
     found, _ = updates.measure(Batches(data, CPU))
     full, _ = updates.measure(batches(11, 1))
-    # Of ten places the first has two windows; the last has the last window alone.
+    # Of ten places the first has two windows; the last place has only the last window.
     tokens = text(11, 1)
     outputs = as_one(model, tokens[10 * STRIDE :])[-3:, 0]
     targets = torch.from_numpy(tokens[-3:])

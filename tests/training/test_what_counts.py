@@ -1,4 +1,4 @@
-"""A loss or a metric of a split is the mean over what counts, however it is cut into batches."""
+"""Loss and metric of a split are means over scored targets, independent of the batches."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from rnnsearch.training.run import TrainingRun
 CPU = torch.device("cpu")
 SAMPLES, STEPS, FEATURES, OUTPUTS = 90, 11, 2, 3
 TAGS = SequenceShape(FEATURES, OUTPUTS, None, "every_step")
-# So slow that the weights stay what they are: an epoch measures them as an evaluation does.
+# So slow that the weights do not change: training and evaluation give the same measurements.
 STILL = TrainingConfig(epochs=1, batch_size=17, learning_rate=1e-30, optimizer="sgd")
 ENGINES = Engine.PROGRAM.fallbacks
 WAYS = (*ENGINES, "vmapped", "closed form")
 
 
 def share_of_labels(outputs: Tensor, targets: Tensor) -> Tensor:
-    """An accuracy of one's own."""
+    """A user-defined accuracy."""
     targets = targets[:, : len(outputs)]
     counted = targets != NOT_ASKED
     return ((targets == outputs.argmax(dim=-1).T) & counted).sum() / counted.sum()
 
 
 def share_of_sequences(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean over sequences of the share that is right in each."""
+    """The share of right labels in each sequence, averaged over sequences."""
     targets = targets[:, : len(outputs)]
     counted = targets != NOT_ASKED
     right = (targets == outputs.argmax(dim=-1).T) & counted
@@ -64,7 +64,7 @@ class Objective:
 
 @pytest.fixture(autouse=True, scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One folder of built kernels for all tests here."""
+    """One folder of compiled kernels for all tests here."""
     folder = tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cpp_compiler, "cache_folder", lambda: folder)
@@ -72,13 +72,13 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def split(shape: SequenceShape, *, values: bool, seed: int = 0) -> Examples:
-    """Short sequences first, all but the longest last; some of each is not asked."""
+    """Short sequences first, all but the longest last; some targets of each are missing."""
     source = np.random.default_rng(seed)
     inputs = source.standard_normal((SAMPLES, STEPS, FEATURES), dtype=np.float32)
     lengths = np.where(np.arange(SAMPLES) < SAMPLES // 2, 2, STEPS - 1)
     where: tuple[int, ...] = (SAMPLES,) if shape.readout == "masked_step" else (SAMPLES, STEPS)
     targets: np.ndarray = source.integers(0, OUTPUTS, where)
-    # The short ones are easy, the long ones are not.
+    # The short sequences are easy, the long ones are not.
     targets[: SAMPLES // 2] = 1
     if values:
         targets = source.random((*where, OUTPUTS), dtype=np.float32)
@@ -108,7 +108,7 @@ def measure(run: Any, data: Batches) -> tuple[float, float]:
 
 
 def by_hand(run: Any, examples: Examples, objective: Any) -> tuple[float, float]:
-    """Loss and score in NumPy, element by element, over what counts."""
+    """Loss and score in NumPy, element by element, over all scored targets."""
     model = run.model if isinstance(run, TrainingRun) else run._models[0]
     lengths = examples.lengths
     assert lengths is not None
@@ -177,7 +177,7 @@ def test_a_split_has_one_loss_and_one_metric_whatever_the_batches(
 def test_where_all_count_alike_a_mean_over_batches_is_what_it_was_to_the_last_bit(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sums of batch means times samples, over samples: as before samples could weigh otherwise."""
+    """Sums of batch means times samples, divided by samples: as before samples had weights."""
     monkeypatch.setattr("rnnsearch.training.engines.EVALUATION_BATCH", 40)
     shape = replace(TAGS, length=STEPS)
     whole = split(shape, values=False)
@@ -193,7 +193,7 @@ def test_where_all_count_alike_a_mean_over_batches_is_what_it_was_to_the_last_bi
         part = Batches(Examples(examples.inputs[index], examples.targets[index]), CPU)
         for i, value in enumerate(measure(run, part)):
             sums[i] += value * len(index)
-    if way == "program":  # it sums in another order within a batch: what it hands back is a sum
+    if way == "program":  # it sums in another order within a batch: its result is a sum
         assert found == pytest.approx([value / SAMPLES for value in sums], rel=1e-12)
     else:
         assert found == tuple(value / SAMPLES for value in sums)

@@ -1,4 +1,4 @@
-"""A worker trains what it is given, says what became of each trial, and never sees other data."""
+"""A worker trains its trials, reports the outcome of each, and never sees other data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPOCHS = 4
 
 
 def examples(samples: int, seed: int = 0) -> Examples:
-    """Noise in the shape of the digits."""
+    """Noise with the shape of the digits."""
     noise = np.random.default_rng(seed)
     inputs = noise.standard_normal((samples, 8, 8)).astype(np.float32)
     return Examples(inputs, noise.integers(0, 10, samples))
@@ -41,7 +41,7 @@ def spec(engine: str = "eager", phase: Phase = "search", seed: int = 0) -> Trial
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
-    """A worker of this process, with the splits of a search."""
+    """A worker in this process, with the splits of a search."""
     monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
     monkeypatch.setattr(worker_module, "_BETWEEN_NEWS_S", 1e9)
     found = Worker(Compiled({}, {}), 1, on_gpu=False)
@@ -50,7 +50,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 
 
 def train_all(worker: Worker) -> list[News]:
-    """All that a worker says until it has nothing left."""
+    """All reports of a worker until nothing is left."""
     return [news for told in iter(worker.train, []) for news in told]
 
 

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-# A unit that moves less than this share of its size does nothing that could be told from rounding.
+# A unit that moves less than this share of its size is idle: the movement may be rounding error.
 _LEAST_RANGE = 1e-6
 
 
 def ranges(memory: Tensor, valid: Tensor) -> Tensor:
-    """Largest less smallest value of each unit over valid steps, zero for one that does nothing.
+    """Range (maximum minus minimum) of each unit over valid steps; zero for an idle unit.
 
     Shapes:
         memory: `(time, batch, units)`
@@ -27,18 +27,18 @@ def ranges(memory: Tensor, valid: Tensor) -> Tensor:
 def autocorrelation_times(memory: Tensor, valid: Tensor) -> tuple[Tensor, int]:
     """Lag at which the autocorrelation of each unit falls to `1/e`, in steps.
 
-    The autocorrelation at lag `l` is the mean of `z_t z_{t+l}` over all sequences and steps, by
-    the variance, where `z` is the unit less its mean over everything. Between lags it is
-    interpolated, geometrically where it is positive, so that `phi^l` gives `-1 / ln phi`.
+    The autocorrelation at lag `l` is the mean of `z_t z_{t+l}` over all sequences and steps,
+    divided by the variance, where `z` is the unit minus its overall mean. It is interpolated
+    between lags, geometrically where it is positive, so that `phi^l` gives `-1 / ln phi`.
 
     Shapes:
         memory: `(time, batch, units)`
         valid: `(time, batch)`
-        output: `(units,)`; not a number for a unit that does nothing
+        output: `(units,)`; NaN for an idle unit
 
     Returns:
-        the times, and the longest that can be told: half of the longest sequence. A unit whose
-        autocorrelation has not fallen by then is given that.
+        the times, and the longest time that can be measured: half of the longest sequence. A unit
+        whose autocorrelation has not fallen to `1/e` by then gets this longest time.
     """
     mask = valid.unsqueeze(-1).to(memory)
     mean = (memory * mask).sum(dim=(0, 1)) / mask.sum()
@@ -62,7 +62,7 @@ def autocorrelation_times(memory: Tensor, valid: Tensor) -> tuple[Tensor, int]:
 
 
 def _crossing(before: Tensor, now: Tensor) -> Tensor:
-    """Where between two lags the autocorrelation is `1/e`."""
+    """Position between two lags where the autocorrelation is `1/e`."""
     straight = (before - 1 / math.e) / (before - now)
     positive = now.clamp(min=1e-30)
     geometric = (before.log() + 1) / (before.log() - positive.log())

@@ -1,4 +1,4 @@
-"""How the figures of these analyses look, and how steps are labelled."""
+"""The look of the figures of these analyses, and the labels of their steps."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.parse_math": False,  # a `$` in a name or a text is a dollar
+    "text.parse_math": False,  # a `$` in a name or text is a dollar sign
 }
 _MOST_LABELS = 80
-# What has no picture of its own, by one that has.
+# Visible replacements for invisible characters.
 _SHOWN = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
 
 
@@ -33,8 +33,8 @@ _SHOWN = {" ": "\u2423", "\n": "\u21b5", "\t": "\u21e5"}
 def figure_of(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> Iterator[tuple[Figure, Any]]:
-    """A figure and its axes `(rows, columns)` in the common style, in inches."""
-    # It takes a second to import. No `pyplot`: its state is global.
+    """A figure, its size in inches, and its axes `(rows, columns)` in the common style."""
+    # Importing it takes a second. `pyplot` is avoided because its state is global.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def figure_of(
 
 
 def heat_map(figure: Figure, axes: Axes, values: Any, *, bar: bool = True) -> None:
-    """Draw values `(units, time)`, red below and blue above zero, the same distance as dark."""
+    """Draw values `(units, time)`: red below zero, blue above, darker for larger magnitudes."""
     limit = float(abs(values).max()) or 1.0
     image = axes.imshow(
         values,
@@ -62,9 +62,9 @@ def heat_map(figure: Figure, axes: Axes, values: Any, *, bar: bool = True) -> No
 
 
 def input_symbols(trained: TrainedModel, sample: int) -> list[str] | None:
-    """What a sample reads at each step, if that is tokens or one-hot: the task's symbols for them.
+    """Symbols that a sample reads at each step, if its inputs are tokens or one-hot.
 
-    Numbers, where the task has no symbols.
+    Without symbols from the task, they are numbers.
     """
     inputs, lengths = trained.inputs(sample, sample + 1)
     steps = len(inputs) if lengths is None else int(lengths[0])
@@ -83,13 +83,13 @@ def input_symbols(trained: TrainedModel, sample: int) -> list[str] | None:
 
 def _drawable(symbol: str) -> str:
     shown = _SHOWN.get(symbol, symbol)
-    # The standard font has glyphs for these; for others a figure would warn.
+    # The standard font has glyphs for these; matplotlib would warn about others.
     fine = all(c.isprintable() and (ord(c) < 0x250 or c in _SHOWN.values()) for c in shown)
     return shown if fine else "\N{REPLACEMENT CHARACTER}"
 
 
 def label_steps(axes: Axes, symbols: Sequence[str] | None) -> None:
-    """Label the time axis with what is read, if that is known and fits."""
+    """Label the time axis with the symbols read, if they are known and fit."""
     axes.set_xlabel("step")
     if symbols is not None and len(symbols) <= _MOST_LABELS:
         axes.set_xticks(range(1, len(symbols) + 1), symbols, fontsize=7, parse_math=False)
@@ -98,7 +98,7 @@ def label_steps(axes: Axes, symbols: Sequence[str] | None) -> None:
 
 
 def width_for(steps: int) -> float:
-    """Width of a picture with this many steps, in inches."""
+    """Width of a picture with this number of steps, in inches."""
     return min(max(6.0, 2.0 + 0.12 * steps), 13.0)
 
 
@@ -108,10 +108,10 @@ def named(name: str, key: str) -> str:
 
 
 def who(trained: TrainedModel, title: str = "") -> str:
-    """Which model, and which of its layers, in a title."""
+    """The model and the layer, for a title."""
     return f"{trained.label}, {title}" if title else trained.label
 
 
 def samples_in_words(count: int) -> str:
-    """How many samples of which split."""
+    """The number of samples and their split, in words."""
     return f"{count} validation sample{'s' if count != 1 else ''}"

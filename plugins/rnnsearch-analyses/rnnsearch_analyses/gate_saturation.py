@@ -28,7 +28,7 @@ _SIGMOIDS: frozenset[Callable[..., Any]] = frozenset(
 
 
 class _Sigmoids(TorchFunctionMode):
-    """Keeps what every sigmoid gives that is computed within it."""
+    """Keeps the output of every sigmoid computed within it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,10 +47,10 @@ class _Sigmoids(TorchFunctionMode):
 class GateSaturation(Analysis):
     """Share of gate activations near 0 (shut) and near 1 (open), for each gate and unit.
 
-    A gate is what a sigmoid gives in a step of the cell; gates are numbered in the order in which
-    the step computes them, and gates that one sigmoid computes side by side are one. A sigmoid that
-    is no gate (the soft clamp of an SM-RNN, a sigmoid unit) is shown as well: nothing tells it
-    apart. Left-saturated is below `margin`, right-saturated above `1 - margin`.
+    A gate is the output of a sigmoid in a step of the cell. Gates are numbered in the order in
+    which the step computes them, and gates computed together by one sigmoid count as one. A sigmoid
+    that is not a gate (the soft clamp of an SM-RNN, a sigmoid unit) is shown as well, because
+    nothing distinguishes it. Left-saturated is below `margin`, right-saturated above `1 - margin`.
 
     Source: Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", 2015,
     arXiv:1506.02078, section 4.2 and figure 3, with 0.1 and 0.9. Departure: cells of any kind.
@@ -59,7 +59,7 @@ class GateSaturation(Analysis):
     steps and samples; `near_0` and `near_1` over all gates.
 
     Args:
-        margin: how near is near.
+        margin: distance from 0 or 1 that counts as near.
     """
 
     options = {"margin": FloatRange(0.001, 0.4, default=0.1, searched=False)}
@@ -105,7 +105,7 @@ class GateSaturation(Analysis):
 
 @torch.no_grad()
 def _gates(trained: TrainedModel, samples: int) -> tuple[list[str], list[list[Tensor]], Tensor]:
-    """Names of the layers, the gates `(time, batch, units)` of each, and which steps are valid."""
+    """Names of the layers, the gates `(time, batch, units)` of each, and the valid steps."""
     seen: list[list[list[Tensor]]] = [[] for _ in trained.layers]
 
     def listen(index: int) -> Step:

@@ -21,21 +21,22 @@ _BOUND = 1.0
 
 
 class GradientFlow(Analysis):
-    """Norm of the gradient of the loss by past states, and what the state Jacobian says of it.
+    """Norm of the gradient of the loss with respect to past states, and of the state Jacobian.
 
-    With the state `s_k` before step `k` (all its parts side by side, a complex number as two reals,
-    integers left out), each as an input of its own:
+    Let `s_k` be the state before step `k`: all its parts side by side, a complex number as two
+    reals, integers left out. Each `s_k` counts as a separate input:
 
         |dL / ds_k|  over the lag to the step that is read,
         J_k = ds_{k+1} / ds_k,   rho(J_k), sigma_max(J_k)  at states that are visited.
 
-    Where `sigma_max(J_k) <= b < 1` at every step, gradients shrink at least as `b^lag`: they
-    vanish. To explode they need steps with `sigma_max(J_k) > 1`. For `s' = phi(W s + ...)` with
-    `|phi'| <= gamma` the source has `sigma_max(W) < 1 / gamma`, `gamma` being 1 for tanh and 1/4
-    for the sigmoid; as the derivative is part of `J`, the bound for `J` is 1 for every cell. Eight
-    steps, spread over time and samples, are looked at. Where every step is read, only the loss at
-    the last step that counts is followed; a stacked layer's gradient includes the way through the
-    layers above. Where lengths differ, the median at a lag is over the sequences that are so long.
+    Where `sigma_max(J_k) <= b < 1` at every step, gradients shrink at least as fast as `b^lag`:
+    they vanish. To explode, they need steps with `sigma_max(J_k) > 1`. For `s' = phi(W s + ...)`
+    with `|phi'| <= gamma`, the source has `sigma_max(W) < 1 / gamma`, where `gamma` is 1 for tanh
+    and 1/4 for the sigmoid. As the derivative is part of `J`, the bound for `J` is 1 for every
+    cell. The Jacobian is computed at eight steps, spread over time and samples. Where every step is
+    read, only the loss at the last step that counts is followed. The gradient of a stacked layer
+    includes the path through the layers above. Where lengths differ, the median at a lag is over
+    the sequences that are long enough.
 
     Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
     ICML 2013, arXiv:1211.5063, section 2.1; Bengio, Simard and Frasconi, "Learning long-term
@@ -43,14 +44,15 @@ class GradientFlow(Analysis):
 
     Numbers, for each layer: `growth_per_step`, the factor by which the median norm changes from
     one step back to the next (a line fitted to its logarithm); `decades`, the logarithm to base 10
-    of the norm at the largest lag by that at lag 1 (at least -30, which also stands for zero);
-    `verdict`, -1 where that is below -3 (vanishing), 1 where it is above 3 (exploding), else 0;
-    `spectral_radius` and `singular_value`, means over states visited, `largest_singular_value`,
-    and `bound`. Without a gradient at any lag there are only the Jacobian's, and `norm_at_lag_1`,
-    zero; the Jacobian is left out where the state has more than 600 scalars.
+    of the ratio of the norm at the largest lag to that at lag 1 (at least -30, which also stands
+    for zero); `verdict`, -1 where `decades` is below -3 (vanishing), 1 where it is above 3
+    (exploding), else 0; `spectral_radius` and `singular_value`, means over the visited states,
+    `largest_singular_value`, and `bound`. Without a gradient at any lag, there are only the numbers
+    of the Jacobian, and a `norm_at_lag_1` of zero. The Jacobian is left out where the state has
+    more than 600 scalars.
 
     Args:
-        samples: samples to average over, at most.
+        samples: maximum number of samples to average over.
     """
 
     options = {"samples": IntRange(1, 1024, default=16, searched=False)}
@@ -74,8 +76,8 @@ class GradientFlow(Analysis):
 
         def follow(index: int) -> Step:
             def step(cell: RecurrentCell, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-                # Copies, so that a gradient by one part of a state does not include the way
-                # through another part or through the output of the step before.
+                # Copies, so that the gradient with respect to one part of a state does not include
+                # the path through another part or through the output of the step before.
                 state = tuple(
                     part.clone().requires_grad_()
                     if has_gradient(part) and not part.requires_grad
@@ -131,7 +133,7 @@ class GradientFlow(Analysis):
 
 
 def _last_read(outputs: Tensor, loss: Tensor) -> Tensor:
-    """Gradient of the loss by the outputs; where every step is read, of the last that counts."""
+    """Gradient of the loss for the outputs; if every step is read, only at the last that counts."""
     (seed,) = torch.autograd.grad(loss, outputs, retain_graph=True)
     if seed.dim() < 3:
         return seed
@@ -142,7 +144,7 @@ def _last_read(outputs: Tensor, loss: Tensor) -> Tensor:
 
 
 def _norm(state: State, gradients: Any, samples: int) -> Tensor:
-    """Norm of the gradient by a state, `(batch,)`; takes one gradient for each of its parts."""
+    """Norm of the gradient for a state, `(batch,)`, from one gradient for each of its parts."""
     total = torch.zeros(samples, dtype=torch.float64)
     for _ in filter(has_gradient, state):
         gradient = next(gradients)
@@ -152,7 +154,7 @@ def _norm(state: State, gradients: Any, samples: int) -> Tensor:
 
 
 def _by_lag(norms: Tensor) -> np.ndarray:
-    """Norms `(lag, batch)` from norms by step; not a number before a sequence begins.
+    """Norms `(lag, batch)` from norms by step; NaN before a sequence begins.
 
     The lag is 1 for the last state that the loss depends on.
     """
@@ -191,7 +193,7 @@ def _in_words(numbers: dict[str, float]) -> str:
 
 
 def _some_steps(valid: Tensor) -> list[tuple[int, int]]:
-    """Steps and samples, spread over time and samples."""
+    """Pairs of step and sample, spread over time and samples."""
     found = []
     for place in range(_VISITED):
         sample = place % valid.shape[1]
@@ -203,7 +205,7 @@ def _some_steps(valid: Tensor) -> list[tuple[int, int]]:
 def _jacobians(
     cell: RecurrentCell, states: list[State], inputs: list[Tensor], where: list[tuple[int, int]]
 ) -> list[Tensor] | None:
-    """Jacobians of the step at visited states, or None where they are too large."""
+    """Jacobians of the step at visited states, or None if they are too large."""
     if sum(_reals(part)[0].numel() for part in filter(has_gradient, states[0])) > _LARGEST_STATE:
         return None
     return [
@@ -217,10 +219,10 @@ def _jacobians(
 
 
 def state_jacobian(cell: RecurrentCell, inputs: Tensor, state: State) -> Tensor:
-    """Derivative of the next state by the state, all parts side by side, `(size, size)`.
+    """Jacobian of the next state with respect to the state, all parts joined, `(size, size)`.
 
-    Samples of a batch do not see each other: a batch of copies gives one line each in one pass.
-    Complex parts stand for two reals each; integer ones stay as they are and have no line.
+    Samples of a batch are independent, so a batch of copies gives one row per copy in one pass.
+    Complex parts stand for two reals each; integer parts stay unchanged and have no row.
 
     Shapes:
         inputs: `(1, input_size)`
@@ -253,7 +255,7 @@ def state_jacobian(cell: RecurrentCell, inputs: Tensor, state: State) -> Tensor:
 
 
 def has_gradient(part: Tensor) -> bool:
-    """Whether a part of a state has gradients: a count of steps has none."""
+    """Whether a part of a state has gradients; a step counter, for example, has none."""
     return part.is_floating_point() or part.is_complex()
 
 

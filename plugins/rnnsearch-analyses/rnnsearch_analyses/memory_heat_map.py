@@ -1,4 +1,4 @@
-"""Units by time: what a network holds in memory while it reads."""
+"""Units by time: the memory of a network while it reads."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from rnnsearch_analyses.recording import no_layers, record
 class MemoryHeatMap(Analysis):
     """Heat map of the memory while one sequence is read: units by steps.
 
-    Red is negative, blue positive, the darker the larger; the limits are symmetric about zero, each
-    layer's own. What a cell's memory is, it says itself (`RecurrentCell.memory_state`): `c` of an
-    LSTM, `h` of a GRU, the marks of an SM-RNN. Where inputs are one-hot, steps are labelled with
-    what is read.
+    Red is negative, blue is positive, and darker is larger. The limits are symmetric about zero and
+    set per layer. Each cell defines its memory (`RecurrentCell.memory_state`): `c` of an LSTM, `h`
+    of a GRU, the marks of an SM-RNN. Where inputs are one-hot, steps are labelled with the symbols
+    read.
 
     Source: Mohamed and Claudel, "MCRM: Mother Compact Recurrent Memory", 2018, arXiv:1808.02016,
     the figures of memory states on characters; after Karpathy, Johnson and Fei-Fei, "Visualizing
     and understanding recurrent networks", 2015, arXiv:1506.02078. Departures: any width and any
-    inputs, where the paper has cells of one size on text.
+    inputs, whereas the paper has cells of one size on text.
 
     Numbers: `units`, `steps`, and `largest`, the largest absolute value.
 
     Args:
-        sample: which sample, from 0; the last one if there are fewer.
+        sample: index of the sample, from 0; the last one if there are fewer.
     """
 
     options = {"sample": IntRange(0, 1_000_000, default=0, searched=False)}

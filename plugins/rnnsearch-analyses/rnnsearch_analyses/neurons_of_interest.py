@@ -1,4 +1,4 @@
-"""The units that are worth a look, and what they do."""
+"""The most interesting units, and what they do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SMALL = 0.1
 
 
 def scores(memory: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Long-term and short-term score of each unit; zero for one that does nothing.
+    """Long-term and short-term score of each unit; zero for an idle unit.
 
     With the autocorrelation time `tau` and the share `s` of steps in which a unit moves by less
     than a tenth of its range, the long-term score is `tau s` and the short-term score
@@ -46,23 +46,23 @@ def scores(memory: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class NeuronsOfInterest(Analysis):
-    """Activation traces of units picked by how long, or how briefly, they hold what they hold.
+    """Activation traces of the units that hold their values longest or most briefly.
 
-    The long-term list is led by units that change slowly and by little (counters, latches), the
-    short-term list by units that jump at most steps. Each trace is drawn over a strip of its own
-    value, red negative, blue positive; where inputs are one-hot, steps carry what is read, as in
-    the coloured texts of the source.
+    Units that change slowly and by little (counters, latches) lead the long-term list; units that
+    jump at most steps lead the short-term list. Each trace is drawn over a strip of its own values,
+    red for negative and blue for positive. Where inputs are one-hot, steps are labelled with the
+    symbols read, as in the coloured texts of the source.
 
     Source: Karpathy, Johnson and Fei-Fei, "Visualizing and understanding recurrent networks", 2015,
-    arXiv:1506.02078, section 4.2, interpretable cells. Departure: they are picked by these two
-    scores, which are ours, where the paper picks by eye; see `scores`.
+    arXiv:1506.02078, section 4.2, interpretable cells. Departure: the paper picks units by eye;
+    here they are picked by two scores of our own, see `scores`.
 
     Numbers, for each layer: `long_1_unit` and `long_1_score`, the unit (from 0) with the largest
     long-term score, and so on; `short_1_unit`, `short_1_score`, and so on.
 
     Args:
-        units: how many of each list.
-        sample: which sample is drawn, from 0; the scores are over all.
+        units: number of units in each list.
+        sample: index of the sample that is drawn, from 0; the scores are over all samples.
     """
 
     options = {

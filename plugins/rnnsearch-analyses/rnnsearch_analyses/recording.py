@@ -1,4 +1,4 @@
-"""What the layers of a model do on samples, step by step, without touching the model."""
+"""Record what the layers of a model do on samples, step by step, without changing the model."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from rnnsearch import RecurrentCell, State, TrainedModel
 
-# Hears of every step: the cell, its inputs and the state before it; returns what the step does.
+# Called at every step with the cell, its inputs and the state before; returns the step's result.
 Step: TypeAlias = Callable[[RecurrentCell, Tensor, State], tuple[Tensor, State]]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What one layer remembered on some samples.
+    """The memory of one layer on some samples.
 
     Attributes:
-        key: which layer, as part of a file name; empty for the only one.
-        memory: what the cell says its memory is, after each step, `(time, batch, units)`; absolute
-            values, where that is complex.
+        key: the layer, as part of a file name; empty if there is only one.
+        memory: the cell's memory, as it defines it, after each step, `(time, batch, units)`;
+            absolute values if it is complex.
         valid: whether a step is part of its sequence, `(time, batch)`; padding is not.
     """
 
@@ -33,7 +33,7 @@ class Recording:
 
     @property
     def title(self) -> str:
-        """Which layer, in words; empty for the only one."""
+        """The layer, in words; empty if there is only one."""
         return self.key.replace("_", " ")
 
     def of_sample(self, sample: int) -> Tensor:
@@ -42,12 +42,12 @@ class Recording:
 
 
 def no_layers(trained: TrainedModel) -> str | None:
-    """Say that a model has no layers that step through time, or return None."""
+    """Reason if a model has no layers that step through time, else None."""
     return None if trained.layers else "it takes whole sequences at once: no layer steps in time"
 
 
 def layer_keys(model: nn.Module, layers: list[nn.Module]) -> list[str]:
-    """Names of layers that can be part of a file name; empty for the only one of a model."""
+    """Names of layers that can be part of a file name; empty for the only layer of a model."""
     paths = {id(module): path for path, module in model.named_modules()}
     directions = [paths[id(layer)].rpartition(".")[2] for layer in layers]
     directions = [d if d in ("forwards", "backwards") else "" for d in directions]
@@ -62,10 +62,10 @@ def layer_keys(model: nn.Module, layers: list[nn.Module]) -> list[str]:
 
 
 def watched(trained: TrainedModel, steps: Callable[[int], Step]) -> TrainedModel:
-    """A copy of a model whose layer `i` steps as `steps(i)` says.
+    """A copy of a model whose layer `i` steps with `steps(i)`.
 
-    Every layer runs eagerly, one step after the other. A layer that reads backwards is given its
-    sequence reversed: its time is its own.
+    Every layer runs eagerly, one step after the other. A layer that reads backwards gets its
+    sequence reversed, so its steps are in its own order.
     """
 
     def run(step: Step) -> Callable[[RecurrentCell, Tensor, State], tuple[Tensor, State]]:

@@ -1,4 +1,4 @@
-"""What a stigmergic memory does: stimulus, deposit, removal, mark."""
+"""Traces of a stigmergic memory: stimulus, deposit, removal, mark."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STILL = 1e-6
 
 @runtime_checkable
 class Stigmergic(Protocol):
-    """A cell whose only state is a vector of marks, and which tells what moves them."""
+    """A cell whose only state is a vector of marks, and which reports what changes them."""
 
     def stimulate(self, inputs: Tensor, marks: Tensor) -> tuple[Tensor, Tensor]:
         """Deposit and removal that a stimulus causes, each `(batch, marks)`."""
@@ -36,20 +36,20 @@ class Stigmergic(Protocol):
 class StigmergyTraces(Analysis):
     """Stimulus, deposit, removal and mark over time, of an SM-RNN.
 
-    Only for cells that tell what they deposit and remove (`sm_rnn`). Drawn are the marks that move
-    most.
+    Only for cells that report what they deposit and remove (`sm_rnn`). The marks that move most are
+    drawn.
 
     Source: Galatolo, Cimino and Vaglini, "Using stigmergy as a computational memory in the design
-    of recurrent neural networks", ICPRAM 2019, arXiv:1903.01341, figure 3. Departure: the marks of
-    a trained net on a sample of the task, where the figure is a sketch of one mark.
+    of recurrent neural networks", ICPRAM 2019, arXiv:1903.01341, figure 3. Departure: these are the
+    marks of a trained net on a sample of the task; the figure is a sketch of one mark.
 
     Numbers, for each layer, over all samples: `mean_deposit`, `mean_removal`, `mean_mark`,
-    `deposit_share`, the share of steps and marks with a deposit at all, `removal_share` likewise,
+    `deposit_share`, the share of steps and marks with any deposit, `removal_share` likewise,
     and `largest_mark`.
 
     Args:
-        marks: how many marks are drawn.
-        sample: which sample is drawn, from 0.
+        marks: number of marks to draw.
+        sample: index of the sample that is drawn, from 0.
     """
 
     options = {

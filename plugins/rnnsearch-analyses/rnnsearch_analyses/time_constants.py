@@ -15,20 +15,20 @@ _TICKS = [t * 10.0**power for power in range(-1, 5) for t in (1, 2, 5)]
 
 
 class TimeConstants(Analysis):
-    """Histogram of the units' autocorrelation times: is memory long, short, or both?
+    """Histogram of the units' autocorrelation times: is the memory long, short, or both?
 
     The time constant of a unit is the lag at which its autocorrelation falls to `1/e`. A unit that
-    decays as `phi^l` has `-1 / ln phi`. It is measured on what the memory does with real inputs, so
-    inputs that change slowly lengthen it, and nothing longer than half a sequence can be told.
+    decays as `phi^l` has `-1 / ln phi`. It is measured on the memory for real inputs, so inputs
+    that change slowly lengthen it, and nothing longer than half a sequence can be measured.
 
     Source: Murray et al., "A hierarchy of intrinsic timescales across primate cortex", Nature
-    Neuroscience 17, 2014, for times from autocorrelations (they fit an exponential; here it is the
-    `1/e` crossing). The question whether a memory is explicitly long and short is from Mohamed and
-    Claudel, "MCRM: Mother Compact Recurrent Memory", 2018, arXiv:1808.02016.
+    Neuroscience 17, 2014, for times from autocorrelations (they fit an exponential; this analysis
+    takes the `1/e` crossing). The question whether a memory is explicitly long and short is from
+    Mohamed and Claudel, "MCRM: Mother Compact Recurrent Memory", 2018, arXiv:1808.02016.
 
     Numbers, for each layer: `median_steps`, `shortest_steps` and `longest_steps` over units that
-    move; `long_share`, the share of them that last a quarter of the longest sequence or more;
-    `idle_units`, which do nothing; `longest_observable_steps`.
+    move; `long_share`, the share of these units that last a quarter of the longest sequence or
+    more; `idle_units`, the number that do nothing; `longest_observable_steps`.
     """
 
     @override

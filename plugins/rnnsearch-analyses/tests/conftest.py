@@ -1,4 +1,4 @@
-"""Models made by hand, whose memory is known beforehand."""
+"""Handmade models whose memory is known in advance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LookAt: TypeAlias = Callable[..., TrainedModel]
 
 
 class HandMadeCell(RecurrentCell):
-    """A step that a test gives: `(inputs, memory)` to the next memory, which is the output."""
+    """A step that a test supplies: `(inputs, memory)` to the next memory, which is the output."""
 
     def __init__(
         self, input_size: int, hidden_size: int, step: Callable[[Tensor, Tensor], Tensor]
@@ -72,7 +72,7 @@ class _HandMadeTask(Task):
 
 @pytest.fixture
 def look_at() -> LookAt:
-    """Put cells, one a layer, into a trained model that is read as it is, with its samples.
+    """Put cells, one per layer, into a trained model without a head, with its samples.
 
     Shapes:
         inputs: `(samples, time, input_size)`
@@ -118,5 +118,5 @@ def look_at() -> LookAt:
 
 @pytest.fixture
 def cell_of() -> Callable[..., RecurrentCell]:
-    """Make a cell of a step: input size, memory size, `(inputs, memory)` to the next memory."""
+    """Make a cell from a step: input size, memory size, `(inputs, memory)` to the next memory."""
     return HandMadeCell

@@ -15,7 +15,7 @@ from rnnsearch import Analysis
 from rnnsearch.testing import AnalysisConformance, example_model
 from rnnsearch_analyses.gate_saturation import GateSaturation
 
-# Two samples of five steps, of which the second has three; sigmoid(2.1972...) is 0.9.
+# Two samples of five steps; only three steps of the second are valid. sigmoid(2.1972...) is 0.9.
 DRIVE = np.array([[-9.0, -2.3, -2.1, 0.0, 9.0], [2.1, 2.3, -9.0, 9.0, 9.0]])[:, :, None]
 LENGTHS = np.array([5, 3])
 
@@ -93,6 +93,6 @@ def test_an_lstm_has_the_three_gates_of_its_equations() -> None:
 def test_a_cell_without_a_sigmoid_is_refused_in_words(look_at: Any, cell_of: Any) -> None:
     trained = look_at(cell_of(1, 1, lambda x, m: torch.tanh(x + m)), inputs=DRIVE)
     assert "no gates" in str(GateSaturation().refusal(trained))
-    # What stands on the layers is no gate of theirs.
+    # A sigmoid on top of the layers is not one of their gates.
     trained.model.head = nn.Sigmoid()
     assert "no gates" in str(GateSaturation().refusal(trained))

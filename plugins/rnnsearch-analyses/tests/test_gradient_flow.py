@@ -118,7 +118,7 @@ def test_a_model_without_gradients_is_refused(look_at: Any, cell_of: Any) -> Non
 
 
 class SpiralCell(RecurrentCell):
-    """A complex number that is turned and scaled, and a count of the steps."""
+    """A complex number that is rotated and scaled, and a step counter."""
 
     def __init__(self, factor: complex) -> None:
         super().__init__(2, 2)

@@ -1,4 +1,4 @@
-"""The heat map of a memory that is known."""
+"""The heat map of a known memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units whose memory is known, picked by their scores."""
+"""Units with known memory, picked by their scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TestNeuronsOfInterest(AnalysisConformance):
 
 
 def _step(x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """Counts steps; repeats its input; does nothing; leaks; flips its sign."""
+    """Five units: a step counter, a copy of the input, an idle unit, a leaky one, a sign flip."""
     return torch.stack(
         (
             m[:, COUNTER] + 1,

@@ -1,4 +1,4 @@
-"""Autocorrelation times of processes that have known ones."""
+"""Autocorrelation times of processes whose times are known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TestTimeConstants(AnalysisConformance):
 
 
 def _autoregressive(look_at: Any, cell_of: Any) -> Any:
-    """Noise remembered as `phi^lag`, and a unit that does nothing."""
+    """Noise remembered as `phi^lag`, and an idle unit."""
     noise = np.random.default_rng(0).standard_normal((48, 500, 4), dtype=np.float32)
     return look_at(cell_of(4, 4, lambda x, m: PHI * m + x * (PHI > 0)), inputs=noise)
 
@@ -80,7 +80,7 @@ def test_padding_does_not_count() -> None:
 
 
 def test_a_unit_that_outlasts_half_the_sequence_is_given_that(look_at: Any, cell_of: Any) -> None:
-    # Each sequence holds its first input for ever.
+    # Each sequence holds its first input forever.
     first = np.zeros((40, 30, 1), np.float32)
     first[:, 0, 0] = np.random.default_rng(0).standard_normal(40)
     (finding,) = TimeConstants().analyse(look_at(cell_of(1, 1, lambda x, m: m + x), inputs=first))

@@ -18,8 +18,8 @@ class ElmanCell(RecurrentCell):
     with `f` tanh or the rectifier.
 
     Source: Elman, "Finding structure in time", Cognitive Science 14, 1990, Fig. 2. Departures: the
-    gradient runs through all steps, where Elman cut it at the copied context; `f` is tanh, where
-    his units were logistic; and as in `nn.RNN` there are two bias vectors, of which one is
+    gradient runs through all steps, whereas Elman cut it at the copied context; `f` is tanh,
+    whereas his units were logistic; and as in `nn.RNN` there are two bias vectors, one of which is
     redundant.
 
     Shapes:

@@ -16,12 +16,12 @@ class FFNN(SequenceModel):
 
     Source: Galatolo, Cimino, Vaglini, "Using stigmergy as a computational memory in the design of
     recurrent neural networks", ICPRAM 2019, arXiv:1903.01341, Table 1, the FF-NN: 784-300-300-10,
-    with 328810 parameters. Departure: the published net squashes its outputs by a sigmoid before
-    the cross-entropy, which keeps the loss above about 1.46 for ten classes; that is
-    `output="sigmoid"`, and not the default.
+    with 328810 parameters. Departure: the published net passes its outputs through a sigmoid before
+    the cross-entropy, which keeps the loss above about 1.46 for ten classes; `output="sigmoid"`
+    does that, but it is not the default.
 
     Shapes:
-        inputs: `(time, batch, input_size)`, `time` being the length of the task's sequences
+        inputs: `(time, batch, input_size)`, where `time` is the length of the task's sequences
         output: `(batch, output_size)`
 
     Args:

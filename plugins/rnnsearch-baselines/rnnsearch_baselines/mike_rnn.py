@@ -20,9 +20,9 @@ class MikeRNNCell(RecurrentCell):
     Source: Galatolo, Cimino, Vaglini, "Using stigmergy to incorporate the time into artificial
     neural networks", MIKE 2018, arXiv:1811.10574, the recurrent net of the MNIST experiment, as in
     the published code; also the RNN of spatial MNIST in their ICPRAM 2019 paper, arXiv:1903.01341,
-    Table 1. With 28 inputs, 28 units and a linear head to 10 classes it counts 3482, as published.
-    Departure: the published net squashes its outputs by a sigmoid before the cross-entropy; that is
-    `output: sigmoid` of the head `linear`, and not the default.
+    Table 1. With 28 inputs, 28 units and a linear head to 10 classes it has 3482 parameters, as
+    published. Departure: the published net passes its outputs through a sigmoid before the
+    cross-entropy; `output: sigmoid` of the head `linear` does that, but it is not the default.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -31,7 +31,7 @@ class MikeRNNCell(RecurrentCell):
 
     Args:
         input_size: features per time step, at least 1.
-        hidden_size: linear units, and as many sigmoid units.
+        hidden_size: number of linear units, and also of sigmoid units.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:

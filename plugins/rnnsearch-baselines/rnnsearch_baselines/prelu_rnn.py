@@ -31,7 +31,7 @@ class PReLURNNCell(RecurrentCell):
         input_size: features per time step, at least 1.
         hidden_size: units that are fed back.
         mlp_ratio: width of the first layer as a multiple of `hidden_size`, rounded half up.
-        mlp_size: that width itself; 0 takes it from `mlp_ratio`.
+        mlp_size: width of the first layer; 0 takes it from `mlp_ratio`.
         slopes: `per_unit` or `shared` PReLU slopes.
     """
 

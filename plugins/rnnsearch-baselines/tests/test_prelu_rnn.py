@@ -1,4 +1,4 @@
-"""The PReLU network fed back, against its equation and its published size."""
+"""The PReLU network with feedback, against its equation and its published size."""
 
 from __future__ import annotations
 

@@ -13,24 +13,24 @@ from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
 
 class CTRNNCell(RecurrentCell):
-    """Leaky units in continuous time, with time constants of their own, integrated numerically.
+    """Leaky units in continuous time with individual time constants, integrated numerically.
 
         tau[i] dy[i]/dt = -y[i] + sum_j W[i, j] sigmoid(y[j] + theta[j]) + I[i]
         I = V x_t,   y(0) = 0
 
-    where `x_t` is held for `time_step` units of time, which the solver takes in `substeps` equal
+    where `x_t` is held for `time_step` units of time, which the solver covers in `substeps` equal
     steps: Euler's method, of first order, or the classical Runge-Kutta method, of fourth order.
-    Time constants are learned: `tau = time_step + exp(rho)`. None is shorter than the time
-    between two inputs, so Euler's method does not overshoot. Where `exp(rho)` vanishes and
-    `solver="euler"`, `substeps=1`, this is a network in discrete time,
+    Time constants are learned: `tau = time_step + exp(rho)`. They are never shorter than the time
+    between two inputs, so Euler's method does not overshoot. Where `exp(rho)` vanishes, with
+    `solver="euler"` and `substeps=1`, this is a network in discrete time,
     `y_t = W sigmoid(y_{t-1} + theta) + V x_t`.
 
     Source: Beer, "On the dynamics of small continuous-time recurrent neural networks", Adaptive
     Behavior 3, 1995; Funahashi and Nakamura, "Approximation of dynamical systems by continuous
     time recurrent neural networks", Neural Networks 6, 1993, whose outputs are internal states, as
-    here. The equation is reconstructed. Departures: the lower limit of the time constants, which
-    start with `exp(rho)` log-uniform between 0.1 and 10 times `time_step`; and a gradient that is
-    that of the solver's steps, not an adjoint equation's.
+    here. The equation is reconstructed. Departures: the time constants have a lower limit, and
+    start with `exp(rho)` log-uniform between 0.1 and 10 times `time_step`; and the gradient is that
+    of the solver's steps, not of an adjoint equation.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -42,7 +42,7 @@ class CTRNNCell(RecurrentCell):
         hidden_size: units.
         solver: `euler` or `rk4`.
         time_step: time between two inputs, in the unit of `tau`.
-        substeps: steps of the solver in that time.
+        substeps: solver steps between two inputs.
     """
 
     hyperparameters = {
@@ -82,7 +82,7 @@ class CTRNNCell(RecurrentCell):
 
     @property
     def time_constants(self) -> Tensor:
-        """`tau`, one of each unit."""
+        """`tau`, one per unit."""
         return self.time_step + self.log_excess_time.exp()
 
     @override

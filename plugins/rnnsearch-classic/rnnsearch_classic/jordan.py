@@ -17,23 +17,23 @@ class JordanCell(RecurrentCell):
         y_t = V h_t + c
 
     There is one state unit for each output, and it sees itself with the fixed weight `decay`. The
-    outputs of the cell are those of the model, so nothing is put on top of it.
+    outputs of the cell are the outputs of the model, so there is no head on top of it.
 
     Source: Jordan, "Serial order: a parallel distributed processing approach", Institute for
     Cognitive Science report 8604, University of California, San Diego, 1986. The equations are
     reconstructed. Departures:
 
-        * Jordan's units are logistic. Here outputs are linear, as losses of logits and of targets
-          want them; `r`, what is fed back, is the logistic function of them (`feedback="sigmoid"`,
-          which is Jordan's network) or the outputs themselves (`feedback="identity"`, for targets
-          that leave the range from 0 to 1). Hidden units are tanh.
-        * Inputs change at every step, where Jordan's `x` is the plan of a whole sequence.
+        * Jordan's units are logistic. Here outputs are linear, because losses on logits and on
+          real-valued targets require it. The fed-back value `r` is the logistic function of the
+          outputs (`feedback="sigmoid"`, which is Jordan's network) or the outputs themselves
+          (`feedback="identity"`, for targets outside the range from 0 to 1). Hidden units are tanh.
+        * Inputs change at every step, whereas Jordan's `x` is the plan of a whole sequence.
         * No teacher forcing: the state units see the network's outputs in training too, and the
           gradient runs through them.
 
     Shapes:
         inputs: `(batch, input_size)`
-        state: one tensor, `s (batch, outputs)`, that of the next step
+        state: one tensor, `s (batch, outputs)`, for the next step
         output: `(batch, outputs)`, `y`
 
     Args:

@@ -12,14 +12,14 @@ from rnnsearch import Choice, FloatRange, RecurrentCell, State, Value
 
 
 class MTRNNCell(RecurrentCell):
-    """Leaky units in a fast group, which sees the inputs, and a slow one, which does not.
+    """Leaky units in a fast group, which sees the inputs, and a slow group, which does not.
 
         u_t = (1 - 1/tau_f) u_{t-1} + 1/tau_f (W_fx x_t + W_ff c_{t-1} + W_fs d_{t-1} + b_f)
         v_t = (1 - 1/tau_s) v_{t-1} + 1/tau_s (W_sf c_{t-1} + W_ss d_{t-1} + b_s)
         c_t = f(u_t),   d_t = f(v_t),   u_0 = 0
 
-    The slow group learns of the inputs through the fast group alone, and the output is that of
-    the fast group: there is no direct connection between the slow group and what is outside.
+    The slow group receives the inputs only through the fast group, and the output is that of the
+    fast group: the slow group has no direct connection to inputs or outputs.
     `v_0` is learned. `f` is tanh or the logistic function.
 
     Source: Yamashita and Tani, "Emergence of functional hierarchy in a multiple timescale neural
@@ -27,14 +27,14 @@ class MTRNNCell(RecurrentCell):
     doi:10.1371/journal.pcbi.1000220: 60 fast units with `tau_f` 5 and 20 slow units with `tau_s`
     70. The equations are reconstructed. Departures:
 
-        * One `v_0` belongs to the cell. There, each training sequence has its own, which tells the
+        * The cell has one `v_0`. In the source, each training sequence has its own, which tells the
           network what sequence to produce; a cell does not know which sequence it sees.
         * The inputs and the head take the place of the input-output group, softmax units with a
           time constant of 2.
         * Every unit has a bias.
 
-    With both time constants 1, the cell is Elman's network without the connections from the inputs
-    to the slow group.
+    If both time constants are 1, the cell is Elman's network without the connections from the
+    inputs to the slow group.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -80,7 +80,7 @@ class MTRNNCell(RecurrentCell):
     def parameter_count(
         cls, input_size: int, hidden_size: int, slow_ratio: Value = 1 / 3, **structure: Value
     ) -> int:
-        """The two groups' affine maps, and where the slow group starts."""
+        """The two groups' affine maps, and the initial state of the slow group."""
         slow_size = _slow_size(hidden_size, slow_ratio)
         fast = (input_size + hidden_size + slow_size + 1) * hidden_size
         return fast + (hidden_size + slow_size + 1) * slow_size + slow_size

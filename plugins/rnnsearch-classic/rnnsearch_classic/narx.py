@@ -15,15 +15,15 @@ class NARXCell(RecurrentCell):
         h_t = tanh(W [x_t; ...; x_{t-d_x}; y_{t-1}; ...; y_{t-d_y}] + b)
         y_t = V h_t + c
 
-    with zeros for what lies before the first step: a nonlinear autoregressive model with exogenous
-    inputs. The outputs of the cell are those of the model, so nothing is put on top of it. Where
-    the weights of the delayed outputs are zero it is a time-delay network, whose response to an
-    input ends after `d_x` further steps.
+    with zeros before the first step: a nonlinear autoregressive model with exogenous inputs. The
+    outputs of the cell are the outputs of the model, so there is no head on top of it. If the
+    weights of the delayed outputs are zero, it is a time-delay network, whose response to an input
+    ends after `d_x` further steps.
 
     Source: Siegelmann, Horne and Giles, "Computational capabilities of recurrent NARX neural
     networks", IEEE Transactions on Systems, Man, and Cybernetics B 27, 1997, the equation of the
-    abstract; that its multilayer perceptron has one hidden layer of tanh units and linear outputs
-    is reconstructed. Outputs are fed back as they are, without squashing. Departure: no teacher
+    abstract. The multilayer perceptron with one hidden layer of tanh units and linear outputs is
+    reconstructed. Outputs are fed back unchanged, without squashing. Departure: no teacher
     forcing; the delayed outputs are the network's own in training too, and the gradient runs
     through them.
 

@@ -41,7 +41,7 @@ class Subnetwork(nn.Module):
 
 
 class RMLPCell(RecurrentCell):
-    """Cascade of small feed-forward networks, the last layer of each of which feeds itself.
+    """Cascade of small feed-forward networks; the last layer of each feeds back to itself.
 
     With `o^0_t = x_t`, for the subnetworks j = 1, 2, ...
 
@@ -57,8 +57,8 @@ class RMLPCell(RecurrentCell):
     subnetworks, feed-forward except for their last layer, joined by feed-forward connections alone.
     Departures: all layers have one width, and a head takes the place of the last, linear layer.
 
-    One subnetwork without hidden layers is Elman's network; several without hidden layers are as
-    many stacked ones.
+    One subnetwork without hidden layers is Elman's network; several without hidden layers are the
+    same number of stacked Elman networks.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -96,7 +96,7 @@ class RMLPCell(RecurrentCell):
         hidden_layers: Value = 1,
         **structure: Value,
     ) -> int:
-        """Affine maps, of which the first sees the inputs, and the feedback of each subnetwork."""
+        """Affine maps, the first of which sees the inputs, and the feedback of each subnetwork."""
         affine_maps = int(subnetworks) * (int(hidden_layers) + 1)
         first = (input_size + 1) * hidden_size
         others = (affine_maps - 1) * (hidden_size + 1) * hidden_size

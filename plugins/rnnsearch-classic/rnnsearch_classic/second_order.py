@@ -16,17 +16,17 @@ class SecondOrderCell(RecurrentCell):
         s_t[i] = sigmoid(sum_jk W[i, j, k] s_{t-1}[j] x_t[k] + b[i])
         s_0 = (1, 0, ..., 0)
 
-    With one symbol a step, coded one-hot, each symbol picks a weight matrix of its own, as a
-    finite automaton picks a transition. Any real inputs will do; then the matrices of all inputs
-    are summed, each weighted with its input. As the state enters through these products alone, a
+    With one symbol per step, coded one-hot, each symbol picks its own weight matrix, as a finite
+    automaton picks a transition. The cell takes any real inputs; then the matrices of all inputs
+    are summed, each weighted with its input. The state enters only through these products, so a
     step with all inputs zero forgets it.
 
     Source: Giles et al., "Learning and extracting finite state automata with second-order
     recurrent neural networks", Neural Computation 4, 1992; with biases as in Omlin and Giles,
     "Constructing deterministic finite-state automata in recurrent neural networks", Journal of the
     ACM 43, 1996. The equation is reconstructed from descriptions of these networks. Departures: the
-    gradient runs back through time, where Giles et al. carried it forwards; a head reads all units,
-    where their first unit was the answer; and parameters start uniform in
+    gradient runs back through time, whereas Giles et al. carried it forwards; a head reads all
+    units, whereas their first unit was the answer; and parameters start uniform in
     `[-1, 1] / sqrt(hidden_size * input_size)`.
 
     Shapes:

@@ -75,7 +75,7 @@ def test_time_constants_of_one_step_give_the_network_in_discrete_time() -> None:
 
 
 def exact(cell: CTRNNCell, inputs: np.ndarray) -> np.ndarray:
-    """States after each input, by scipy."""
+    """States after each input, computed by scipy."""
     coupling, drive = cell.coupling.weight.detach().numpy(), cell.input_map.weight.detach().numpy()
     threshold, tau = cell.threshold.detach().numpy(), cell.time_constants.detach().numpy()
 

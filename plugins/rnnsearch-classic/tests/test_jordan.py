@@ -1,4 +1,4 @@
-"""Jordan's network against its recursion and the perceptron that it contains."""
+"""Jordan's network against its recursion and the perceptron it contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recurrent multilayer perceptron against the networks that it contains."""
+"""The recurrent multilayer perceptron against the networks it contains."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ def test_no_feedback_runs_from_one_subnetwork_to_an_earlier_one() -> None:
 
 
 def test_count_is_that_of_its_layers_and_their_feedback() -> None:
-    # 2 inputs, and twice a hidden and a recurrent layer of 3 units.
+    # 2 inputs, then twice: a hidden layer and a recurrent layer of 3 units.
     by_layer = (2 * 3 + 3) + (3 * 3 + 3 + 3 * 3) + (3 * 3 + 3) + (3 * 3 + 3 + 3 * 3)
     assert RMLPCell.parameter_count(2, 3, subnetworks=2, hidden_layers=1) == by_layer

@@ -1,4 +1,4 @@
-"""The second-order network against its sum, the automata it can hold and those it learns."""
+"""The second-order network against its sum, automata that it can hold, and those it learns."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def test_the_first_unit_alone_is_on_at_the_start() -> None:
 
 # Automata built in (Omlin and Giles)
 
-PARITY = [[0, 1], [1, 0]]  # by state and symbol: the next state
+PARITY = [[0, 1], [1, 0]]  # the next state, by state and symbol
 
 
 def automaton(transitions: list[list[int]], strength: float, leaving: float) -> SecondOrderCell:
-    """One unit for each state: weights `strength` into the next state, `leaving` out of another."""
+    """One unit for each state: weights `strength` into the next state, `leaving` from others."""
     cell = SecondOrderCell(len(transitions[0]), len(transitions)).double()
     with torch.no_grad():
         cell.weight.zero_()
@@ -82,7 +82,7 @@ def automaton(transitions: list[list[int]], strength: float, leaving: float) -> 
 
 
 def parity_over_time(cell: SecondOrderCell) -> tuple[float, float]:
-    """Least value of the unit that should be on, and largest of the other, in 1000 steps."""
+    """Smallest value of the unit that should be on, and largest of the other, in 1000 steps."""
     generator = torch.Generator().manual_seed(0)
     symbols = torch.randint(0, 2, (1000, 64), generator=generator)
     outputs, _ = run_eagerly(cell, one_hot(symbols, 2).double(), cell.initial_state(64))
@@ -97,7 +97,7 @@ def test_parity_is_kept_for_1000_steps_at_the_fixed_point_of_the_sigmoid(
 ) -> None:
     on, off = parity_over_time(automaton(PARITY, strength, leaving=0))
     assert (on, off) == pytest.approx((level, 1 - level), abs=1e-4)
-    # The level is the fixed point of a unit that feeds itself.
+    # The level is the fixed point of a unit with feedback to itself.
     assert level == pytest.approx(1 / (1 + math.exp(-strength * (level - 0.5))), abs=1e-4)
 
 
@@ -142,7 +142,7 @@ def answers(cell: SecondOrderCell, inputs: Tensor) -> Tensor:
 
 
 def errors(cell: SecondOrderCell, grammar: int, lengths: range) -> int:
-    """Strings of some lengths, of all there are, that the cell judges wrongly."""
+    """Number of wrongly judged strings, among all strings of some lengths."""
     wrong = 0
     for length in lengths:
         inputs, members = strings(grammar, length)
@@ -169,7 +169,7 @@ def test_a_tomita_grammar_is_learned_on_short_strings_and_holds_on_all_up_to_15(
     sets = [strings(grammar, length) for length in seen]
     for update in range(1, 4001):
         inputs, members = sets[int(torch.randint(len(sets), ()))]
-        # As many members as others: there are few members among long strings.
+        # Equal numbers of members and non-members: few long strings are members.
         sides = [side for side in (members.nonzero(), (1 - members).nonzero()) if len(side)]
         chosen = torch.cat([side[torch.randint(len(side), (32,)), 0] for side in sides])
         loss = binary_cross_entropy(answers(cell, inputs[:, chosen]), members[chosen])

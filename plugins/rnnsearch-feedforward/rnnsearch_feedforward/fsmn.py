@@ -21,21 +21,21 @@ _STRUCTURE: Mapping[str, IntRange | Choice] = {
 
 
 class FSMN(SequenceModel):
-    """Feed-forward net whose layers also see a weighted sum of their own last values.
+    """Feed-forward net whose layers also see a weighted sum of their own earlier values.
 
         h_t = relu(W_0 x_t + b_0)
         m_t = sum over i from 0 to N of a_i * h_{t-i}                        (a memory block)
-        h_t <- relu(W h_t + V m_t + b),   once for each memory block, with a, W, V, b of its own
+        h_t <- relu(W h_t + V m_t + b),   for each memory block, with its own a, W, V, b
         y_t = C h_t + c
 
     with `a_i` a number (`memory="scalar"`) or a vector that multiplies elementwise
-    (`"vectorised"`), and `h` of steps before the first zero. An output sees `1 + B N` steps with
-    `B` memory blocks.
+    (`"vectorised"`), and `h` zero before the first step. An output sees `1 + B N` steps with `B`
+    memory blocks.
 
     Source: Zhang, Liu, Jiang, Wei, Dai and Hu, "Feedforward sequential memory networks: a new
     structure to learn long-term dependency", arXiv:1512.08301, the unidirectional net.
-    Reconstructed from a survey of memory models, without the paper's text; so the starting values
-    are those of `nn.Conv1d` and `nn.Linear`, and all layers but the last have one width.
+    Reconstructed from a survey of memory models, without the paper's text; therefore the initial
+    values are those of `nn.Conv1d` and `nn.Linear`, and all layers but the last have one width.
 
     Shapes:
         inputs: `(time, batch, input_size)`
@@ -44,7 +44,7 @@ class FSMN(SequenceModel):
     Args:
         shape: the task's sequences.
         hidden_size: units of each layer.
-        memory_blocks: how many; there is one hidden layer more.
+        memory_blocks: number of memory blocks; there is one more hidden layer.
         look_back: earlier steps that a memory block sees, `N`.
         memory: `vectorised` or `scalar`.
         last_size: units of the last hidden layer; 0 takes `hidden_size`.
@@ -104,7 +104,7 @@ class FSMN(SequenceModel):
         return output
 
     def _without_padding(self, hidden: Tensor, lengths: Tensor | None) -> Tensor:
-        """What memory blocks may see; looking back only, they see no padding from a valid step."""
+        """Values that memory blocks may see. Looking back, no valid step sees padding."""
         return hidden
 
 
@@ -113,8 +113,8 @@ class BidirectionalFSMN(FSMN):
 
         m_t = sum over i from 0 to N of a_i * h_{t-i} + sum over j from 1 to M of c_j * h_{t+j}
 
-    in place of the memory block of `FSMN`, with `h` of steps after the last zero. All else is the
-    same. It is not causal, so tasks that predict what comes next refuse it.
+    replaces the memory block of `FSMN`, with `h` zero after the last step. Everything else is the
+    same. It is not causal, so tasks that predict the next step refuse it.
 
     Source: as for `FSMN`, the bidirectional net.
 
@@ -125,7 +125,7 @@ class BidirectionalFSMN(FSMN):
     Args:
         shape: the task's sequences.
         hidden_size: units of each layer.
-        memory_blocks: how many; there is one hidden layer more.
+        memory_blocks: number of memory blocks; there is one more hidden layer.
         look_back: earlier steps that a memory block sees, `N`.
         memory: `vectorised` or `scalar`.
         last_size: units of the last hidden layer; 0 takes `hidden_size`.
@@ -161,7 +161,7 @@ class BidirectionalFSMN(FSMN):
         look_ahead: Value = 20,
         **structure: Value,
     ) -> int:
-        """That of `FSMN`, with the weights of later steps."""
+        """The count of `FSMN` plus the weights of later steps."""
         taps = int(look_back) + 1 + int(look_ahead)
         return _count(shape, hidden_size, int(memory_blocks), taps, memory, int(last_size))
 
@@ -182,7 +182,7 @@ class MemoryBlock(nn.Module):
         output: `(time, batch, features)`
 
     Args:
-        weights: weights for each step: as many as there are features, or 1 for all of them.
+        weights: weights per step: one per feature, or 1 shared by all features.
         look_back: earlier steps.
         look_ahead: later steps.
     """
@@ -191,13 +191,13 @@ class MemoryBlock(nn.Module):
         super().__init__()
         self.look_back, self.look_ahead = look_back, look_ahead
         taps = look_back + 1 + look_ahead
-        # From the earliest step to the latest.
+        # From the earliest to the latest step.
         self.weight = nn.Parameter(torch.empty(weights, taps).uniform_(-1, 1) * taps**-0.5)
 
     @override
     def forward(self, hidden: Tensor) -> Tensor:
         features = hidden.shape[-1]
-        # Steps beyond the ends of the sequence would only meet zeros.
+        # Taps beyond the ends of the sequence would only see zeros.
         back, ahead = (min(n, len(hidden) - 1) for n in (self.look_back, self.look_ahead))
         weight = self.weight[:, self.look_back - back : self.look_back + 1 + ahead]
         padded = pad(hidden.permute(1, 2, 0), (back, ahead))

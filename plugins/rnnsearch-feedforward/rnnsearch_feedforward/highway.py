@@ -18,23 +18,23 @@ from rnnsearch import (
 
 
 class Highway(SequenceModel):
-    """Deep feed-forward net on the flattened sequence, with gates that let values pass by a layer.
+    """Deep feed-forward net on the flattened sequence, with gates that let values bypass a layer.
 
         z = f(A [x_1; ...; x_T] + a)
-        z <- T(z) * H(z) + (1 - T(z)) * z,   once for each layer, with
+        z <- T(z) * H(z) + (1 - T(z)) * z,   for each layer, with
             H(z) = f(W_H z + b_H),   T(z) = sigmoid(W_T z + b_T)
         y = C z + c
 
     with `*` elementwise and `f` the rectifier or tanh. `b_T` starts at `gate_bias`, below zero, so
-    that at first values and gradients pass almost unchanged at any depth.
+    that values and gradients initially pass almost unchanged at any depth.
 
     Source: Srivastava, Greff and Schmidhuber, "Training very deep networks", NIPS 2015,
     arXiv:1507.06228. Reconstructed from descriptions of the paper, without its text. Departure:
-    with `last_size` a plain layer of that many units is put before the output, where a parameter
-    budget asks for it.
+    with `last_size`, a plain layer of that width is added before the output to meet a parameter
+    budget.
 
     Shapes:
-        inputs: `(time, batch, input_size)`, `time` being the length of the task's sequences
+        inputs: `(time, batch, input_size)`, where `time` is the length of the task's sequences
         output: `(batch, output_size)`
 
     Args:
@@ -42,7 +42,7 @@ class Highway(SequenceModel):
         hidden_size: units of each layer.
         layers: highway layers.
         last_size: units of a plain layer before the output; 0 for none.
-        gate_bias: `b_T` at first.
+        gate_bias: initial value of `b_T`.
         activation: `relu` or `tanh`.
     """
 
@@ -96,7 +96,7 @@ class Highway(SequenceModel):
         last_size: Value = 0,
         **structure: Value,
     ) -> int:
-        """The first layer, two affine maps a highway layer, and what comes after them."""
+        """The first layer, two affine maps per highway layer, and the layers after them."""
         last = int(last_size)
         count = (_flattened_size(shape) + 1) * hidden_size
         count += int(layers) * 2 * (hidden_size + 1) * hidden_size
@@ -119,8 +119,8 @@ class HighwayLayer(nn.Module):
 
     Args:
         features: width.
-        gate_bias: bias of the gate at first.
-        activation: of the layer.
+        gate_bias: initial bias of the gate.
+        activation: activation of the layer.
     """
 
     def __init__(self, features: int, gate_bias: float, activation: nn.Module) -> None:

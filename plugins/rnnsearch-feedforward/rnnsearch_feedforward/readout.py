@@ -1,4 +1,4 @@
-"""Which steps of a sequence of features a task reads."""
+"""The steps of a feature sequence that a task reads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rnnsearch import SequenceShape
 
 
 def read(shape: SequenceShape, features: Tensor, lengths: Tensor | None) -> Tensor:
-    """Pick the steps that the output layer is to see.
+    """Pick the steps that the output layer sees.
 
     Shapes:
         features: `(time, batch, features)`
-        lengths: `(batch,)`, or None where every sequence fills the time axis
+        lengths: `(batch,)`, or None if every sequence fills the time axis
         output: `(batch, features)`, or `(time, batch, features)` for `every_step`
     """
     if shape.readout == "every_step":

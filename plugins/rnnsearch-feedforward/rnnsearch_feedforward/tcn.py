@@ -29,7 +29,7 @@ class TCN(SequenceModel):
     66,910 parameters here; about 70 thousand are published. Departures:
 
     * No dropout.
-    * Block 0 has its affine map also where inputs and channels happen to be equally many, so that
+    * Block 0 has its affine map even if the numbers of inputs and channels are equal, so that
       wider nets always have more parameters.
 
     Shapes:
@@ -40,11 +40,12 @@ class TCN(SequenceModel):
         shape: the task's sequences.
         hidden_size: channels.
         kernel_size: taps of a filter, `k`.
-        levels: blocks, `L`; 0 takes the fewest that see the whole sequence, or 6 where sequences
+        levels: blocks, `L`; 0 takes the fewest that see the whole sequence, or 6 if sequences
             differ in length.
-        extra_channels: channels that the last block has between its two convolutions beyond
-            `hidden_size`.
-        weight_norm: learn size and direction of every filter apart, as in the source.
+        extra_channels: channels beyond `hidden_size` between the two convolutions of the last
+            block.
+        weight_norm: learn the length and the direction of every filter separately, as in the
+            source.
     """
 
     structure = {
@@ -93,7 +94,7 @@ class TCN(SequenceModel):
         weight_norm: Value = True,
         **structure: Value,
     ) -> int:
-        """Two convolutions a block, the affine map around the first, and the output layer."""
+        """Two convolutions per block, the affine map around the first, and the output layer."""
         taps, per_filter = int(kernel_size), 2 if weight_norm else 1
         inner = _inner_sizes(shape, hidden_size, taps, int(levels), int(extra_channels))
         count = (shape.input_size + 1) * hidden_size + (hidden_size + 1) * shape.output_size
@@ -106,14 +107,14 @@ class TCN(SequenceModel):
 
     @override
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        # Convolutions want `(batch, channels, time)`.
+        # Convolutions need `(batch, channels, time)`.
         features = self.blocks(inputs.permute(1, 2, 0)).permute(2, 0, 1)
         output: Tensor = self.output_map(read(self.shape, features, lengths))
         return output
 
 
 class ResidualBlock(nn.Module):
-    """Two causal convolutions with rectifiers, and a way around them.
+    """Two causal convolutions with rectifiers, and a skip connection.
 
     Shapes:
         inputs: `(batch, inputs, time)`
@@ -124,7 +125,7 @@ class ResidualBlock(nn.Module):
         kernel_size: taps of a filter.
         dilation: steps from one tap to the next.
         weight_norm: see `CausalConvolution`.
-        widened: whether the way around is an affine map; else inputs and outputs must be as many.
+        widened: whether the skip connection is an affine map; if not, inputs must equal outputs.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class CausalConvolution(nn.Module):
         outputs: channels written, each by a filter.
         kernel_size: taps of a filter.
         dilation: steps from one tap to the next.
-        weight_norm: hold each filter as a length and a direction (Salimans and Kingma, "Weight
+        weight_norm: store each filter as a length and a direction (Salimans and Kingma, "Weight
             normalization", NIPS 2016).
     """
 
@@ -181,7 +182,7 @@ class CausalConvolution(nn.Module):
         weight, (dilation,) = self.convolution.weight, self.convolution.dilation
         if self.lengths is not None:
             weight = weight * (self.lengths / self._norms())
-        # Taps that lie before the first step at every output would only meet zeros.
+        # Taps that lie before the first step at every output would only see zeros.
         taps = min(weight.shape[-1], 1 + (inputs.shape[-1] - 1) // dilation)
         padded = pad(inputs, ((taps - 1) * dilation, 0))
         bias = self.convolution.bias

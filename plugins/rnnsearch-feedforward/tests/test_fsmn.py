@@ -1,4 +1,4 @@
-"""The FSMN against sums in numpy, feed-forward nets, and what it may see of a sequence."""
+"""The FSMN against sums in numpy, feed-forward nets, and the steps it may see."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _noise(*shape: int) -> Tensor:
 
 
 def _seen(model: FSMN, step: int) -> list[int]:
-    """Steps of 60 that the output of one depends on, with no rectifier off."""
+    """Steps, of 60, that one output depends on, with all rectifiers on."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.abs_().add_(0.1)
@@ -120,7 +120,7 @@ def test_the_output_of_a_short_sequence_is_that_without_its_padding(
     torch.manual_seed(0)
     model = model_class(MASKED, 4, memory_blocks=2, look_back=3).double()
     with torch.no_grad():
-        model.first_map.bias.fill_(1.0)  # layers make something of padding, too
+        model.first_map.bias.fill_(1.0)  # layers map padding to nonzero values, too
     inputs, lengths = _noise(9, 3, 3), torch.tensor([4, 9, 1])
     together = model(inputs, lengths)
     for row, length in enumerate(lengths.tolist()):

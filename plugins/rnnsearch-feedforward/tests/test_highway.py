@@ -1,4 +1,4 @@
-"""The highway net against its equation, what closed gates do, and how deep it trains."""
+"""The highway net against its equation, the effect of closed gates, and how deep it trains."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_the_solver_meets_budgets(budget: int) -> None:
 
 
 def _signs(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """16 numbers; wanted is whether the sums of the first and of the second half differ in sign."""
+    """16 numbers; the target is whether the sums of the two halves differ in sign."""
     inputs = torch.randn(samples, 16, generator=generator)
     first, second = inputs[:, :8].sum(1) > 0, inputs[:, 8:].sum(1) > 0
     return inputs, (first ^ second).long()
@@ -134,7 +134,7 @@ class _BatchFirst(nn.Module):
 
 
 def _plain_net(width: int, layers: int) -> nn.Sequential:
-    """Rectifiers without gates, started so that values keep their variance (He et al. 2015)."""
+    """Rectifiers without gates, initialized so that values keep their variance (He et al. 2015)."""
     net = nn.Sequential(_BatchFirst(), nn.Flatten(), nn.Linear(16, width), nn.ReLU())
     for _ in range(layers):
         net.extend([nn.Linear(width, width), nn.ReLU()])

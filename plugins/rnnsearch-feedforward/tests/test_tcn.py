@@ -36,7 +36,7 @@ def test_the_papers_net_for_sequential_mnist_has_about_its_published_size() -> N
     shape = SequenceShape(input_size=1, output_size=10, length=784, readout="last_step")
     options = {"kernel_size": 7, "levels": 8}
     count = TCN.parameter_count(shape, 25, **options)
-    # Filters of 7 with bias and length, twice a block; the map around block 0; the output.
+    # Filters of 7 with bias and length, two per block; the map around block 0; the output.
     block = 25 * (25 * 7 + 2)
     assert count == 25 * (7 + 2) + 15 * block + (1 + 1) * 25 + (25 + 1) * 10 == 66910
     assert abs(count / 70_000 - 1) < 0.05
@@ -56,7 +56,7 @@ def test_a_causal_convolution_is_a_sum_over_its_taps(dilation: int, weight_norm:
         norms = np.sqrt((v**2).sum((1, 2), keepdims=True))
         filters = np.array([0.5, -1.0, 2.0]).reshape(3, 1, 1) * v / norms
     bias = layer.convolution.bias.detach().numpy()
-    # From one step, where only the last tap sees anything, to more than all taps span.
+    # From one step, where only the last tap sees anything, to more steps than all taps span.
     for steps in (1, 2, 7, 20):
         inputs = _noise(2, 2, steps)
         found = layer(inputs).detach().numpy()

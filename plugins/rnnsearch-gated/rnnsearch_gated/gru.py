@@ -19,10 +19,10 @@ class GRUCell(RecurrentCell):
     with `*` elementwise.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014,
-    arXiv:1406.1078, Sec. 2.3. Departures, both those of `torch.nn.GRU`, which this cell equals: the
-    reset gate acts after the product with `U_n` and on its bias, where the paper has
-    `U_n (r * h_{t-1})`, which is another function; and each gate has two bias vectors. Those of
-    `r` and `z` are redundant once; `b'_n` is not, because `r` multiplies it.
+    arXiv:1406.1078, Sec. 2.3. Departures, both shared with `torch.nn.GRU`, which this cell equals:
+    the reset gate acts after the product with `U_n` and on its bias, whereas the paper has
+    `U_n (r * h_{t-1})`, which is a different function; and each gate has two bias vectors. One of
+    the two is redundant for `r` and `z`; `b'_n` is not, because `r` multiplies it.
 
     Shapes:
         inputs: `(batch, input_size)`

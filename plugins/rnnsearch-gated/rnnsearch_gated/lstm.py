@@ -11,7 +11,7 @@ from rnnsearch import RecurrentCell, State, Value
 
 
 class LSTMCell(RecurrentCell):
-    """Recurrent cell whose memory gates decide what to write, what to keep and what to show.
+    """Recurrent cell with a memory, whose gates decide what to write, keep and output.
 
         i, f, o = sigmoid(W x_t + b + U h_{t-1} + b'),  one W, U, b, b' for each gate
         g = tanh(W_g x_t + b_g + U_g h_{t-1} + b'_g)
@@ -22,9 +22,9 @@ class LSTMCell(RecurrentCell):
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997, with
     the forget gate of Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12,
-    2000; no peepholes. Departures, all those of `torch.nn.LSTM`, which this cell equals: `g` and
-    the squashing of `c` are tanh, the gradient is not truncated, and there are two bias vectors, of
-    which one is redundant.
+    2000; no peepholes. Departures, all shared with `torch.nn.LSTM`, which this cell equals: `g` and
+    the squashing of `c` are tanh, the gradient is not truncated, and there are two bias vectors,
+    one of which is redundant.
 
     Shapes:
         inputs: `(batch, input_size)`

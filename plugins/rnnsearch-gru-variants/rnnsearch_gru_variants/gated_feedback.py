@@ -12,26 +12,26 @@ _UNIT_GATES = {"tanh": 0, "gru": 2, "lstm": 3}
 
 
 class GatedFeedbackCell(RecurrentCell):
-    """Stack of recurrent layers, each fed by all of them through one scalar gate for each pair.
+    """Stack of recurrent layers, each fed by all of them through one scalar gate per pair.
 
     Layers j = 1 to L, from the bottom up, with `h^0_t = x_t`, and `h*` for the states of all layers
     side by side:
 
         g^{ij} = sigmoid(w^{ij} . h^{j-1}_t + u^{ij} . h*_{t-1} + a^{ij}),  a scalar
-        f^j = sum_i g^{ij} U^{ij} h^i_{t-1},  what is fed back to layer j
+        f^j = sum_i g^{ij} U^{ij} h^i_{t-1},  the feedback to layer j
 
         tanh:  h^j_t = tanh(W^j h^{j-1}_t + f^j + b^j)
         gru:   h^j_t = (1 - z^j) * h^j_{t-1} + z^j * tanh(W^j h^{j-1}_t + r^j * f^j + b^j)
         lstm:  c^j_t = f'^j * c^j_{t-1} + i^j * tanh(W^j h^{j-1}_t + f^j + b^j),
                h^j_t = o^j * tanh(c^j_t)
 
-    with `*` elementwise and all states zero at first. The gates `r^j, z^j` of a GRU and `i^j, f'^j,
-    o^j` of an LSTM are sigmoids of one affine map each of `h^{j-1}_t` and their own layer's
-    `h^j_{t-1}`. With `g^{ij}` one for i = j and zero elsewhere this is a stacked network.
+    with `*` elementwise and all states initially zero. The gates `r^j, z^j` of a GRU and `i^j,
+    f'^j, o^j` of an LSTM are each the sigmoid of an affine map of `h^{j-1}_t` and their own layer's
+    `h^j_{t-1}`. If `g^{ij}` is one for i = j and zero elsewhere, this is a stacked network.
 
     Source: Chung, Gulcehre, Cho and Bengio, "Gated feedback recurrent neural networks", ICML 2015,
-    arXiv:1502.02367, Sec. 3; equations reconstructed. Readings: each pair of layers has a `w^{ij}`
-    of its own; the output is the state of the top layer. Departure: the equations have no biases;
+    arXiv:1502.02367, Sec. 3; equations reconstructed. Interpretations: each pair of layers has its
+    own `w^{ij}`; the output is the state of the top layer. Departure: the equations have no biases;
     each affine map has one here.
 
     Shapes:
@@ -43,7 +43,7 @@ class GatedFeedbackCell(RecurrentCell):
         input_size: features per time step, at least 1.
         hidden_size: units of each layer.
         layers: L.
-        unit: `tanh`, `gru` or `lstm`, what the layers are made of.
+        unit: type of the layers, `tanh`, `gru` or `lstm`.
     """
 
     structure = {
@@ -113,7 +113,7 @@ class GatedFeedbackCell(RecurrentCell):
 
     def _fed_back(self, layer: int, below: Tensor, hidden: State) -> Tensor:
         gates = self.feedback_gates[layer](torch.cat((below, *hidden), dim=-1)).sigmoid()
-        # A scalar passes through a matrix: gate the states, then multiply once by all U^{ij}.
+        # A scalar commutes with a matrix: gate the states, then multiply once by all U^{ij}.
         gated = [gates[:, i : i + 1] * part for i, part in enumerate(hidden)]
         fed_back: Tensor = self.from_all[layer](torch.cat(gated, dim=-1))
         return fed_back

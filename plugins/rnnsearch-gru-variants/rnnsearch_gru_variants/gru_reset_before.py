@@ -1,4 +1,4 @@
-"""The gated recurrent unit that resets before the product with the state."""
+"""The gated recurrent unit that resets the state before the product with it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from rnnsearch import RecurrentCell, State, Value
 
 
 class ResetBeforeGRUCell(RecurrentCell):
-    """GRU whose reset gate acts on the state before the candidate's weights do.
+    """GRU whose reset gate acts on the state before the candidate's weights.
 
         r, z = sigmoid(W x_t + U h_{t-1} + b),  one W, U and b for each gate
         n = tanh(W_n x_t + U_n (r * h_{t-1}) + b_n)
         h_t = (1 - z) * h_{t-1} + z * n,   h_0 = 0
 
     with `*` elementwise. `torch.nn.GRU`, and so the architecture `gru`, resets after the product,
-    `r * (U_n h_{t-1} + b'_n)`. With more than one unit that is another function, unless `U_n` is
-    diagonal or `r` is one.
+    `r * (U_n h_{t-1} + b'_n)`. With more than one unit this is a different function, unless `U_n`
+    is diagonal or `r` is one.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014,
     arXiv:1406.1078, Sec. 2.3, in the form of Chung et al., "Empirical evaluation of gated recurrent
-    neural networks on sequence modeling", arXiv:1412.3555, Sec. 3.2. The two differ in what an open
-    `z` does: in Chung et al. and here it writes, in Cho et al. (and in `torch.nn.GRU`) it keeps.
-    Negating the weights and the bias of `z` turns one into the other. Departure: both print the
-    equations without biases; each affine map has one here.
+    neural networks on sequence modeling", arXiv:1412.3555, Sec. 3.2. The two differ in the effect
+    of an open `z`: in Chung et al. and here it writes, in Cho et al. (and in `torch.nn.GRU`) it
+    keeps. Negating the weights and the bias of `z` turns one into the other. Departure: both papers
+    print the equations without biases; each affine map has one here.
 
     Shapes:
         inputs: `(batch, input_size)`

@@ -19,12 +19,12 @@ class SlimGRUCell(RecurrentCell):
         n = tanh(W_n x_t + U_n (r * h_{t-1}) + b_n)
         h_t = (1 - z) * h_{t-1} + z * n,   h_0 = 0
 
-    with `*` elementwise. No gate reads the input; it enters through the candidate alone. The gates
-    of variant 3 are constants that are learned, so each unit leaks at a rate of its own.
+    with `*` elementwise. The gates do not read the input; it enters only through the candidate. The
+    gates of variant 3 are learned constants, so each unit leaks at its own rate.
 
     Source: Dey and Salem, "Gate-variants of gated recurrent unit (GRU) neural networks", MWSCAS
-    2017, arXiv:1701.05923; equations reconstructed. Departure: weights and biases start as those of
-    `nn.Linear`, also the biases of variant 3.
+    2017, arXiv:1701.05923; equations reconstructed. Departure: weights and biases start like those
+    of `nn.Linear`, including the biases of variant 3.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -34,7 +34,7 @@ class SlimGRUCell(RecurrentCell):
     Args:
         input_size: features per time step, at least 1.
         hidden_size: units.
-        variant: 1, 2 or 3, what the gates read.
+        variant: 1, 2 or 3; selects what the gates read.
     """
 
     structure = {"variant": Choice((1, 2, 3), default=1, searched=False)}
@@ -51,7 +51,7 @@ class SlimGRUCell(RecurrentCell):
     @classmethod
     @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
-        """The candidate, one affine map of inputs and state, and what is left of two gates."""
+        """The candidate, one affine map of inputs and state, and the reduced gates."""
         one_gate = {1: hidden_size + 1, 2: hidden_size, 3: 1}[int(structure.get("variant", 1))]
         return hidden_size * (input_size + hidden_size + 1) + 2 * hidden_size * one_gate
 

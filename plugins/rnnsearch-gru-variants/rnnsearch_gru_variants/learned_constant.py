@@ -1,4 +1,4 @@
-"""An affine map of nothing: the gates that have lost all but their biases."""
+"""A constant in place of an affine map: gates that have lost everything but their biases."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing_extensions import override
 
 
 class LearnedConstant(nn.Module):
-    """The bias of an affine map, whatever comes in.
+    """The bias of an affine map, independent of the input.
 
-    Starts as the bias of an `nn.Linear` of as many inputs.
+    Starts like the bias of an `nn.Linear` with the same number of inputs.
 
     Args:
-        inputs: width of what comes in.
+        inputs: width of the input.
         outputs: width of the constant.
     """
 

@@ -25,8 +25,8 @@ class MGUCell(RecurrentCell):
     Source: Zhou, Wu, Zhang and Zhou, "Minimal gated unit for recurrent neural networks",
     International Journal of Automation and Computing 13, 2016, arXiv:1603.09420. Variants: Heck and
     Salem, "Simplified minimal gated unit variations for recurrent neural networks", MWSCAS 2017,
-    arXiv:1701.03452; equations reconstructed. Departure: weights and biases start as those of
-    `nn.Linear`, also the biases of variant 3.
+    arXiv:1701.03452; equations reconstructed. Departure: weights and biases start like those of
+    `nn.Linear`, including the biases of variant 3.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -36,7 +36,7 @@ class MGUCell(RecurrentCell):
     Args:
         input_size: features per time step, at least 1.
         hidden_size: units.
-        variant: 0 to 3, what the gate reads.
+        variant: 0 to 3; selects what the gate reads.
     """
 
     structure = {"variant": Choice((0, 1, 2, 3), default=0, searched=False)}
@@ -55,7 +55,7 @@ class MGUCell(RecurrentCell):
     @classmethod
     @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
-        """The candidate, one affine map of inputs and state, and what is left of the gate."""
+        """The candidate, one affine map of inputs and state, and the reduced gate."""
         affine = input_size + hidden_size + 1
         gate = {0: affine, 1: hidden_size + 1, 2: hidden_size, 3: 1}
         return hidden_size * (affine + gate[int(structure.get("variant", 0))])

@@ -33,7 +33,7 @@ def _run(cell: RecurrentCell, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...
 
 
 def _force_gates(cell: GatedFeedbackCell, values: Tensor) -> None:
-    """Set the gates `g^{ij}`, row i and column j, for good: each to nought or one."""
+    """Fix the gates `g^{ij}`, row i and column j, each at zero or one."""
     with torch.no_grad():
         for layer, gates in enumerate(cell.feedback_gates):
             gates.weight.zero_()
@@ -41,7 +41,7 @@ def _force_gates(cell: GatedFeedbackCell, values: Tensor) -> None:
 
 
 def _stacked(cell: GatedFeedbackCell) -> nn.RNNBase:
-    """The stack of torch layers that uses what each layer of the cell feeds back to itself."""
+    """The stack of torch layers with the same weights as each layer's feedback to itself."""
     layer_class = {"tanh": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell.unit]
     stack = layer_class(M, P, num_layers=LAYERS).double()
     for j, (from_below, from_all) in enumerate(zip(cell.from_below, cell.from_all, strict=True)):
@@ -53,7 +53,7 @@ def _stacked(cell: GatedFeedbackCell) -> nn.RNNBase:
             parts = gates.weight[:, :width], gates.weight[:, width:], gates.bias
             for row, part in zip(rows, parts, strict=True):
                 kept = part.chunk(2 if cell.unit == "gru" else 3)
-                if cell.unit == "gru":  # torch has r, z, n, and an open z keeps
+                if cell.unit == "gru":  # torch has r, z, n, and its open z keeps
                     row[:0] = [kept[0], -kept[1]]
                 else:  # torch has i, f, g, o
                     row[:] = [kept[0], kept[1], row[0], kept[2]]
@@ -139,7 +139,7 @@ def test_a_shut_gate_cuts_the_feedback_of_one_layer_to_one_other() -> None:
     state = tuple(torch.randn(2, P, dtype=torch.float64) for _ in range(LAYERS))
     moved = (*state[:-1], state[-1] + 1)
     gates = torch.ones(LAYERS, LAYERS)
-    gates[2, 0] = 0  # from the top layer to the bottom one
+    gates[2, 0] = 0  # from the top layer to the bottom layer
     inputs = torch.randn(2, M, dtype=torch.float64)
     _force_gates(cell, gates)
     bottoms = [cell(inputs, given)[1][0] for given in (state, moved)]

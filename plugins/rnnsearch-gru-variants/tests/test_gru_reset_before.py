@@ -1,4 +1,4 @@
-"""The GRU that resets before the product with the state."""
+"""The GRU that resets the state before the product with it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _outputs(cell: RecurrentCell, inputs: Tensor) -> Tensor:
 
 
 def _torch_gru(cell: ResetBeforeGRUCell) -> nn.GRU:
-    """The `torch.nn.GRU` of the same weights, whose update gate means the opposite."""
+    """The `torch.nn.GRU` with the same weights, whose update gate has the opposite meaning."""
     gru = nn.GRU(M, P).double()
     gates, candidate = cell.gates, cell.candidate
-    sign = torch.tensor([1.0] * P + [-1.0] * P, dtype=torch.float64)  # r as it is, z negated
+    sign = torch.tensor([1.0] * P + [-1.0] * P, dtype=torch.float64)  # r unchanged, z negated
     with torch.no_grad():
         signed = sign[:, None] * gates.weight
         gru.weight_ih_l0.copy_(torch.cat((signed[:, :M], candidate.weight[:, :M])))

@@ -14,8 +14,8 @@ class PReLUHead(Head):
     """Affine, PReLU, affine, PReLU: the classification MLP of the SM-RNN paper.
 
     Source: Galatolo, Cimino, Vaglini, ICPRAM 2019, sections 2 (structure) and 3 (sizes).
-    The paper counts one slope per neuron (`slopes="per_unit"`) and leaves the output's slopes out
-    of one of its two totals; the published code has one slope per activation (`slopes="shared"`).
+    The paper counts one slope per neuron (`slopes="per_unit"`) and omits the slopes of the output
+    from one of its two totals; the published code has one slope per activation (`slopes="shared"`).
     """
 
     options: ClassVar[Parameters] = {
@@ -48,7 +48,7 @@ class PReLUHead(Head):
 
     @override
     def forward(self, features: Tensor) -> Tensor:
-        # nn.PReLU with several slopes takes the channel axis second: flatten the leading axes.
+        # nn.PReLU with several slopes expects the channel axis second: flatten the leading axes.
         flat = features.reshape(-1, features.shape[-1])
         logits = self.output_slope(self.output(self.hidden_slope(self.hidden(flat))))
         output: Tensor = logits.reshape(*features.shape[:-1], -1)

@@ -1,4 +1,4 @@
-"""Heads count what they build and compute what they say."""
+"""Heads count the parameters they build and compute their equations."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def test_prelu_head_scales_negative_values_by_the_slope_of_their_unit(slopes: st
 
 @pytest.mark.parametrize(
     ("features", "hidden_size", "expected"),
-    # Sums of the paper: 160 + 10 + 110, to which it does not add the 10 slopes of the output, and
-    # 620 + 20 + 210 + 10, to which it does.
+    # Totals of the paper: 160 + 10 + 110, without the 10 slopes of the output, and
+    # 620 + 20 + 210 + 10, with them.
     [(15, 10, 280 + 10), (30, 20, 860)],
 )
 def test_prelu_head_counts_as_the_sm_rnn_paper_does(

@@ -1,4 +1,4 @@
-"""What the counting languages share: one number, repeated for every letter."""
+"""Common base of the counting languages: one number, repeated for every letter."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COUNTING_OPTIONS = {
 
 
 class CountingTask(NextSymbolTask):
-    """Strings of n copies of each letter, split by n: to generalise is to count further.
+    """Strings of n copies of each letter, split by n: to generalise, a model must count further.
 
     Attributes:
-        letters: the letters in their order.
+        letters: the letters in order.
     """
 
     options = COUNTING_OPTIONS
@@ -45,7 +45,7 @@ class CountingTask(NextSymbolTask):
 
     @override
     def strings(self, split: Split) -> list[str]:
-        """Training strings in turn, as often as needed; the longer ones once each."""
+        """Training strings in turn, repeated as needed; each longer string once."""
         most = {name: self.number(f"{name}_max") for name in ("train", "validation", "test")}
         if split == "train":
             counts = [i % most["train"] + 1 for i in range(self.number("train_size"))]
@@ -57,7 +57,7 @@ class CountingTask(NextSymbolTask):
 
     @override
     def legal(self, string: str) -> list[str]:
-        """The number is open while the first letter lasts; what follows is determined."""
+        """The number is open during the first letter; then everything is determined."""
         first, second = self.letters[0], self.letters[1]
         n = string.count(first)
         legal = [first] + [first + second] * n
@@ -67,6 +67,6 @@ class CountingTask(NextSymbolTask):
 
     @override
     def steps(self, split: Split) -> int:
-        """The letters of the largest number, and the start."""
+        """The letters for the largest number, and the start."""
         most = "test_max" if split == "test" else "validation_max"
         return self.number(most) * len(self.letters) + 1

@@ -17,31 +17,31 @@ OPENING, CLOSING = "([{<", ")]}>"
 class Dyck(NextSymbolTask):
     """Predict the next symbols of balanced brackets: a stack, or a counter for one kind.
 
-    Any opening bracket may come at any time; the closing one of the innermost open bracket, or the
-    end where all are closed. A string has an even length, each equally likely, and is uniform among
-    the balanced ones of its length. Training and validation have lengths up to `train_max`, test
-    the next up to `test_max`.
+    Any opening bracket may come at any time, and so may the closing bracket of the innermost open
+    bracket, or the end if all are closed. A string has an even length, each equally likely, and is
+    uniform among the balanced strings of its length. Training and validation have lengths up to
+    `train_max`; test has the next lengths, up to `test_max`.
 
     Source: Suzgun, Gehrmann, Belinkov and Shieber, "LSTM networks can perform dynamic counting",
     Workshop on Deep Learning and Formal Languages 2019, arXiv:1906.03648: the legal next symbols as
-    targets, a string accepted where every one of its predictions is right, lengths 2 to 50 and 52
-    to 100. Departures: strings uniform within a length, where they draw from a random grammar;
+    targets, a string is accepted if all its predictions are right, lengths 2 to 50 and 52 to 100.
+    Departures: strings are uniform within a length, whereas the source draws from a random grammar;
     cross-entropy instead of the squared error; validation strings of the training lengths, none of
-    them in training.
+    which are in training.
 
     Shapes:
         inputs: `(samples, steps, 2 kinds + 1)` uint8, one-hot: the start, opening, closing
         targets: `(samples, steps, 2 kinds + 1)` float32, 1 where legal: opening, closing, the end;
-            not a number after the end
+            NaN after the end
         lengths: `(samples,)` int64, symbols and the start
 
     Args:
-        kinds: of brackets.
+        kinds: number of bracket types.
         train_max: longest string in training, even.
         test_max: longest string in test, even.
-        seed: of the strings.
+        seed: seed of the strings.
         train_size: strings to train on.
-        validation_size: strings to select on.
+        validation_size: strings to validate on.
         test_size: strings to test on.
     """
 
@@ -91,7 +91,7 @@ class Dyck(NextSymbolTask):
 
     @override
     def legal(self, string: str) -> list[str]:
-        """Whatever opens, and what closes the innermost, or the end."""
+        """Every opening bracket, and the closing bracket of the innermost, or the end."""
         opening = OPENING[: self.number("kinds")]
         expected: list[str] = []
         legal = [opening + self.end]
@@ -110,13 +110,13 @@ class Dyck(NextSymbolTask):
 
 
 def draw_balanced(random: RandomState, fewest: int, most: int, kinds: int) -> str:
-    """Draw a balanced string, its length uniform, then the string uniform among that length's.
+    """Draw a balanced string: first a uniform length, then a uniform string of that length.
 
     Args:
-        random: where it draws from.
-        fewest: pairs of brackets at least.
-        most: pairs of brackets at most.
-        kinds: of brackets.
+        random: random state to draw from.
+        fewest: minimum number of bracket pairs.
+        most: maximum number of bracket pairs.
+        kinds: number of bracket types.
     """
     pairs = int(random.randint(fewest, most + 1, dtype="int64"))
     chances = random.random_sample(2 * pairs)
@@ -124,7 +124,7 @@ def draw_balanced(random: RandomState, fewest: int, most: int, kinds: int) -> st
     string, open_kinds = "", list[int]()
     for step, chance in enumerate(chances.tolist()):
         left, depth = 2 * pairs - step, len(open_kinds)
-        # Of the ways to get from this depth to 0, the share that begins with an opening bracket.
+        # Share of the paths from this depth to 0 that begin with an opening bracket.
         if chance * 2 * left * (depth + 1) < (left - depth) * (depth + 2):
             kind = next(chosen)
             open_kinds.append(kind)

@@ -12,8 +12,8 @@ from rnnsearch import IntRange, Split
 from rnnsearch_languages.generated import data_options
 from rnnsearch_languages.next_symbol import NextSymbolTask, draw_apart
 
-# For each state the symbols that may come, and where they lead. The inner grammar is Reber's; the
-# outer symbol, T or P, must come again after it.
+# For each state, the legal symbols and the states they lead to. The inner grammar is Reber's; the
+# outer symbol, T or P, must be repeated after it.
 _REBER = {
     0: {"B": 1},
     1: {"T": 2, "P": 3},
@@ -27,31 +27,32 @@ _REBER = {
 
 
 class EmbeddedReber(NextSymbolTask):
-    """Predict the next symbols of a string of Reber's grammar, framed by a symbol that recurs.
+    """Predict the next symbols of a string of Reber's grammar, framed by a repeated symbol.
 
     A string is B, then T or P, then a string of the Reber grammar (such as BTXSE), then the same T
-    or P again, then E. Where two symbols may come, both are equally likely. What the frame needs is
-    to be remembered through the inner string, whatever its length.
+    or P again, then E. Where two symbols are legal, both are equally likely. The symbol of the
+    frame must be remembered through the inner string, whatever its length.
 
     Source: Cleeremans, Servan-Schreiber and McClelland, "Finite state automata and simple recurrent
     networks", Neural Computation 1, 1989; Hochreiter and Schmidhuber, "Long short-term memory",
     Neural Computation 9, 1997, section 5.1: 256 strings to train and 256 to test. Departures: the
-    targets are all legal symbols, where the paper has the one that comes; a string is right where
-    exactly these have a positive logit, where the paper asks for the largest activations;
-    validation strings; no string in two splits; and none longer than `longest`.
+    targets are all legal symbols, whereas the paper has the symbol that comes next; a string is
+    right if exactly the legal symbols have a positive logit, whereas the paper requires the
+    largest activations; validation strings; no string in two splits; and no string longer than
+    `longest`.
 
     Shapes:
         inputs: `(samples, longest - 1, 7)` uint8, one-hot in the order `BTPSXVE`; the last E is not
             read
-        targets: `(samples, longest - 1, 7)` float32, 1 where legal, in the same order; not a number
-            after the end
+        targets: `(samples, longest - 1, 7)` float32, 1 where legal, in the same order; NaN after
+            the end
         lengths: `(samples,)` int64
 
     Args:
         longest: symbols of the longest string.
-        seed: of the strings.
+        seed: seed of the strings.
         train_size: strings to train on.
-        validation_size: strings to select on.
+        validation_size: strings to validate on.
         test_size: strings to test on.
     """
 
@@ -76,7 +77,7 @@ class EmbeddedReber(NextSymbolTask):
 
     @override
     def strings(self, split: Split) -> list[str]:
-        """Walk through the grammar."""
+        """Draw strings by walking through the grammar."""
         draw = partial(_draw, self.generator(split), self.number("longest"))
         return draw_apart(draw, self.number(f"{split}_size"), split)
 

@@ -1,4 +1,4 @@
-"""What the tasks here share: options that grow from split to split, and strings kept apart."""
+"""Shared by the tasks of this plugin: options that grow from split to split, disjoint splits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_DRAWS = 1000  # for one string
 
 
 def data_options(train: int, validation: int, test: int) -> dict[str, IntRange]:
-    """The options of a task that draws strings: the seed, and how many a split has."""
+    """The options of a task that draws strings: the seed and the size of each split."""
     return generated_options(train, validation, test, seed=2001)
 
 
@@ -18,7 +18,7 @@ class StringTask(GeneratedTask):
     """A task of strings."""
 
     def require_growing(self, *names: str) -> None:
-        """Refuse options of which one is not above that before it.
+        """Refuse options that do not increase from one to the next.
 
         Raises:
             StudyFileError: names the option.
@@ -32,5 +32,5 @@ class StringTask(GeneratedTask):
 
 
 def none_found(split: Split) -> DataError:
-    """The error where a split has no string to draw."""
+    """The error for a split that has no string to draw."""
     return DataError(f"too few different strings to keep some apart for {split}: allow longer ones")

@@ -1,4 +1,4 @@
-"""What the languages share whose symbols are to be predicted: encoding, loss and metric."""
+"""Common base of the languages whose next symbols are predicted: encoding, loss and metric."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def legal_strings(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Shapes:
         outputs: `(time, batch, symbols)` logits
-        targets: `(batch, time, symbols)` 1 for legal, 0 for not, not a number after the end
+        targets: `(batch, time, symbols)` 1 for legal, 0 for illegal, NaN after the end
 
     Args:
-        outputs: of a model; their time may end earlier than that of the targets.
+        outputs: outputs of a model; their time axis may end before that of the targets.
         targets: the legal symbols.
     """
     outputs = outputs.transpose(0, 1)[:, : targets.shape[1]]
     targets = targets[:, : outputs.shape[1]]
-    # No indexing by a mask: neither vmap nor a CUDA graph takes shapes that depend on values.
+    # No indexing by a mask: neither vmap nor CUDA graphs support shapes that depend on values.
     right = ((outputs > 0) == (targets > 0.5)) | targets.isnan()
     return right.flatten(1).all(dim=1).to(outputs.dtype).mean()
 
@@ -37,15 +37,15 @@ def legal_strings(outputs: Tensor, targets: Tensor) -> Tensor:
 class NextSymbolTask(StringTask):
     """Predict, at every step of a string, all symbols that may come next.
 
-    Each symbol has a logit of its own; the loss is the mean binary cross-entropy, over symbols and
-    steps. The metric is the share of strings that are right from beginning to end: at every step
-    the legal symbols, and no others, have a positive logit. Nobody gets there by constants: the
+    Each symbol has its own logit; the loss is the mean binary cross-entropy over symbols and steps.
+    The metric is the share of strings that are right from beginning to end: at every step, the
+    legal symbols, and no others, have a positive logit. Constant outputs cannot achieve this: the
     legal symbols change within each string, and no string is in two splits.
 
     A subclass gives its alphabets, `strings`, `legal` and `steps`.
 
     Attributes:
-        start: symbol that is read first.
+        start: first symbol that is read.
         end: symbol to predict after the last.
     """
 
@@ -86,13 +86,13 @@ class NextSymbolTask(StringTask):
     def steps(self, split: Split) -> int:
         """Steps of the longest string that a split can have.
 
-        Train and validation have as many, so that they can be joined.
+        Train and validation have the same number, so that they can be joined.
         """
 
     @property
     @override
     def shape(self) -> SequenceShape:
-        """A symbol per step, all that may follow at every step."""
+        """One symbol per step; at every step, all symbols that may follow."""
         return SequenceShape(len(self.symbols), len(self.predicted), None, "every_step")
 
     @override
@@ -114,11 +114,11 @@ class NextSymbolTask(StringTask):
 
 
 def draw_apart(draw: Callable[[], str], count: int, split: Split) -> list[str]:
-    """Draw strings, only such as `split_of` gives to a split.
+    """Draw strings, keeping only those that `split_of` assigns to a split.
 
     Args:
         draw: draws one string.
-        count: how many.
+        count: number of strings.
         split: the split.
 
     Raises:

@@ -15,30 +15,30 @@ LETTERS, MIDDLE = "abcdefgh", "#"
 
 
 class Palindrome(NextSymbolTask):
-    """Predict the next symbols of w # reversed(w): remember a word, give it back in reverse.
+    """Predict the next symbols of w # reversed(w): remember a word, repeat it in reverse.
 
-    Before the middle any letter may come, and the middle after at least one; then the letters of
-    the word from its last to its first; then the end. The length of the word is uniform from 1 to
-    `longest`, its letters are uniform. Every word belongs to one split, three of five to training;
-    a short one may be drawn more than once there.
+    Before the middle any letter is legal, and the middle after at least one letter; then come the
+    letters of the word from its last to its first; then the end. The length of the word is uniform
+    from 1 to `longest`, its letters are uniform. Every word belongs to one split, three of five to
+    training; a short word may be drawn more than once there.
 
     Source: the marked palindrome is the textbook example of a deterministic context-free language
-    (Hopcroft and Ullman, "Introduction to automata theory, languages, and computation", 1979); as a
-    task for recurrent nets with a stack: Sun, Giles, Chen and Lee, "The neural network pushdown
-    automaton", 1993, and for next symbols see `anbn`. Sizes are ours.
+    (Hopcroft and Ullman, "Introduction to automata theory, languages, and computation", 1979). As a
+    task for recurrent nets with a stack, see Sun, Giles, Chen and Lee, "The neural network pushdown
+    automaton", 1993; for next symbols see `anbn`. Sizes are ours.
 
     Shapes:
         inputs: `(samples, 2 longest + 2, symbols + 2)` uint8, one-hot: the start, letters, middle
         targets: `(samples, 2 longest + 2, symbols + 2)` float32, 1 where legal: letters, middle,
-            the end; not a number after the end
+            the end; NaN after the end
         lengths: `(samples,)` int64, symbols and the start
 
     Args:
-        symbols: different letters.
+        symbols: number of different letters.
         longest: letters of the longest word.
-        seed: of the words.
+        seed: seed of the words.
         train_size: strings to train on.
-        validation_size: strings to select on.
+        validation_size: strings to validate on.
         test_size: strings to test on.
     """
 
@@ -72,7 +72,7 @@ class Palindrome(NextSymbolTask):
 
     @override
     def legal(self, string: str) -> list[str]:
-        """Everything but the end before the middle; what follows is determined."""
+        """Everything but the end before the middle; after it, everything is determined."""
         word, _, mirrored = string.partition(MIDDLE)
         open_end = [self._letters] + [self._letters + MIDDLE] * len(word)
         return [*open_end, *mirrored, self.end]

@@ -45,7 +45,7 @@ class Automaton:
 GRAMMARS: dict[int, Automaton] = {
     1: Automaton(((1, 0), (1, 1)), frozenset({0})),
     2: Automaton(((2, 1), (0, 2), (2, 2)), frozenset({0})),
-    # 0: an even run of 1 or zeros that nothing forbids; 1: an odd run of 1; 2 and 3: an odd and an
+    # 0: an even run of 1, or zeros without restriction; 1: an odd run of 1; 2 and 3: an odd and an
     # even run of 0 after it; 4: an odd run of 0 that has ended.
     3: Automaton(((0, 1), (2, 0), (3, 4), (2, 1), (4, 4)), frozenset({0, 1, 3})),
     4: Automaton(((1, 0), (2, 0), (3, 0), (3, 3)), frozenset({0, 1, 2})),
@@ -56,15 +56,15 @@ GRAMMARS: dict[int, Automaton] = {
 
 
 class Tomita(StringTask):
-    """Say whether a string of 0 and 1 belongs to one of Tomita's languages.
+    """Decide whether a string of 0 and 1 belongs to one of Tomita's languages.
 
     1: only 1. 2: 10 repeated. 3: no odd run of 0 right after an odd run of 1. 4: no 000. 5: an even
-    number of 0 and an even number of 1. 6: as many 0 as 1, modulo 3. 7: 0*1*0*1*.
+    number of 0 and an even number of 1. 6: equal numbers of 0 and 1, modulo 3. 7: 0*1*0*1*.
 
-    Each length that has both kinds of strings is equally likely, and at each half of the strings
-    belong, uniform among those that do; so the length tells nothing. Training has the lengths up to
-    `train_max`, validation the next to `validation_max`, test the next to `test_max`. Where few
-    strings belong (grammars 1, 2, 7) the same one comes often.
+    Each length that has both kinds of strings is equally likely. At each length, half of the
+    strings belong and half do not, uniform within each kind, so the length reveals nothing.
+    Training has the lengths up to `train_max`, validation the next up to `validation_max`, test the
+    next up to `test_max`. Where few strings belong (grammars 1, 2, 7), strings recur often.
 
     Source: Tomita, "Dynamic construction of finite-state automata from examples using
     hill-climbing", 1982, in the form used since Giles et al., "Learning and extracting finite state
@@ -82,9 +82,9 @@ class Tomita(StringTask):
         train_max: longest string in training.
         validation_max: longest string in validation.
         test_max: longest string in test.
-        seed: of the strings.
+        seed: seed of the strings.
         train_size: strings to train on.
-        validation_size: strings to select on.
+        validation_size: strings to validate on.
         test_size: strings to test on.
     """
 
@@ -109,12 +109,12 @@ class Tomita(StringTask):
     @property
     @override
     def shape(self) -> SequenceShape:
-        """0 or 1 per step, in the language or not."""
+        """0 or 1 per step; in the language or not."""
         return SequenceShape(2, 2, None, "masked_step")
 
     @override
     def generate(self, split: Split) -> Examples:
-        """Draw lengths, and for each a string of either kind."""
+        """Draw lengths, and for each a string of one kind."""
         strings = self.strings(split)
         automaton = GRAMMARS[self.number("grammar")]
         longest = self.number("test_max" if split == "test" else "validation_max")
@@ -126,7 +126,7 @@ class Tomita(StringTask):
         return Examples(inputs, targets, lengths)
 
     def strings(self, split: Split) -> list[str]:
-        """Draw the strings of a split, in turn one that belongs and one that does not."""
+        """Draw the strings of a split, alternating between members and non-members."""
         before = {"train": 0, "validation": self.number("train_max")}.get(
             split, self.number("validation_max")
         )
@@ -143,12 +143,12 @@ class Tomita(StringTask):
 
 
 def ways(automaton: Automaton, longest: int, *, belonging: bool) -> list[list[int]]:
-    """By length and state: strings of that length that lead from the state to a wanted end.
+    """Number of strings by length and state that lead from the state to a wanted end.
 
     Args:
         automaton: the automaton.
         longest: the largest length.
-        belonging: whether an accepting state is wanted, or another.
+        belonging: whether an accepting state is wanted, or a rejecting one.
     """
     states = range(len(automaton.after))
     table = [[int((state in automaton.accepting) == belonging) for state in states]]
@@ -161,7 +161,7 @@ def _draw(random: RandomState, automaton: Automaton, table: list[list[int]], len
     string, state = "", 0
     for left, chance in zip(reversed(range(length)), random.random_sample(length), strict=True):
         zero, one = automaton.after[state]
-        # Exactly 0 or 1 where only one way is open: the counts are whole numbers of any size.
+        # Exactly 0 or 1 if only one way is open: the counts are integers of any size.
         takes_zero = chance < table[left][zero] / (table[left][zero] + table[left][one])
         string += "0" if takes_zero else "1"
         state = zero if takes_zero else one

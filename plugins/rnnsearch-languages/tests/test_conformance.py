@@ -1,4 +1,4 @@
-"""What every task of this plugin promises, on small data."""
+"""The contract of every task of this plugin, on small data."""
 
 from __future__ import annotations
 

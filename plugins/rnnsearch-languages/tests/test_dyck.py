@@ -27,7 +27,7 @@ def test_what_is_legal_after_each_prefix() -> None:
 def test_all_strings_of_a_length_have_equal_odds(pairs: int, kinds: int, different: int) -> None:
     random, draws = RandomState(0), 400 * different
     counts = Counter(draw_balanced(random, pairs, pairs, kinds) for _ in range(draws))
-    assert len(counts) == different  # Catalan numbers 14, 5, 1 times kinds to the pairs
+    assert len(counts) == different  # Catalan numbers 14, 5, 1 times kinds ** pairs
     deviation = sum((n - 400) ** 2 / 400 for n in counts.values())
     # Chi-square with `different - 1` degrees of freedom, five deviations above its mean.
     assert deviation < different - 1 + 5 * (2 * (different - 1)) ** 0.5

@@ -9,7 +9,7 @@ import pytest
 from rnnsearch_languages.embedded_reber import EmbeddedReber
 
 SHA256 = "0628505396ebd1b088c2865ade5cb61571126a0190ed413496270c54c77bac55"
-# Those that N. Schraudolph's and G. Orr's course notes list.
+# Listed in the course notes of N. Schraudolph and G. Orr.
 REBER = ["BTSSXXTVVE", "BPVVE", "BTXXVPSE", "BPVPXVPXVPXVVE", "BTSXXVPSE"]
 OTHERS = ["BTSSPXSE", "BPTVVB", "BTXXVVSE", "BPVSPSE", "BTSSSE"]
 
@@ -48,7 +48,7 @@ def test_what_is_legal_after_each_prefix_of_the_shortest_string() -> None:
 def test_both_ways_have_equal_odds_at_every_fork() -> None:
     task = EmbeddedReber(longest=200, train_size=8000)
     counts = Counter(task.strings("train"))
-    # The fork of the frame, and those inside. Of every five strings three are for training.
+    # The fork of the frame, and those inside. Three of every five strings are for training.
     forks = {"BTXSE": 4, "BPVVE": 4, "BTSXSE": 5, "BPTVVE": 5, "BPVPSE": 5, "BTXXVVE": 6}
     strings = {outer + inner + outer: n for inner, n in forks.items() for outer in "TP"}
     scaled = [counts[string] * 2**n for string, n in strings.items() if string in counts]

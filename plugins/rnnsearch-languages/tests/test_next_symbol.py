@@ -40,7 +40,7 @@ _REBER = re.compile(rf"B(TS*X(SE|X{_FROM_3})|P{_FROM_3})")
 
 
 def embedded(most: int) -> set[str]:
-    """All strings without the frame's B and E, of so many symbols at most."""
+    """All strings of a maximum length, without the frame's B and E."""
     none = set[str]()
     ends: dict[int, list[set[str]]] = {state: [none] for state in (2, 3, 4, 5)}
     for length in range(1, most):
@@ -62,8 +62,8 @@ def embedded(most: int) -> set[str]:
     return {outer + i + outer for i in inner for outer in "TP" if len(i) + 2 <= most}
 
 
-# A task, all strings of its language up to a length, and a length at which each of their prefixes
-# still has every way to go on within the first.
+# A task, all strings of its language up to a length, and a length at which every continuation of
+# each prefix is still within the first length.
 LANGUAGES: dict[str, tuple[NextSymbolTask, set[str], int]] = {
     "anbn": (AnBn(), counts("ab", 9), 10),
     "anbncn": (AnBnCn(), counts("abc", 9), 15),
@@ -156,7 +156,7 @@ def test_a_string_counts_only_if_every_symbol_of_every_step_is_right() -> None:
     assert legal_strings(logits, targets).item() == 1
     logits[1, 0, 1] = -0.1  # one of two legal symbols is missing
     assert legal_strings(logits, targets).item() == 0.5
-    logits[0, 1, 1] = 0.1  # a symbol too many
+    logits[0, 1, 1] = 0.1  # one symbol too many
     assert legal_strings(logits, targets).item() == 0
 
 

@@ -25,24 +25,24 @@ class ConvLSTMCell(RecurrentCell):
     with `#` the convolution over the grid, zeros around it, `*` elementwise, and `H_0 = C_0 = 0`.
     `X` has `input_size / (rows * columns)` channels, `H` and `C` have `hidden_size`.
 
-    The features of a step are the values of `X`, and the output those of `H`, channel by channel,
-    each channel row by row. By default all of them are one row of one channel, and the convolution
-    goes along that row. `rows` breaks the row up; `rows` and `columns` give the grid, and what is
-    more than one grid are channels.
+    The features of a step are the values of `X`, and the outputs are those of `H`, channel by
+    channel, each channel row by row. By default, all features form one row of one channel, and the
+    convolution runs along that row. `rows` splits them into rows; `rows` and `columns` set the
+    grid, and the features beyond one grid are further channels.
 
-    So in a stack, give `columns`, and every layer convolves over the same grid, with the channels
-    of the layer below as its inputs. Without it the next layer reads all features of the layer
-    below as a single channel again: of one row, the channels laid end to end in one longer row.
+    So in a stack, set `columns`, and every layer convolves over the same grid, with the channels
+    of the layer below as its inputs. Without it, the next layer again reads all features of the
+    layer below as a single channel: with one row, the channels laid end to end in a longer row.
 
-    Of a kernel only those weights are built that meet the grid somewhere: on one row it is one row
-    high, and on one position this is an LSTM.
+    Only kernel weights that can overlap the grid are built: on one row the kernel is one row high,
+    and on one position this is an LSTM.
 
     Source: Shi, Chen, Wang, Yeung, Wong and Woo, "Convolutional LSTM network: a machine learning
     approach for precipitation nowcasting", NIPS 2015, arXiv:1506.04214, eq. 3, reconstructed from
-    texts that cite it. The equation has peepholes as large as `C`, one weight for each channel and
-    position (`peepholes="position"`); the numbers of parameters in the paper's Table 1 are those of
-    one weight for each channel, which is the default. Departure: kernels of inputs and of state
-    have the same size.
+    texts that cite it. The equation has peepholes of the size of `C`, one weight for each channel
+    and position (`peepholes="position"`); the numbers of parameters in the paper's Table 1 match
+    one weight for each channel, which is the default. Departure: input and state kernels have the
+    same size.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -54,7 +54,7 @@ class ConvLSTMCell(RecurrentCell):
             `rows * columns`.
         hidden_size: channels.
         rows: rows of the grid.
-        columns: columns of the grid; 0 for as many as one channel has.
+        columns: columns of the grid; 0 takes the width of one channel.
         kernel_size: height and width of the kernels.
         peepholes: `channel`, `position` or `none`.
 
@@ -83,14 +83,14 @@ class ConvLSTMCell(RecurrentCell):
             raise ValueError(f"{type(self).__name__}: {reason}")
         self.channels, self.rows, self.columns = _grid(input_size, rows, columns)
         self.kernel = _kernel(kernel_size, self.rows, self.columns)
-        # Convolution as one affine map of each position's neighbourhood, which the engine compiles.
+        # A convolution as one affine map of each position's neighbourhood: the engine compiles it.
         seen = math.prod(self.kernel) * (self.channels + hidden_size)
         self.gates = nn.Linear(seen, 4 * hidden_size)  # i, f, g, o
         self.has_peepholes = peepholes != "none"
         if self.has_peepholes:
             places = (self.rows, self.columns) if peepholes == "position" else (1, 1)
             sizes = (*places, hidden_size)
-            bound = 1 / math.sqrt(hidden_size)  # that of the weights of `nn.LSTM`
+            bound = 1 / math.sqrt(hidden_size)  # as for the weights of `nn.LSTM`
             self.input_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
             self.forget_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
             self.output_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
@@ -169,7 +169,7 @@ class ConvLSTMCell(RecurrentCell):
         return hidden.permute(0, 3, 1, 2).flatten(1), (hidden, memory)
 
     def _neighbourhoods(self, grid: Tensor) -> Tensor:
-        """Lay beside each position's channels those of the positions that a kernel reaches."""
+        """Concatenate each position's channels with those of all positions within the kernel."""
         height, width = self.kernel
         above, left = height // 2, width // 2
         padded = pad(grid, (0, 0, left, left, above, above))
@@ -182,12 +182,12 @@ class ConvLSTMCell(RecurrentCell):
 
 
 def _grid(input_size: int, rows: Value, columns: Value) -> tuple[int, int, int]:
-    """Channels, rows and columns of inputs that are not refused; at least one of each."""
+    """Channels, rows and columns of accepted inputs; at least one of each."""
     height, width = int(rows), int(columns)
     channels = max(1, input_size // (height * width)) if width else 1
     return channels, height, width or max(1, input_size // height)
 
 
 def _kernel(kernel_size: Value, rows: int, columns: int) -> tuple[int, int]:
-    """Height and width of what of a kernel meets a grid that its middle lies on."""
+    """Height and width of the part of a kernel that can overlap a grid containing its centre."""
     return min(int(kernel_size), 2 * rows - 1), min(int(kernel_size), 2 * columns - 1)

@@ -22,18 +22,18 @@ class DepthGatedLSTMCell(RecurrentCell):
         c^l_t = f * c^l_{t-1} + i * g + d * c^{l-1}_t                        (d = 0 in the first)
         h^l_t = o * tanh(c^l_t)
 
-    with `*` elementwise; all states start at 0, and weights are each layer's own.
+    with `*` elementwise; all states start at 0, and each layer has its own weights.
 
-    One step of all layers is one step of this cell, since a layer needs the memory of the one below
-    at the same time; `num_layers` of a study stacks the whole on itself.
+    One step of this cell runs all its layers, because a layer needs the memory of the layer below
+    at the same time step; `num_layers` of a study stacks whole cells.
 
     Source: Yao, Cohn, Vylomova, Duh and Dyer, "Depth-gated LSTM", arXiv:1508.03790. Reconstructed.
-    Departures: the gates `i`, `f` and `o` have no peepholes, so that without depth gates this is
-    the stacked `torch.nn.LSTM`; the first layer has no depth gate to its inputs, as some code has.
+    Departures: the gates `i`, `f` and `o` have no peepholes, so without depth gates this is the
+    stacked `torch.nn.LSTM`; the first layer has no depth gate to its inputs, unlike in some code.
 
     Shapes:
         inputs: `(batch, input_size)`
-        state: `h` and `c` of every layer, the first layer's first, each `(batch, hidden_size)`
+        state: `h` and `c` of every layer, starting with the first, each `(batch, hidden_size)`
         output: `(batch, hidden_size)`, the new `h` of the last layer
 
     Args:
@@ -56,7 +56,7 @@ class DepthGatedLSTMCell(RecurrentCell):
     def parameter_count(
         cls, input_size: int, hidden_size: int, layers: Value = 2, **structure: Value
     ) -> int:
-        """Four gates in each layer, and from the second a depth gate with two diagonals."""
+        """Four gates in each layer; from the second layer on, a depth gate with two diagonals."""
         first = 4 * hidden_size * (input_size + hidden_size + 1)
         joined = 4 * hidden_size * (2 * hidden_size + 1) + hidden_size * (hidden_size + 1 + 2)
         return first + (int(layers) - 1) * joined
@@ -83,13 +83,13 @@ class DepthGatedLSTMCell(RecurrentCell):
 
 
 class _Layer(nn.Module):
-    """One layer; `joined` to the memory of the layer below or not."""
+    """One layer; `joined` says whether it is joined to the memory of the layer below."""
 
     def __init__(self, input_size: int, hidden_size: int, *, joined: bool) -> None:
         super().__init__()
         self.gates = nn.Linear(input_size + hidden_size, 4 * hidden_size)  # i, f, g, o
         if joined:
-            bound = 1 / math.sqrt(hidden_size)  # that of the weights of `nn.LSTM`
+            bound = 1 / math.sqrt(hidden_size)  # as for the weights of `nn.LSTM`
             self.depth_gate = nn.Linear(input_size, hidden_size)
             self.own_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))
             self.below_weight = nn.Parameter(torch.empty(hidden_size).uniform_(-bound, bound))

@@ -22,13 +22,13 @@ class DifferentialLSTMCell(RecurrentCell):
         y_t = o * tanh(s_t)
 
     with `*` elementwise, and `y` and `s` 0 up to the start. With `R = 0` it is the LSTM with full
-    peepholes, and with `V = 0` that without.
+    peepholes, and with `V = 0` the LSTM without peepholes.
 
     Source: Veeriah, Zhuang and Qi, "Differential recurrent neural networks for action recognition"
     (dRNN), ICCV 2015, arXiv:1504.06678. Reconstructed from Salehinejad, "Learning over long time
-    lags", arXiv:1602.04335, eqs. 29 to 31, which writes the derivative of the hidden state `h`
-    where that of the memory is meant, and leaves its `y` undefined: the output. The output function
-    is that of an LSTM. Not the dRNN of dilated networks.
+    lags", arXiv:1602.04335, eqs. 29 to 31, which writes the derivative of the hidden state `h` but
+    means that of the memory, and leaves its `y`, the output, undefined. The output function is that
+    of an LSTM. Not the dRNN of dilated networks.
 
     Shapes:
         inputs: `(batch, input_size)`

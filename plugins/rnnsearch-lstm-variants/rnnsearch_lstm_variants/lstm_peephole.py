@@ -26,9 +26,9 @@ class PeepholeLSTMCell(RecurrentCell):
     `peepholes="full"` each `p` is a matrix and a gate sees the memory of every unit.
 
     Source: Gers, Schraudolph and Schmidhuber, "Learning precise timing with LSTM recurrent
-    networks", JMLR 3, 2002, with one unit per memory block; the equations as usual since, with tanh
-    twice and an untruncated gradient. Full matrices are what Salehinejad, "Learning over long time
-    lags", arXiv:1602.04335, eqs. 16 to 20, prints; the source has one weight per unit.
+    networks", JMLR 3, 2002, with one unit per memory block; the equations as in common use since,
+    with tanh twice and an untruncated gradient. Full matrices are in Salehinejad, "Learning over
+    long time lags", arXiv:1602.04335, eqs. 16 to 20; the source has one weight per unit.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -47,7 +47,7 @@ class PeepholeLSTMCell(RecurrentCell):
         super().__init__(input_size, hidden_size)
         self.gates = nn.Linear(input_size + hidden_size, 4 * hidden_size)  # i, f, g, o
         sizes = (hidden_size,) * (2 if peepholes == "full" else 1)
-        bound = 1 / math.sqrt(hidden_size)  # that of the weights of `nn.LSTM`
+        bound = 1 / math.sqrt(hidden_size)  # as for the weights of `nn.LSTM`
         self.input_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
         self.forget_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
         self.output_peephole = nn.Parameter(torch.empty(sizes).uniform_(-bound, bound))
@@ -57,7 +57,7 @@ class PeepholeLSTMCell(RecurrentCell):
     def parameter_count(
         cls, input_size: int, hidden_size: int, peepholes: Value = "diagonal", **structure: Value
     ) -> int:
-        """Four affine maps, and three peepholes of a weight or a row of weights for each unit."""
+        """Four affine maps, and three peepholes with a weight or a row of weights for each unit."""
         affine = 4 * hidden_size * (input_size + hidden_size + 1)
         return affine + 3 * hidden_size * (hidden_size if peepholes == "full" else 1)
 

@@ -14,7 +14,7 @@ from rnnsearch import FloatRange, RecurrentCell, State, Value
 
 
 class _ProjectedLSTM(nn.LSTM):
-    """`nn.LSTM`, which warns on processors that it has no faster code for projections."""
+    """`nn.LSTM` without its warning on processors that lack faster code for projections."""
 
     @override
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -24,21 +24,21 @@ class _ProjectedLSTM(nn.LSTM):
 
 
 class ProjectionLSTMCell(RecurrentCell):
-    """LSTM that feeds back and shows a narrower projection of its hidden units.
+    """LSTM that feeds back and outputs a narrower projection of its hidden units.
 
         i, f, o = sigmoid(W x_t + b + U r_{t-1} + b'),  one W, U, b, b' for each gate
         g = tanh(W_g x_t + b_g + U_g r_{t-1} + b'_g)
         c_t = f * c_{t-1} + i * g
         r_t = P (o * tanh(c_t))
 
-    with `*` elementwise and `r_0 = c_0 = 0`. Of `n` units `q`, the rounded `projection_ratio * n`,
-    are left by `P`, but at least one and fewer than `n`; a single unit is not projected.
+    with `*` elementwise and `r_0 = c_0 = 0`. `P` projects `n` units to `q`, the rounded
+    `projection_ratio * n`, but at least one and fewer than `n`; a single unit is not projected.
 
     Source: Sak, Senior and Beaufays, "Long short-term memory based recurrent neural network
     architectures for large vocabulary speech recognition", arXiv:1402.1128, and Interspeech 2014,
-    the recurrent projection layer. Departures, all those of `torch.nn.LSTM` with a `proj_size`,
-    which this cell equals: no peepholes, no second projection that is not fed back, and two bias
-    vectors, of which one is redundant.
+    the recurrent projection layer. Departures, all shared with `torch.nn.LSTM` with a `proj_size`,
+    which this cell equals: no peepholes, no second projection without feedback, and two bias
+    vectors, one of which is redundant.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -56,7 +56,7 @@ class ProjectionLSTMCell(RecurrentCell):
     def __init__(self, input_size: int, hidden_size: int, projection_ratio: float = 0.25) -> None:
         super().__init__(input_size, hidden_size)
         self.output_width = _width(hidden_size, projection_ratio)
-        # torch takes 0 for no projection, and a projection only onto fewer than all units.
+        # For torch, 0 means no projection, and a projection must be narrower than the units.
         projected = self.output_width if self.output_width < hidden_size else 0
         self.lstm = _ProjectedLSTM(input_size, hidden_size, proj_size=projected)
 

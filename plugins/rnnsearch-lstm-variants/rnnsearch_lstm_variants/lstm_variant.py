@@ -16,7 +16,7 @@ _MISSING = {"nig": "i", "nfg": "f", "cifg": "f", "nog": "o"}
 
 
 class LSTMVariantCell(RecurrentCell):
-    """The vanilla LSTM with peepholes, or one of eight variants that change one thing about it.
+    """The vanilla LSTM with peepholes, or one of eight variants that change one aspect of it.
 
         z = tanh(A_z [x_t; h_{t-1}] + a_z)
         i = sigmoid(A_i [x_t; h_{t-1}] + a_i + p_i * c_{t-1})
@@ -37,7 +37,7 @@ class LSTMVariantCell(RecurrentCell):
         fgr   full gate recurrence: i, f and o each also see i, f and o of the previous step,
               through nine matrices R without biases; i_0 = f_0 = o_0 = 0
 
-    A gate that is fixed has no parameters.
+    A fixed gate has no parameters.
 
     Source: Greff, Srivastava, Koutník, Steunebrink and Schmidhuber, "LSTM: A search space odyssey",
     IEEE Transactions on Neural Networks and Learning Systems 28, 2017, arXiv:1503.04069, Sec. II
@@ -46,7 +46,7 @@ class LSTMVariantCell(RecurrentCell):
 
     Shapes:
         inputs: `(batch, input_size)`
-        state: `h` and `c`, each `(batch, hidden_size)`; of `fgr` also `i`, `f` and `o`
+        state: `h` and `c`, each `(batch, hidden_size)`; for `fgr` also `i`, `f` and `o`
         output: `(batch, hidden_size)`, the new `h`
 
     Args:
@@ -69,7 +69,7 @@ class LSTMVariantCell(RecurrentCell):
         self.gates = [gate for gate in "ifo" if gate != _MISSING.get(variant)]
         self.affine = nn.Linear(input_size + hidden_size, (1 + len(self.gates)) * hidden_size)
         if variant != "np":
-            bound = 1 / math.sqrt(hidden_size)  # that of the weights of `nn.LSTM`
+            bound = 1 / math.sqrt(hidden_size)  # as for the weights of `nn.LSTM`
             self.peepholes = nn.ParameterDict(
                 {g: torch.empty(hidden_size).uniform_(-bound, bound) for g in self.gates}
             )
@@ -121,7 +121,7 @@ class LSTMVariantCell(RecurrentCell):
         return hidden, (hidden, memory, *((i, f, o) if self.variant == "fgr" else ()))
 
     def _opening(self, gate: str, net: Mapping[str, Tensor], memory: Tensor) -> Tensor:
-        """How far a gate is open; one that the variant lacks is open for ever."""
+        """Activation of a gate; a gate that the variant lacks is always open."""
         if gate not in net:
             return torch.ones_like(memory)
         seen = net[gate]

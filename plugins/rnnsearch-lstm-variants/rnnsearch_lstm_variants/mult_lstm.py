@@ -18,13 +18,13 @@ class MultiplicativeLSTMCell(RecurrentCell):
         c_t = f * c_{t-1} + i * g
         h_t = o * tanh(c_t)
 
-    with `*` elementwise and `h_0 = c_0 = 0`: an LSTM that sees `m_t` where it would see `h_{t-1}`.
+    with `*` elementwise and `h_0 = c_0 = 0`: an LSTM that sees `m_t` in place of `h_{t-1}`.
 
     Source: Krause, Lu, Murray and Renals, "Multiplicative LSTM for sequence modelling",
     arXiv:1609.07959, with `m_t` as wide as `h_t`. The paper prints no biases; as in the published
-    code each gate has one and the two factors of `m_t` have none. Departure: no bias of the forget
-    gate is raised. Reconstructed from the published code and texts that cite the paper. The "mLSTM"
-    of match-LSTM and that of xLSTM are other cells.
+    code, each gate has one and the two factors of `m_t` have none. Departure: the bias of the
+    forget gate is not raised. Reconstructed from the published code and texts that cite the paper.
+    The "mLSTM" of match-LSTM and that of xLSTM are different cells.
 
     Shapes:
         inputs: `(batch, input_size)`

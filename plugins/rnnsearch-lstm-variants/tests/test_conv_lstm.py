@@ -128,7 +128,7 @@ def test_moving_the_inputs_moves_the_outputs_where_the_edge_is_far(
     moved = inputs.roll(shift, dims=(2, 3))
     before = run(cell, inputs.flatten(2)).reshape(steps, 2, 4, rows, columns)
     after = run(cell, moved.flatten(2)).reshape(steps, 2, 4, rows, columns)
-    # A step carries an edge's influence one position inwards.
+    # Each step carries the influence of an edge one position inwards.
     reached = steps
     down, right = shift
     inner_rows = slice(0, 1) if rows == 1 else slice(reached + 2, rows - reached - 2)
@@ -192,8 +192,9 @@ def test_the_paper_s_nets_have_their_published_number_of_parameters(
 ) -> None:
     """Table 1, kernels 5 x 5: frames of 64 x 64 as 16 channels of 16 x 16.
 
-    Encoder and forecaster have the same layers; the uppermost of the forecaster has no inputs, and
-    each other reads the one above. One map of all layers' channels at each position ends it.
+    Encoder and forecaster have the same layers; the top layer of the forecaster has no inputs, and
+    each other layer reads the one above. The last map reads the channels of all layers at each
+    position.
     """
     places, grid = 16 * 16, {"rows": 16, "columns": 16, "kernel_size": 5}
 

@@ -84,7 +84,7 @@ def test_the_cell_computes_its_equations_in_numpy() -> None:
                         w[f"layers.{k}.depth_gate.weight"] @ x
                         + w[f"layers.{k}.depth_gate.bias"]
                         + w[f"layers.{k}.own_weight"] * c[k]
-                        + w[f"layers.{k}.below_weight"] * c[k - 1]  # already of this step
+                        + w[f"layers.{k}.below_weight"] * c[k - 1]  # already from this step
                     )
                     new = new + d * c[k - 1]
                 c[k] = new
@@ -95,7 +95,7 @@ def test_the_cell_computes_its_equations_in_numpy() -> None:
 
 
 def test_with_open_depth_gates_the_memory_of_the_first_layer_reaches_the_last() -> None:
-    """Upper layers that write and keep nothing hold what the first layer has, at the same step."""
+    """Upper layers that write and keep nothing hold the memory of the first, at the same step."""
     cell = drawn(3, 5, 4)
     with torch.no_grad():
         for layer in cell.layers[1:]:

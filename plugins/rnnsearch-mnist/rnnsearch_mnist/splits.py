@@ -9,14 +9,14 @@ import numpy as np
 
 Split = Literal["train", "validation", "test"]
 
-# Validation is the last 5,000 of MNIST's 60,000 training images, which needs no random numbers and
-# serves the strokes too. Each digit's share there is within 0.9 percentage points of its share
+# Validation is the last 5,000 of MNIST's 60,000 training images. This needs no random numbers and
+# also works for the strokes. Each digit's share there is within 0.9 percentage points of its share
 # in the 60,000 (0.8 for the 7, 0.6 for the 1).
 MNIST_SIZES: Mapping[str, int] = {"train": 55_000, "validation": 5_000, "test": 10_000}
 
 
 def mnist_part(split: Split) -> tuple[Literal["train", "test"], slice]:
-    """Return which of MNIST's two published parts holds a split, and which of its samples."""
+    """Return the published part of MNIST that holds a split, and the samples of the split in it."""
     if split == "test":
         return "test", slice(0, MNIST_SIZES["test"])
     first = MNIST_SIZES["train"]
@@ -28,14 +28,14 @@ def mnist_part(split: Split) -> tuple[Literal["train", "test"], slice]:
 def stratified_split(
     labels: np.ndarray, sizes: Mapping[str, int], seed: int
 ) -> dict[str, np.ndarray]:
-    """Divide samples at random, each class in proportion, to exactly the sizes asked for.
+    """Divide samples at random, each class in proportion, into exactly the requested sizes.
 
-    Every sample gets its relative position in its own shuffled class; the splits are consecutive
-    ranges of those positions.
+    Every sample gets its relative position in its shuffled class; the splits are consecutive ranges
+    of those positions.
 
     Args:
         labels: `(samples,)` classes.
-        sizes: samples of each split, in all as many as there are labels.
+        sizes: samples of each split; in total, the number of labels.
         seed: the same seed and labels give the same splits.
 
     Returns:

@@ -1,4 +1,4 @@
-"""MNIST digits as pen strokes: how they are published and how they are kept."""
+"""MNIST digits as pen strokes: the published and the stored format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SOURCE = (
     "https://raw.githubusercontent.com/clvcooke/mnist-digits-stroke-sequence-data/"
     "7724f8eff8502027f7c4d1a9e9bbbf69e5f3cd3a/numpy-encoded"
 )
-# The test sequences have to be taken from the encoding with leading zeros: in the other one,
+# The test sequences must come from the encoding with leading zeros: in the other one,
 # `test-padded-trailing` holds training sequences.
 ARCHIVES = tuple(
     DataFile(name, sha256, url=f"{_SOURCE}/{name}")
@@ -38,11 +38,11 @@ ARCHIVES = tuple(
 
 
 def npz_digest(path: Path) -> str:
-    """Return `digest_of_arrays` of an .npz file: the same however its arrays are compressed.
+    """Return `digest_of_arrays` of an .npz file, independent of how its arrays are compressed.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is no .npz file, or damaged.
+        OSError: the file cannot be read.
+        ValueError: it is not an .npz file, or is damaged.
     """
     try:
         # Given a path, np.load leaves the file open when it turns out to be damaged.
@@ -61,7 +61,7 @@ def npz_digest(path: Path) -> str:
 
 
 def repack(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop the padding of sequences, losing nothing.
+    """Drop the padding of sequences without losing data.
 
     Args:
         padded: `(samples, steps, 4)`, each sequence at the end, after rows of zeros.
@@ -72,8 +72,8 @@ def repack(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         offsets: int32 `(samples + 1,)`; sequence `i` is `rows[offsets[i]:offsets[i + 1]]`.
 
     Raises:
-        ValueError: a value is no small integer, a sequence has a row of zeros inside or is empty,
-            or its end is not marked where it is.
+        ValueError: a value is not a small integer, a sequence has a row of zeros inside or is
+            empty, or its end is not marked.
     """
     if padded.ndim != 3 or padded.shape[2] != len(_END):
         msg = f"expected the shape (samples, steps, 4), got {padded.shape}"
@@ -97,11 +97,11 @@ def repack(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def download_strokes(folder: Path, archives: tuple[DataFile, ...] = ARCHIVES) -> None:
-    """Download the published sequences and keep them, without padding, as one .npz file.
+    """Download the published sequences and store them, without padding, as one .npz file.
 
     Raises:
-        DataError: a download failed, or an archive holds something else than expected.
-        OSError: `folder` cannot be written.
+        DataError: a download failed, or an archive has unexpected contents.
+        OSError: `folder` is not writable.
     """
     arrays: dict[str, np.ndarray] = {}
     paths = {archive.path: archive.download(folder) for archive in archives}
@@ -127,7 +127,7 @@ def _only_array(path: Path) -> np.ndarray:
         (member,) = (member for member in archive if member.isfile())
         content = archive.extractfile(member)
         assert content is not None  # a plain file has content
-        # np.load asks a file it is given for a descriptor, which a member does not have.
+        # np.load needs a file with a descriptor, which an archive member does not have.
         array: np.ndarray = np.load(io.BytesIO(content.read()), allow_pickle=False)
         return array
 

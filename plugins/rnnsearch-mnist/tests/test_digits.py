@@ -15,7 +15,7 @@ from rnnsearch_mnist.array_digest import digest_of_arrays
 from rnnsearch_mnist.digits import Digits
 from rnnsearch_mnist.splits import Split
 
-# Of inputs and targets; computed once, when the split was fixed.
+# Digests of inputs and targets; computed once, when the split was fixed.
 DIGESTS: dict[Split, str] = {
     "train": "3eca82ad45ce510c58e4232d0df6cec6dc84c477b0b8c197ce4d2a122abd5de0",
     "validation": "b5deec336cdaebdb9e74ea066fda86d80d69250b7ec1aab086ff4fc9a7efc72f",

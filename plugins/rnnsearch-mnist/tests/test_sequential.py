@@ -20,7 +20,7 @@ from rnnsearch_mnist.splits import MNIST_SIZES
 
 Full = Callable[[Dataset], Path]
 
-# Of inputs and targets of the test split; computed once, when the task was made.
+# Digests of inputs and targets of the test split; computed once, when the task was made.
 TEST_DIGESTS = {
     False: "d6f7fd3589a12fe33cc5908200f95d21ee354ee1f8648303cb398a3a56d094c0",
     True: "da15747e5613c7c5f84354ed99067c99e64f4c3e49fc438bfcfe43bb5212c6ff",
@@ -33,7 +33,7 @@ def digest(examples: Examples) -> str:
 
 @pytest.mark.parametrize("permuted", [False, True])
 class TestSequentialMNIST(TaskConformance):
-    """On the 5,000 digits, which are always at hand."""
+    """On the 5,000 digits, which are always available."""
 
     @pytest.fixture
     def task(self, permuted: bool) -> Task:

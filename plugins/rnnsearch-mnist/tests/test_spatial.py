@@ -22,7 +22,7 @@ from rnnsearch_mnist.splits import MNIST_SIZES, Split
 Full = Callable[[Dataset], Path]
 Serving = Callable[[Path], AbstractContextManager[str]]
 
-# Of binary inputs and targets; computed once, when the splits were fixed.
+# Digests of binary inputs and targets; computed once, when the splits were fixed.
 DIGESTS: dict[Split, str] = {
     "train": "6aae14664878c048c9f3b7091f8e7aab8ba929dfe24da8db18a776c4049707b9",
     "validation": "b1a3df87f4f010ed480b1689455223ba885e2b0fe50215733e9bceba3b02eecb",
@@ -40,7 +40,7 @@ def digest(examples: Examples) -> str:
 
 
 def of(task: SpatialMNIST, levels: list[int], monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Return what the task makes of an image that starts with these levels."""
+    """Return the task's inputs for an image that starts with these levels."""
     image = np.zeros((1, 28, 28), np.uint8)
     image[0, 0, : len(levels)] = levels
     monkeypatch.setattr(spatial, "read_mnist", lambda folder, split: (image, image[:, 0, 0]))
@@ -144,7 +144,7 @@ def test_a_failed_download_falls_back_and_says_why(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("RNNSEARCH_OFFLINE")
-    mirrors = ["http://127.0.0.1:1/"]  # nobody listens there
+    mirrors = ["http://127.0.0.1:1/"]  # nothing listens there
     monkeypatch.setattr(import_torchvision().datasets.MNIST, "mirrors", mirrors)
     assert SpatialMNIST().find().caveat
     assert "download: failed: Error downloading train-images-idx3-ubyte.gz" in caplog.text

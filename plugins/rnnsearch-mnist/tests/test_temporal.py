@@ -35,7 +35,7 @@ Serving = Callable[[Path], AbstractContextManager[str]]
 END = [0, 0, 1, 1]
 ONE = [[3, 5, 0, 0], [0, -1, 0, 0], END]
 TWO = [[9, 9, 0, 0], END]
-# Of inputs, lengths and targets; computed once, when the splits were fixed.
+# Digests of inputs, lengths and targets; computed once, when the splits were fixed.
 DIGESTS: dict[Split, str] = {
     "train": "95aa29e9bef98100b1b01be63bbc3258e0cdfc2fc6f549f8a82bce66977aff0f",
     "validation": "9a9841f8e411ccb767221e7df7cf8b29df8d93f391e3cc53e0cac18491cf67c6",
@@ -54,7 +54,7 @@ def digest(examples: Examples) -> str:
 
 
 def after_zeros(*sequences: list[list[int]], steps: int = 5) -> np.ndarray:
-    """Lay sequences out as published: float64, with rows of zeros before them."""
+    """Lay out sequences as published: float64, with rows of zeros before them."""
     padded = np.zeros((len(sequences), steps, 4))
     for row, sequence in zip(padded, sequences, strict=True):
         row[steps - len(sequence) :] = np.reshape(sequence, (-1, 4))
@@ -260,7 +260,7 @@ def test_sequence_i_belongs_to_image_i(full: Full) -> None:
         rows, offsets, stroke_labels = read_strokes(folder / FILE, part)
         assert (stroke_labels[chosen] == labels).all()
         inputs, lengths = pad(rows, offsets[chosen.start : chosen.stop + 1])
-        # Positions count from 1; those reached lie on ink.
+        # Positions count from 1; the positions reached are on ink.
         x, y = inputs[:100, :, :2].astype(int).cumsum(axis=1).transpose(2, 0, 1) - 1
         inside = np.arange(LENGTH) < lengths[:100, None]
         assert (images[np.arange(100)[:, None], y, x] > 0)[inside].all()

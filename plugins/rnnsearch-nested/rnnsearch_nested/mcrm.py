@@ -11,7 +11,7 @@ from rnnsearch import Choice, RecurrentCell, State, Value
 
 
 class MCRMCell(RecurrentCell):
-    """LSTM whose memory is the state of a GRU that reads what the LSTM would have added up.
+    """LSTM whose memory is the state of a GRU that reads the two terms an LSTM would add.
 
         i, f, o = sigmoid(A [x_t; h_{t-1}] + a),  one A and a for each gate
         g = tanh(A_g [x_t; h_{t-1}] + a_g)
@@ -24,16 +24,17 @@ class MCRMCell(RecurrentCell):
     with `*` elementwise and `h_0 = c_0 = 0`.
 
     Source: Mohamed and Claudel, "MCRM: Mother Compact Recurrent Memory", arXiv:1808.02016, eqs. 3
-    to 5. Readings, where the text leaves a choice:
+    to 5. Interpretations, where the text leaves a choice:
 
     * The last line of eq. 5 mixes in `h_{t-1}` without the superscript of the GRU. It is the GRU's
       own previous state, `c_{t-1}`, as in the other lines, the figure and the published code.
-    * The "concatenation of the gates" is that of the two gated vectors, `u`, of twice the width.
-    * Eq. 5 lets `z` open towards the new value (`convention="paper"`); the published code runs
-      `torch.nn.GRUCell`, where it opens towards the old (`convention="torch"`). The two compute
-      the same with the `z` rows of all weights and biases negated.
+    * The "concatenation of the gates" is the concatenation of the two gated vectors, `u`, of twice
+      the width.
+    * In eq. 5, an open `z` takes the new value (`convention="paper"`); the published code runs
+      `torch.nn.GRUCell`, where an open `z` keeps the old value (`convention="torch"`). The two are
+      equal if the `z` rows of all weights and biases are negated.
     * `r` acts after the product with `U_n`, and the inner gates have two biases, one for each map,
-      as printed: the paper's own count, 13 p^2 + 4 m p + 10 p, has both.
+      as printed: the paper's own count, 13 p^2 + 4 m p + 10 p, includes both.
 
     Weights start as in the published code: those of `nn.Linear` outside, of `nn.GRUCell` inside.
 

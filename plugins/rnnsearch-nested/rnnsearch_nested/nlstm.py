@@ -1,4 +1,4 @@
-"""The nested LSTM of two levels."""
+"""The nested LSTM with two levels."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class NestedLSTMCell(RecurrentCell):
 
     with `*` elementwise and `h_0 = c_0 = c'_0 = 0`. Adding, `c_t = x' + h'`, would give an LSTM.
 
-    Source: Moniz and Krueger, "Nested LSTMs", arXiv:1801.10308, with two levels. Readings: the
-    inner input is the product `i * g`; `h'` is the inner LSTM's hidden state, so it keeps no other;
-    `phi` is the identity by default, or tanh, and both are in use; one bias per gate; no bias of
-    the forget gates is raised.
+    Source: Moniz and Krueger, "Nested LSTMs", arXiv:1801.10308, with two levels. Interpretations:
+    the inner input is the product `i * g`; `h'` is the inner LSTM's hidden state, so it has no
+    other; `phi` is the identity by default, or tanh, and both are in use; one bias per gate; the
+    biases of the forget gates are not raised.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -35,7 +35,7 @@ class NestedLSTMCell(RecurrentCell):
 
     Args:
         input_size: features per time step, at least 1.
-        hidden_size: units, of both levels.
+        hidden_size: units of each level.
         inner_activation: `phi`, `identity` or `tanh`.
     """
 
@@ -81,7 +81,7 @@ class NestedLSTMCell(RecurrentCell):
     def remember(
         self, inner_inputs: Tensor, inner_hidden: Tensor, inner_memory: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Update the outer and the inner memory; an LSTM adds its first two arguments here."""
+        """Update the outer and the inner memory; an LSTM would add the first two arguments here."""
         gates = self.inner_gates(torch.cat((inner_inputs, inner_hidden), dim=-1))
         i, f, g, o = gates.chunk(4, dim=-1)
         inner_memory = f.sigmoid() * inner_memory + i.sigmoid() * self.inner_activation(g)
@@ -89,7 +89,7 @@ class NestedLSTMCell(RecurrentCell):
 
     @override
     def memory_state(self, state: State) -> Tensor:
-        """The outer memory and, beside it, the inner one squashed, as the outer sees it.
+        """The outer memory and, beside it, the squashed inner memory, as the outer level sees it.
 
         Source: Mohamed and Claudel, arXiv:1808.02016, the memory states of figure 8.
         """

@@ -1,4 +1,4 @@
-"""The nested LSTM that the MCRM paper compares with."""
+"""The nested LSTM that is the MCRM paper's baseline."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ConcatNestedLSTMCell(RecurrentCell):
 
     with `*` elementwise and `h_0 = c_0 = c'_0 = 0`.
 
-    Source: the NLSTM of Mohamed and Claudel, arXiv:1808.02016, Tables 1 and 2, as their published
-    code has it. It is not the cell of Moniz and Krueger, `NestedLSTMCell`: the inner LSTM takes
-    both gated vectors as its input and keeps a hidden state of its own besides, which is `c`. Only
-    this count, `16 p^2 + 4 m p + 8 p`, gives the sizes of Table 2.
+    Source: the NLSTM of Mohamed and Claudel, arXiv:1808.02016, Tables 1 and 2, as in their
+    published code. It is not the cell of Moniz and Krueger, `NestedLSTMCell`: the inner LSTM takes
+    both gated vectors as its input and also keeps its own hidden state, which is `c`. Only this
+    count, `16 p^2 + 4 m p + 8 p`, gives the sizes of Table 2.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -35,7 +35,7 @@ class ConcatNestedLSTMCell(RecurrentCell):
 
     Args:
         input_size: features per time step, at least 1.
-        hidden_size: units, of both levels.
+        hidden_size: units of each level.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -76,7 +76,7 @@ class ConcatNestedLSTMCell(RecurrentCell):
 
     @override
     def memory_state(self, state: State) -> Tensor:
-        """The outer memory and, beside it, the inner one squashed, as the outer sees it.
+        """The outer memory and, beside it, the squashed inner memory, as the outer level sees it.
 
         Source: Mohamed and Claudel, arXiv:1808.02016, the memory states of figure 8.
         """

@@ -82,7 +82,7 @@ def test_conventions_differ_with_equal_weights_and_agree_after_negating_the_upda
 
 
 def _force_lstm(cell: MCRMCell) -> LSTMCell:
-    """Make the inner cell replace its state by tanh of the sum of its inputs.
+    """Make the inner cell replace its state with tanh of the sum of its inputs.
 
     Returns the LSTM with the same outer gates.
     """
@@ -91,7 +91,7 @@ def _force_lstm(cell: MCRMCell) -> LSTMCell:
     with torch.no_grad():
         for parameter in cell.memory.parameters():
             parameter.zero_()
-        cell.memory.bias_ih[p : 2 * p] = 1000.0  # z = 1: everything new
+        cell.memory.bias_ih[p : 2 * p] = 1000.0  # z = 1: only the new value
         cell.memory.weight_ih[2 * p :] = torch.cat((torch.eye(p), torch.eye(p)), dim=1)
         lstm.lstm.weight_ih_l0.copy_(cell.gates.weight[:, : cell.input_size])
         lstm.lstm.weight_hh_l0.copy_(cell.gates.weight[:, cell.input_size :])
@@ -129,5 +129,5 @@ def test_for_small_signals_it_tracks_the_lstm_to_first_order() -> None:
         inputs = _inputs(scale=scale, steps=3)
         return float((_run(cell, inputs)[0] - _run(lstm, inputs)[0]).detach().abs().max())
 
-    # A tenth of the signal leaves a thousandth of the gap: the difference is of third order.
+    # A tenth of the signal reduces the gap to a thousandth: the difference is of third order.
     assert 0 < gap(1e-3) < 1.1e-3 * gap(1e-2)

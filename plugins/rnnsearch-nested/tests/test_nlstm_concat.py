@@ -1,4 +1,4 @@
-"""The nested LSTM that the MCRM paper compares with."""
+"""The nested LSTM that is the MCRM paper's baseline."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_the_nested_lstm_of_moniz_and_krueger_does_not_give_the_printed_sizes() 
 
 
 def _with_tied_embedding(task: str, cell: str, hidden_size: int) -> int:
-    """One embedding, also the output weight; an output bias; the cell on the embedding."""
+    """One embedding, shared with the output weight; an output bias; the cell on the embedding."""
     vocabulary = VOCABULARY[task]
     embedding = vocabulary * hidden_size + vocabulary
     return embedding + CELLS[cell].parameter_count(hidden_size, hidden_size)

@@ -1,4 +1,4 @@
-"""The Penn Treebank as language models read it: three files that the user supplies."""
+"""The Penn Treebank as language models use it: three files supplied by the user."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _FILES: dict[Split, str] = {
 
 
 def digest_of_text(path: Path) -> str:
-    """Return the sha256, in hexadecimal, of what a file compressed by gzip holds.
+    """Return the sha256, in hexadecimal, of the contents of a file compressed with gzip.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         ValueError: it is damaged, or not compressed.
     """
     with path.open("rb") as file:
@@ -73,8 +73,8 @@ def find_corpus() -> Location:
     """Locate and verify the three files.
 
     Raises:
-        MissingDataError: one is missing; says which, and where to put them.
-        DataError: one is corrupt or cannot be read.
+        MissingDataError: a file is missing; says which one, and where to put it.
+        DataError: a file is corrupt or cannot be read.
     """
     try:
         return locate(PTB)
@@ -92,7 +92,7 @@ def find_corpus() -> Location:
 
 
 def read_lines(folder: Path, split: Split) -> list[str]:
-    """Read the sentences of one split, one a line: words with a space before, between and after.
+    """Read the sentences of one split, one per line: words with a space before, between and after.
 
     Raises:
         DataError: the file is missing or damaged.

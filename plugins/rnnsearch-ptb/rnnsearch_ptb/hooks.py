@@ -7,7 +7,7 @@ from rnnsearch import hookimpl
 
 @hookimpl
 def rnnsearch_tasks() -> dict[str, str]:
-    """Its tasks."""
+    """The Penn Treebank tasks."""
     return {
         "char_ptb": "rnnsearch_ptb.characters:CharPTB",
         "word_ptb": "rnnsearch_ptb.words:WordPTB",

@@ -1,4 +1,4 @@
-"""What the two tasks share: windows over one long text, and a tied embedding."""
+"""Common base of the two tasks: windows over one long text, and a tied embedding."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def options_of(unit: str, window: int, scored: int) -> Parameters:
     """The options that both tasks have.
 
     Args:
-        unit: what a token is, in the plural.
-        window: default steps of a window.
-        scored: default steps of it that are scored, the last ones.
+        unit: name of a token, in the plural.
+        window: default number of steps of a window.
+        scored: default number of scored steps of a window, at its end.
     """
     return {
         "window": IntRange(1, 10_000, default=window, searched=False),
@@ -48,21 +48,21 @@ def options_of(unit: str, window: int, scored: int) -> Parameters:
 class NextTokenTask(Task):
     """Predict every next token of one long text, read in windows.
 
-    Windows begin `scored` tokens after one another and have `window` steps, so each shares its
-    first steps, its history, with the one before; only the last `scored` steps count. The state is
-    carried from window to window, cut off from the gradient, for every model alike, in training
-    and in evaluation, and starts over with each epoch and split.
+    Windows begin `scored` tokens apart and have `window` steps, so the first steps of each, its
+    history, overlap with the window before; only the last `scored` steps count. The state is
+    carried from window to window, detached from the gradient, for every model, in training and in
+    evaluation, and is reset at the start of each epoch and split.
 
-    Training has whole windows only, and leaves out the rest of the text. The last window of the
-    validation and test text is filled up with steps that do not count.
+    Training has only whole windows, and leaves out the rest of the text. The last window of the
+    validation and test text is padded with steps that do not count.
 
     Shapes:
-        inputs: `(samples, window, 1)` int16, the number of a token
-        targets: `(samples, window)` int16, that of the next; -100 where it does not count
+        inputs: `(samples, window, 1)` int16, the index of a token
+        targets: `(samples, window)` int16, the index of the next; -100 where it does not count
 
     Attributes:
-        unit: what a token is, in the plural.
-        vocabulary: how many there are.
+        unit: name of a token, in the plural.
+        vocabulary: number of different tokens.
     """
 
     unit: ClassVar[str]
@@ -96,12 +96,12 @@ class NextTokenTask(Task):
 
     @abstractmethod
     def read(self, folder: Path, split: Split) -> np.ndarray:
-        """Numbers of the tokens of a whole split, int16 `(tokens,)`."""
+        """Indices of the tokens of a whole split, int16 `(tokens,)`."""
 
     @property
     @override
     def shape(self) -> SequenceShape:
-        """A token per step, the next one at every step, the state carried from window to window."""
+        """One token per step, the next one at every step, state carried from window to window."""
         return SequenceShape(
             1,
             self.vocabulary,
@@ -117,7 +117,7 @@ class NextTokenTask(Task):
         """Locate and verify the text.
 
         Raises:
-            MissingDataError: it is missing; says where to put it.
+            MissingDataError: it is missing; says where to put the text.
             DataError: it is corrupt.
         """
         found = find_corpus()
@@ -131,7 +131,7 @@ class NextTokenTask(Task):
         """Read one split."""
         tokens = self.read(Path(source.location), split)[: self._tokens(split)]
         windows, last = self._windows(split), self._window
-        # Filled up to a last whole window; training needs nothing of it.
+        # Padded to a last whole window; training needs no padding.
         filled = (windows - 1) * self._scored + last + 1
         tokens = np.pad(tokens, (0, max(0, filled - len(tokens))), constant_values=LEFT_OUT)
         start = np.arange(windows)[:, None] * self._scored

@@ -22,40 +22,39 @@ class WordPTB(NextTokenTask):
     """Predict the next of 10,000 words of the Penn Treebank.
 
     A line end is the word `<eos>`, and rare words are `<unk>` in the text itself. Windows of 80
-    words, of which the last 40 are scored, with a tied embedding. `batch_size` is the number of
-    places at which the text is read side by side.
+    words, the last 40 of which are scored, with a tied embedding. `batch_size` is the number of
+    places at which the text is read in parallel.
 
-    The metric is the perplexity: the exponential of the mean cross-entropy. The no-skill level is
-    that of the words' frequencies in training, 639 (equal odds would have 10,000).
+    The metric is the perplexity: the exponential of the mean cross-entropy. The no-skill level
+    comes from the words' frequencies in training, 639 (equal odds would give 10,000).
 
     Source: Mikolov et al., "Recurrent neural network based language model", Interspeech 2010, for
     the text; Bai, Kolter and Koltun, 2018, arXiv:1803.01271, section 5 and code, for the windows;
     Mohamed and Claudel, "MCRM: Mother Compact Recurrent Memory", 2018, arXiv:1808.02016, and code,
     for the tied embedding. The paper trains with gradient descent at 30 and a clip of 0.35; its
-    code has 16 places and 50 epochs, and halves the rate where the validation loss no longer
-    falls; its results are those of the validation text.
-    Departure: the state is carried in all models (there only in the baselines, which moreover read
-    a window's history again, in the state after it).
+    code has 16 places and 50 epochs, and halves the rate when the validation loss stops falling;
+    its results are for the validation text.
+    Departure: the state is carried in all models (in the source only in the baselines, which also
+    read a window's history again, starting from the state after it).
 
-    The words are 929,589 for training, 73,760 for validation and 82,430 for test, line ends
-    included; all occur in training. They are numbered in the order of their first occurrence there.
+    There are 929,589 words for training, 73,760 for validation and 82,430 for test, including line
+    ends; all occur in training. They are numbered in the order of their first occurrence there.
 
     Args:
         window: steps of a window.
-        scored: steps of it that are scored, the last ones; the next window begins so much later.
-        embedding: `tied` to the output weight, or `separate`, with the head that the study asks
-            for.
-        train_words: read only this many for training; 0 for all. The vocabulary stays.
-        evaluation_words: read only this many for validation and for test each; 0 for all.
+        scored: scored steps of a window, at its end; the next window begins this many steps later.
+        embedding: `tied` to the output weight, or `separate`, with the head that the study sets.
+        train_words: maximum number of words read for training; 0 for all. The vocabulary stays.
+        evaluation_words: maximum number read for validation and for test, each; 0 for all.
     """
 
     options = options_of("words", 80, 40)
     unit: ClassVar[str] = "words"
     vocabulary: ClassVar[int] = 10_000
     metric: ClassVar[str] = "perplexity"
-    # Of who knows how frequent each word is in training, on what is scored of test.
+    # Perplexity on the scored test text, from the word frequencies in training alone.
     no_skill: ClassVar[float] = 639.25
-    # A passage of the training text, seven windows of 1,843, stands in the validation text too.
+    # A passage of the training text, seven windows of 1,843, is also in the validation text.
     may_repeat: ClassVar[float] = 0.004
 
     @property
@@ -80,7 +79,7 @@ class WordPTB(NextTokenTask):
 
     @override
     def read(self, folder: Path, split: Split) -> np.ndarray:
-        """Numbers of the words of a split."""
+        """Indices of the words of a split."""
         train = words_of(read_lines(folder, "train"))
         number = {word: i for i, word in enumerate(dict.fromkeys(train))}
         words = train if split == "train" else words_of(read_lines(folder, split))
@@ -92,5 +91,5 @@ class WordPTB(NextTokenTask):
 
 
 def words_of(lines: list[str]) -> list[str]:
-    """The words of sentences, a line end after each."""
+    """The words of sentences, with a line end after each."""
     return [word for line in lines for word in (*line.split(), END)]

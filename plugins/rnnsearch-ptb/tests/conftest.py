@@ -1,4 +1,4 @@
-"""A small text in the place of the licensed one, and the licensed one where the user has it."""
+"""A small text in place of the licensed one, and the licensed one if the user has it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def sentences(split: str) -> list[str]:
-    """Sentences of noise, each as a line of the files; every word is in training."""
+    """Sentences of random words, one per line of the files; every word is in training."""
     source = np.random.RandomState(len(split))
     drawn = [source.choice(WORDS, source.randint(3, 12)).tolist() for _ in range(LINES[split])]
     lines = [WORDS, *drawn] if split == "train" else drawn
@@ -47,7 +47,7 @@ def sentences(split: str) -> list[str]:
 
 
 def write(folder: Path, split: str, content: bytes) -> None:
-    """Put a file where the corpus has it."""
+    """Write a file to its place in the corpus."""
     path = folder / "ptb" / FILES[split]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(content))
@@ -55,7 +55,7 @@ def write(folder: Path, split: str, content: bytes) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a text of noise, which the tasks take for theirs."""
+    """A folder with a random text, which the tasks use as the corpus."""
     folder = tmp_path / "data"
     digests = []
     for split in FILES:

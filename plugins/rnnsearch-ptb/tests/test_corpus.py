@@ -1,4 +1,4 @@
-"""Where the licensed text is looked for, and what is said when it is not in order."""
+"""Where the licensed text is searched for, and the errors if it is missing or damaged."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 
 from rnnsearch import Budget, ModelSpec, build_model, count_parameters, load_registry, solve
 
-# At the printed widths, with torch's two biases, of what the paper calls 17.1 and 1.3 million.
+# Sizes at the printed widths, with torch's two biases: 17.1 and 1.3 million in the paper.
 PRINTED = [
     ("char_ptb", "elman", 2900, 16_970_850),
     ("char_ptb", "gru", 1680, 17_028_530),
@@ -54,7 +54,7 @@ def test_the_printed_size_is_solved_for_the_printed_width(
 @pytest.mark.parametrize(
     ("task", "name", "budget", "width"),
     [
-        # The two rows that are not of the size that the paper says, at the widths that would be.
+        # The two rows that miss the paper's stated size, and the widths that would meet it.
         ("char_ptb", "lstm", 17_060_050, 1457),
         ("word_ptb", "nlstm_concat", 1_290_448, 106),
     ],

@@ -1,4 +1,4 @@
-"""Windows over the text: which tokens are read, which are scored, and what a guess scores."""
+"""Windows over the text: which tokens are read, which are scored, and the score of a guess."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TestTask(TaskConformance):
 
     @pytest.fixture
     def task(self, kind: type[NextTokenTask], options: dict[str, Value]) -> Task:
-        # Long enough not to stand twice in a text of few words.
+        # Long enough not to occur twice in a text of few words.
         return kind(**{"window": 40, "scored": 24, **options})
 
     def test_no_skill_is_the_score_of_who_never_looks_at_the_inputs(
@@ -178,7 +178,7 @@ def test_scores_become_bits_and_perplexity() -> None:
 
 
 def unigram(task: NextTokenTask, folder: Path) -> float:
-    """Metric of who knows how frequent tokens are in training, on what is scored of test."""
+    """Metric on the scored test text of a guess by the token frequencies in training."""
     seen = Counter(task.read(folder, "train").tolist())
     log = torch.tensor([seen[token] for token in range(task.vocabulary)]).double().log()
     examples: Examples = task.load(task.find(), "test")
@@ -220,7 +220,7 @@ def test_the_licensed_text_has_the_published_numbers_of_tokens(split: Split, rea
 
 
 def test_the_stripped_convention_is_that_of_the_character_files(real: Path) -> None:
-    """Their layout: symbols apart, `_` for a space, a line end for one more symbol."""
+    """Their layout: symbols separated, `_` for a space, a line end for one more symbol."""
     lines = read_lines(real, "validation")
     symbols = sum(len(line.strip(" ").replace(" ", "_")) + 1 for line in lines)
     assert symbols == 393_042 == CharPTB(convention="stripped").lengths["validation"]

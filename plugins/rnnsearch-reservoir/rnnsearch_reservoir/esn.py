@@ -30,19 +30,19 @@ class EchoStateNetwork(SequenceModel):
 
     `W` is sparse, with normal entries, and scaled to a spectral radius; `W_in` is uniform in
     [-input_scale, input_scale]. Neither is trained: they are counted as frozen, and a budget of
-    trainable parameters pays for the readout alone. A study shows both numbers.
+    trainable parameters covers only the readout. A study shows both numbers.
 
     Source: Jaeger, "The 'echo state' approach to analysing and training recurrent neural networks",
     GMD report 148, 2001; leaky units: Jaeger, Lukosevicius, Popovici, Siewert, "Optimization and
     applications of echo state networks with leaky-integrator neurons", Neural Networks 20, 2007,
     eq. 1 (reconstructed). Departures: no feedback from the output and no noise in the state. For
-    classes the targets are ones and zeros, so the outputs are no logits of probabilities: the
-    accuracy can be compared with that of other nets, the cross-entropy cannot. Only samples' last
-    valid steps are fitted where a task reads one step.
+    classes the targets are ones and zeros, so the outputs are not logits of probabilities: the
+    accuracy can be compared with that of other nets, the cross-entropy cannot. If a task reads one
+    step, only the last valid steps of samples are fitted.
 
     Shapes:
         inputs: `(time, batch, input_size)`
-        lengths: `(batch,)`, or None where every sequence fills the time axis
+        lengths: `(batch,)`, or None if every sequence fills the time axis
         output: `(batch, output_size)`, or `(time, batch, output_size)` for `every_step`
 
     Args:
@@ -51,8 +51,8 @@ class EchoStateNetwork(SequenceModel):
         spectral_radius: largest absolute eigenvalue of `W`.
         leak: share of the state that is replaced at a step.
         input_scale: largest weight of an input.
-        ridge: weight of the penalty.
-        density: share of entries of `W` that are not zero.
+        ridge: ridge regularization weight.
+        density: share of nonzero entries of `W`.
         washout: first steps of each sequence that are not fitted, for a task that reads every step.
     """
 
@@ -83,9 +83,9 @@ class EchoStateNetwork(SequenceModel):
         from_inputs = torch.empty(hidden_size, shape.input_size + 1).uniform_(-1, 1)
         recurrent = torch.randn(hidden_size, hidden_size)
         recurrent = recurrent * (torch.rand(hidden_size, hidden_size) < density)
-        # Eigenvalues of a matrix that is not normal lose half their digits: float64.
+        # Eigenvalues of a non-normal matrix lose half their digits: use float64.
         radius = torch.linalg.eigvals(recurrent.double()).abs().max().to(recurrent.dtype)
-        # A small sparse matrix may have no cycle, and so no eigenvalue but zero.
+        # A small sparse matrix may have no cycle, and therefore only zero eigenvalues.
         scale = torch.where(radius > 1e-6, spectral_radius / radius.clamp(min=1e-6), radius)
         self.from_inputs: Tensor
         self.recurrent: Tensor
@@ -95,17 +95,17 @@ class EchoStateNetwork(SequenceModel):
     @classmethod
     @override
     def parameter_count(cls, shape: SequenceShape, hidden_size: int, **structure: Value) -> int:
-        """Those of the readout."""
+        """The parameters of the readout."""
         return shape.output_size * (hidden_size + shape.input_size + 1)
 
     @classmethod
     @override
     def frozen_count(cls, shape: SequenceShape, hidden_size: int, **structure: Value) -> int:
-        """Those of the reservoir, zeros included: they are stored."""
+        """The parameters of the reservoir, including zeros, because they are stored."""
         return hidden_size * (hidden_size + shape.input_size + 1)
 
     def states(self, inputs: Tensor, start: Tensor | None = None) -> Tensor:
-        """States of the reservoir `(time, batch, hidden_size)`, from rest unless told otherwise."""
+        """States of the reservoir `(time, batch, hidden_size)`, by default from zero."""
         weights, bias = self.from_inputs[:, :-1], self.from_inputs[:, -1]
         driven = inputs @ weights.T + bias
         state = inputs.new_zeros(inputs.shape[1], self.hidden_size) if start is None else start
@@ -132,7 +132,7 @@ class EchoStateNetwork(SequenceModel):
     @torch.no_grad()
     @override
     def fit(self, batches: Iterable[Batch]) -> None:
-        """Solve for the readout; the reservoir stays as it was drawn."""
+        """Solve for the readout; the reservoir stays unchanged."""
         size, outputs = self.readout.in_features + 1, self.shape.output_size
         device = self.recurrent.device
         squares = torch.zeros(size, size, dtype=torch.float64, device=device)
@@ -141,7 +141,7 @@ class EchoStateNetwork(SequenceModel):
             features = self._features(inputs.to(self.recurrent.dtype), lengths)
             wanted = targets
             if self.shape.readout == "every_step":
-                wanted = targets.transpose(0, 1)[: len(features)]  # time first, as the features
+                wanted = targets.transpose(0, 1)[: len(features)]  # time first, like the features
                 features, wanted = features[self.washout :], wanted[self.washout :]
                 wanted = wanted.flatten(0, 1)
             z = features.reshape(-1, features.shape[-1]).double()
@@ -156,9 +156,9 @@ class EchoStateNetwork(SequenceModel):
 
 
 def _columns(targets: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
-    """Targets as `(samples, outputs)` numbers, and which of them are there at all.
+    """Targets as `(samples, outputs)` numbers, and which of them are present.
 
-    Padding is marked as the losses of rnnsearch do: a class below zero, or NaN.
+    Padding is marked as in the losses of rnnsearch: a class below zero, or NaN.
     """
     if targets.is_floating_point():
         columns = targets.reshape(-1, outputs).double()

@@ -44,7 +44,7 @@ def test_readout_is_the_solution_of_the_normal_equations() -> None:
     inputs, classes = torch.randn(6, 20, 2, dtype=torch.float64), torch.arange(20) % 3
     network.fit([(inputs[:, :9], classes[:9], None), (inputs[:, 9:], classes[9:], None)])
     z = torch.cat((inputs[-1], network.states(inputs)[-1], torch.ones(20, 1)), dim=1).numpy()
-    # Ridge as plain least squares on data with the penalty appended.
+    # Ridge regression as plain least squares on data with the penalty appended.
     stacked = np.vstack((z, np.sqrt(0.3) * np.eye(10)))
     targets = np.vstack((np.eye(3)[classes.numpy()], np.zeros((10, 3))))
     expected, *_ = np.linalg.lstsq(stacked, targets, rcond=None)

@@ -32,17 +32,17 @@ class SMRNNCell(RecurrentCell):
     recurrent neural networks", ICPRAM 2019, arXiv:1903.01341, section 2; sizes in section 3
     (spatial MNIST: 15 marks, `mlp_size` 20; temporal: 30 marks, `mlp_size` 20).
 
-    Readings, where the paper leaves a choice:
+    Interpretations, where the paper leaves a choice:
         * The text has "the linear layer" before deposit and removal; its parameter totals need two
           separate ones, as here.
-        * `clamp="soft"` is what the published code computes, `10 sigmoid(0.4 s - 2)`. It acts on
+        * `clamp="soft"` is the clamp of the published code, `10 sigmoid(0.4 s - 2)`. It acts on
           every mark at every step and pulls towards 5, so marks drift even without a stimulus.
           `clamp="hard"` is the text: marks move freely between the two levels and stop there.
         * `slopes="per_unit"` is the paper's count, one slope per neuron; `slopes="shared"` is the
           published code, one slope per activation.
-        * With its head the paper's spatial net counts 3200 (per unit) or 3144 (shared), where the
-          paper has 3190: that total leaves out the ten slopes of the output. The temporal net
-          counts 5420 or 5354; the paper has 5420.
+        * With its head the paper's spatial net counts 3200 (per unit) or 3144 (shared), whereas the
+          paper has 3190: that total omits the ten slopes of the output. The temporal net counts
+          5420 or 5354; the paper has 5420.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -53,7 +53,7 @@ class SMRNNCell(RecurrentCell):
         input_size: features per time step, at least 1.
         hidden_size: marks, `M`.
         mlp_ratio: `H` as a multiple of `M`, rounded half up.
-        mlp_size: `H` itself; 0 takes it from `mlp_ratio`.
+        mlp_size: `H` directly; 0 takes it from `mlp_ratio`.
         slopes: `per_unit` or `shared` PReLU slopes.
         clamp: `soft` or `hard`.
     """
@@ -94,7 +94,7 @@ class SMRNNCell(RecurrentCell):
         slopes: Value = "per_unit",
         **structure: Value,
     ) -> int:
-        """Twice a feedback layer and a two-layer network with its slopes."""
+        """Two feedback layers, each with a two-layer network and its slopes."""
         width = _mlp_width(hidden_size, mlp_ratio, mlp_size)
         feedback = (hidden_size + 1) * hidden_size
         network = (input_size + hidden_size + 1) * width + (width + 1) * hidden_size
@@ -112,7 +112,7 @@ class SMRNNCell(RecurrentCell):
         return marks, (marks,)
 
     def stimulate(self, inputs: Tensor, marks: Tensor) -> tuple[Tensor, Tensor]:
-        """Deposit and removal that a stimulus causes, each `(batch, hidden_size)` and from 0 up."""
+        """Nonnegative deposit and removal caused by a stimulus, each `(batch, hidden_size)`."""
         deposit = self.deposit(torch.cat((inputs, self.deposit_feedback(marks)), dim=-1))
         removal = self.removal(torch.cat((inputs, self.removal_feedback(marks)), dim=-1))
         return deposit, removal

@@ -11,7 +11,7 @@ from rnnsearch import Choice, RecurrentCell, State, Value
 
 
 class SimpleLayer(nn.Module):
-    """Sigmoid units whose thresholds rise with their own output and fall with time.
+    """Sigmoid units whose thresholds rise with their own output and decay over time.
 
         y_t       = sigmoid(x_t W + b - theta_t)
         theta_t+1 = kappa(kappa(theta_t + mu * y_t) - tau),   theta_1 = kappa(theta_0)
@@ -47,13 +47,13 @@ class SimpleLayer(nn.Module):
 
 
 class FullLayer(nn.Module):
-    """Sigmoid units whose weights are marks too: they rise with the inputs and fall with time.
+    """Sigmoid units whose weights are marks too: they rise with the inputs and decay over time.
 
         y_t       = sigmoid(x_t W_t + b - theta_t)
         W_t+1     = kappa(W_t + x_t^T 1 * M - T),             W_1 = kappa(W_0)
         theta_t+1 = kappa(kappa(theta_t + mu * y_t) - tau),   theta_1 = kappa(theta_0)
 
-    Every sample has weights of its own.
+    Every sample has its own weights.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -101,27 +101,28 @@ class SNNCell(RecurrentCell):
         z_t = sigmoid(x_t W1 + b1 - theta1_t)        (`SimpleLayer`)
         y_t = sigmoid(z_t W2_t + b2 - theta2_t)      (`FullLayer`)
 
-    where `theta1`, `W2` and `theta2` are marks: a stimulus moves them at each step, then each
-    loses its tick, and `kappa` keeps them positive. Deposits, ticks and initial marks are learned.
-    The only memory is in the marks. The head sees the outputs of all steps side by side (the
-    paper's temporal adapter).
+    where `theta1`, `W2` and `theta2` are marks: at each step a stimulus moves them, then each loses
+    its tick, and `kappa` keeps them positive. Deposits, ticks and initial marks are learned. The
+    marks are the only memory. The head sees the outputs of all steps side by side (the paper's
+    temporal adapter).
 
     Source: Galatolo, Cimino, Vaglini, "Using stigmergy to incorporate the time into artificial
     neural networks", MIKE 2018, LNCS 11308, arXiv:1811.10574, "Architectural design", with the
-    marks' update as the published code has it. On spatial MNIST with 10 units, and a linear map
-    from 28 steps to 10 classes, it counts 3470, as there.
+    marks' update as in the published code. On spatial MNIST with 10 units, and a linear map from 28
+    steps to 10 classes, it has 3470 parameters, as published.
 
     Departures from the published code:
-        * Weights belong to a sample; there, one weight mark serves a batch and follows the first
-          sample of it, so that results depend on how a batch is composed. With batches of one
-          both agree.
-        * Weights lose their tick once a step, as thresholds do; there, twice.
+        * Weights belong to a sample. In the published code, one weight mark serves a whole batch
+          and follows its first sample, so results depend on the composition of batches. With
+          batches of one sample, both agree.
+        * Weights lose their tick once per step, like thresholds; in the published code, twice.
         * Parameters start uniform in `[-1, 1] / sqrt(inputs)`, as in `nn.Linear`.
-        * The head gives logits; there, a sigmoid of them (`output: sigmoid` of the head `linear`).
+        * The head outputs logits; in the published code, the sigmoid of logits (`output: sigmoid`
+          of the head `linear`).
 
     `clamp="softplus"` is the published `kappa`. It has no fixed point: a mark with no deposit and
-    no tick grows like the logarithm of time. `clamp="identity"` leaves marks free, as the paper's
-    exclusive-or in time by one neuron needs.
+    no tick grows like the logarithm of time. `clamp="identity"` leaves marks free, as required by
+    the paper's exclusive-or in time with one neuron.
 
     Shapes:
         inputs: `(batch, input_size)`

@@ -1,4 +1,4 @@
-"""SM-RNN against its equations, its published sizes and what its marks must do."""
+"""SM-RNN against its equations, its published sizes and the required behaviour of its marks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def seeded_cell(*sizes: int, seed: int = 0, **options: Any) -> SMRNNCell:
 
 
 def silence(cell: SMRNNCell) -> None:
-    """Make deposit and removal zero whatever the stimulus."""
+    """Make deposit and removal zero for any stimulus."""
     for network in (cell.deposit, cell.removal):
         set_output(network, bias=-1.0)
 
@@ -51,7 +51,7 @@ def marks_over_time(cell: SMRNNCell, inputs: Tensor, marks: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("input_size", "marks", "mlp_size", "head_size", "slopes", "published"),
     [
-        # The paper prints 3190: it leaves the ten slopes of the output out.
+        # The paper prints 3190: it omits the ten slopes of the output.
         pytest.param(28, 15, 20, 10, "per_unit", 3190 + 10, id="spatial-per_unit"),
         pytest.param(28, 15, 20, 10, "shared", 3144, id="spatial-shared"),
         pytest.param(4, 30, 20, 20, "per_unit", 5420, id="temporal-per_unit"),

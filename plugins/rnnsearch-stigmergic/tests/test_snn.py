@@ -135,7 +135,7 @@ def test_a_softplus_mark_without_deposit_and_tick_grows_like_the_logarithm_of_ti
     threshold = layer.initial_state(1)
     for step in range(1, 101):
         _, threshold = layer(threshold.new_zeros(1, 1), threshold)
-        # kappa is applied once at the start and twice a step, and log(1 + e^s) adds 1 to e^s.
+        # kappa is applied once at the start and twice per step, and log(1 + e^s) adds 1 to e^s.
         assert threshold.item() == pytest.approx(np.log(2 + 2 * step))
 
 

@@ -11,23 +11,24 @@ from rnnsearch import IntRange, RecurrentCell, State, Value
 
 
 class ClockworkCell(RecurrentCell):
-    """Recurrent cell in modules, each of which moves only when its own clock ticks.
+    """Recurrent cell in modules that each update only when their own clock ticks.
 
         h^i_t = tanh(W^i x_t + sum over j >= i of U^ij h^j_{t-1} + b^i)   if t mod T_i = 0
         h^i_t = h^i_{t-1}                                                else
 
-    for modules `i` from 0, `h_{-1} = 0`, with the period `T_i = base^i`. Modules hear themselves
-    and slower ones, so the recurrent matrix is block upper triangular.
+    for modules `i` from 0, `h_{-1} = 0`, with the period `T_i = base^i`. Modules receive input from
+    themselves and slower modules, so the recurrent matrix is block upper triangular.
 
     Source: Koutník, Greff, Gomez and Schmidhuber, "A clockwork RNN", ICML 2014, arXiv:1402.3511,
     where the periods are powers of 2. Reconstructed from descriptions of the paper, without its
-    text. Readings:
+    text. Interpretations:
 
     * Time starts at 0, so all modules see the first input.
-    * The modules have equally many units there. Here any width will do: those of its remainder go
-      to the fastest modules, one each, and with fewer units than modules the slowest are missing.
+    * In the source, all modules have the same number of units. Here any width is allowed: the
+      remainder goes to the fastest modules, one unit each, and if there are fewer units than
+      modules, the slowest modules are missing.
 
-    Modules at rest are computed too and then not used: the cell saves weights, not time.
+    Resting modules are also computed, then discarded: the cell saves weights, not time.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -38,8 +39,8 @@ class ClockworkCell(RecurrentCell):
     Args:
         input_size: features per time step, at least 1.
         hidden_size: units of all modules together.
-        modules: how many.
-        base: ratio of the periods of successive modules. With 1 all move at every step.
+        modules: number of modules.
+        base: ratio of the periods of successive modules. With 1, all modules update at every step.
     """
 
     structure = {"modules": IntRange(1, 10, default=4)}
@@ -81,7 +82,7 @@ class ClockworkCell(RecurrentCell):
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         time, hidden = state
         candidate = torch.tanh(self.input_map(inputs) + self.recurrence(hidden))
-        # Below 1 rather than equal to 0: the time is a float, and may be off by its rounding.
+        # Below 1 rather than equal to 0: the time is a float and may have a rounding error.
         ticks = torch.fmod(time, self.periods) < 1
         hidden = torch.where(ticks, candidate, hidden)
         time = time + 1
@@ -89,10 +90,10 @@ class ClockworkCell(RecurrentCell):
         return hidden, (time, hidden)
 
     def recurrence(self, hidden: Tensor) -> Tensor:
-        """What modules hear of themselves and of slower ones, `(batch, hidden_size)`."""
+        """Input of modules from themselves and slower ones, `(batch, hidden_size)`."""
         heard, first = [], 0
         counts = _block_counts(self.module_sizes)
-        # `split`, not slices: the gradient of slices is a scatter, which the engine refuses.
+        # `split`, not slices: the gradient of slices is a scatter, which the engine rejects.
         for size, weights in zip(
             self.module_sizes, self.recurrent_weights.split(counts), strict=True
         ):
@@ -102,11 +103,11 @@ class ClockworkCell(RecurrentCell):
 
 
 def _module_sizes(hidden_size: int, modules: int) -> list[int]:
-    """Units of each module that has any, nearly equal, none larger than a faster one."""
+    """Units of each nonempty module, nearly equal, none larger than a faster one."""
     sizes = [(hidden_size + modules - 1 - i) // modules for i in range(modules)]
     return [size for size in sizes if size]
 
 
 def _block_counts(module_sizes: list[int]) -> list[int]:
-    """Recurrent weights that lead into each module: from itself and from slower ones."""
+    """Recurrent weights into each module: from itself and from slower ones."""
     return [size * sum(module_sizes[i:]) for i, size in enumerate(module_sizes)]

@@ -9,30 +9,29 @@ from typing_extensions import override
 from rnnsearch import Choice, IntRange, RecurrentCell, State, Value
 
 _LARGEST_GROWTH = 2.0
-_UNBOUNDED_MEMORY = 1000  # steps after which a `long` unit keeps half, where no horizon is given
+_UNBOUNDED_MEMORY = 1000  # steps after which a `long` unit keeps half, without a horizon
 
 
 class IndRNNCell(RecurrentCell):
-    """Recurrent cell of rectifiers whose units each see only their own past.
+    """Recurrent cell of rectifiers; each unit sees only its own past.
 
         h_t = relu(W x_t + u * h_{t-1} + b),   h_0 = 0,   |u_n| <= 2^(1/T)
 
-    with `*` elementwise. The bound keeps what reaches a unit from `T` steps ago, forwards or
-    backwards, below twice of what it was. Units come together only in a next layer, so the cell is
-    meant to be stacked.
+    with `*` elementwise. The bound limits the growth of a state or gradient over `T` steps to a
+    factor of two. Units are combined only in the next layer, so the cell is meant to be stacked.
 
     Source: Li, Li, Cook, Zhu and Gao, "Independently recurrent neural network (IndRNN): building a
-    longer and deeper RNN", CVPR 2018, arXiv:1803.04831; starting values of `u` and the bound, also
-    that for long sequences, as the authors describe them beside their code. Departures:
+    longer and deeper RNN", CVPR 2018, arXiv:1803.04831; the initial values of `u` and the bound,
+    including that for long sequences, are as the authors describe them with their code. Departures:
 
-    * The paper cuts `u` off at the bound after each update. A cell cannot reach into the optimizer,
-      so the bound is in the step: `u` is the trained weight `v`, reflected at the bound, which is
-      `v` itself inside and `2 bound - v` just above. A plain clamp in the step would take the
-      gradient from a weight that has left the bounds, for good; a squashing function would flatten
-      it near the bound, where a unit remembers longest. Under reflection its size is the same
-      everywhere and a weight always finds back.
-    * Batch normalisation is left out, since samples of a batch must not see each other, and skips
-      over layers are not part of a cell.
+    * The paper clips `u` at the bound after each update. A cell cannot change the optimizer, so the
+      bound is in the step: `u` is the trained weight `v`, reflected at the bound, which is `v`
+      itself inside and `2 bound - v` just above. A plain clamp in the step would permanently remove
+      the gradient of a weight outside the bounds; a squashing function would flatten the gradient
+      near the bound, where a unit remembers longest. With reflection, the size of the gradient is
+      the same everywhere, and a weight always returns.
+    * Batch normalisation is left out, because samples of a batch must be independent, and skip
+      connections over layers are not part of a cell.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -42,10 +41,10 @@ class IndRNNCell(RecurrentCell):
     Args:
         input_size: features per time step, at least 1.
         hidden_size: units.
-        horizon: the steps `T` of the bound, or 0 for a bound of 1, which holds at any length.
-        recurrence: how `u` starts: `mixed`, uniform from 0 to the bound, so that units remember
-            for different times; or `long`, from `2^(-1/T)` to the bound (with `T` of 1000 where
-            `horizon` is 0), for the last layer of a task that reads the last step.
+        horizon: the steps `T` of the bound, or 0 for a bound of 1, which holds for any length.
+        recurrence: initial distribution of `u`: `mixed`, uniform from 0 to the bound, so that units
+            remember for different times; or `long`, from `2^(-1/T)` to the bound (with `T` of 1000
+            if `horizon` is 0), for the last layer of a task that reads the last step.
     """
 
     hyperparameters = {
@@ -75,7 +74,7 @@ class IndRNNCell(RecurrentCell):
         """`u`, within the bound."""
         v, bound = self.unbounded_recurrent_weight, self.bound
         folded = torch.where(v > bound, 2 * bound - v, torch.where(v < -bound, -2 * bound - v, v))
-        # A weight thrown beyond three bounds at once is not caught by one reflection.
+        # One reflection does not catch a weight thrown beyond three bounds at once.
         return folded.clamp(-bound, bound)
 
     @override

@@ -1,4 +1,4 @@
-"""The recurrent net of rectifiers that starts as an integrator."""
+"""The recurrent net of rectifiers that is initialized as an integrator."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _INPUT_WEIGHT_DEVIATION = 0.001
 
 
 class IRNNCell(RecurrentCell):
-    """Elman cell of rectifiers whose recurrent weights start as a multiple of the identity.
+    """Elman cell of rectifiers whose recurrent weights start at a multiple of the identity.
 
         h_t = relu(W x_t + U h_{t-1} + b),   h_0 = 0
 
-    with `U = identity_scale I`, `b = 0` and `W` normal with a standard deviation of 0.001 at first;
-    all are trained. With the identity a state without input stays as it is, and so does a gradient
-    on its way back.
+    initially with `U = identity_scale I`, `b = 0` and `W` normal with a standard deviation of
+    0.001; all are trained. With the identity, a state without input does not change, and neither
+    does a gradient on its way back.
 
     Source: Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
-    linear units", arXiv:1504.00941, with the scaled identity that the abstract names.
-    Reconstructed, without the paper's text: the bias and the spread of `W` at first.
+    linear units", arXiv:1504.00941, with the scaled identity mentioned in the abstract.
+    Reconstructed, without the paper's text: the initial bias and the initial spread of `W`.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -32,8 +32,8 @@ class IRNNCell(RecurrentCell):
     Args:
         input_size: features per time step, at least 1.
         hidden_size: units.
-        identity_scale: what the identity is multiplied by. Below 1 the cell forgets at first, for
-            tasks of short dependencies.
+        identity_scale: factor of the identity. Below 1 the cell initially forgets, for tasks with
+            short dependencies.
     """
 
     hyperparameters = {"identity_scale": FloatRange(0.01, 1.0, default=1.0, searched=False)}

@@ -12,14 +12,14 @@ from rnnsearch import Choice, FloatRange, IntRange, RecurrentCell, State, Value
 
 
 class SCRNCell(RecurrentCell):
-    """Elman cell of sigmoids beside context units that average their input over a long time.
+    """Elman cell of sigmoids with context units that average their input over a long time.
 
         s_t = (1 - alpha) * B x_t + alpha * s_{t-1}
         h_t = sigmoid(P s_t + A x_t + R h_{t-1}),   s_0 = h_0 = 0
 
     with `*` elementwise. A linear head on `[h_t; s_t]` is the source's `U h_t + V s_t`. With
-    `alpha="learned"` every context unit has a weight of its own, `alpha = sigmoid(beta)`, which
-    starts at `context_decay`; else all keep `context_decay`.
+    `alpha="learned"` every context unit has its own weight, `alpha = sigmoid(beta)`, which starts
+    at `context_decay`; otherwise all keep `context_decay`.
 
     Source: Mikolov, Joulin, Chopra, Mathieu and Ranzato, "Learning longer memory in recurrent
     neural networks", arXiv:1412.7753, which has `alpha = 0.95`, no biases, and learned weights as
@@ -33,12 +33,12 @@ class SCRNCell(RecurrentCell):
 
     Args:
         input_size: features per time step, at least 1.
-        hidden_size: hidden units, those of `h`.
+        hidden_size: hidden units, the size of `h`.
         context_ratio: context units as a multiple of the hidden units, rounded half up.
         context_size: context units; 0 takes them from `context_ratio`.
         alpha: `fixed` or `learned`.
         bias: whether `B x_t` and the sum inside the sigmoid have a bias.
-        context_decay: `alpha`, or where it starts.
+        context_decay: `alpha`, or its initial value.
     """
 
     structure = {
@@ -83,7 +83,7 @@ class SCRNCell(RecurrentCell):
         bias: Value = False,
         **structure: Value,
     ) -> int:
-        """The maps `B`, `P`, `A` and `R`, and what is optional."""
+        """The maps `B`, `P`, `A` and `R`, and the optional parameters."""
         context = _context_units(hidden_size, context_ratio, context_size)
         maps = input_size * context + (context + input_size + hidden_size) * hidden_size
         biases = context + hidden_size if bias else 0
@@ -108,7 +108,7 @@ class SCRNCell(RecurrentCell):
 
     @property
     def alpha(self) -> Tensor | float:
-        """How much of the context stays at each step."""
+        """Share of the context that is kept at each step."""
         if self.context_logit is None:
             return self.context_decay
         return torch.sigmoid(self.context_logit)

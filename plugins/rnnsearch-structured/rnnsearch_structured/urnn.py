@@ -24,26 +24,26 @@ class UnitaryCell(RecurrentCell):
 
     with diagonal matrices `D = diag(exp(i w))`, reflections `R = I - 2 v v* / |v|^2`, the unitary
     discrete Fourier transform `F`, a fixed permutation `Pi`, and `b` real. `w`, `v`, `V` and `b`
-    are trained; 7 real numbers a unit make up `W`. At `b = 0`, where it starts, the cell is linear
+    are trained; `W` has 7 real numbers per unit. At `b = 0`, its initial value, the cell is linear
     and keeps the norm of a state and of a gradient.
 
     Source: Arjovsky, Shah and Bengio, "Unitary evolution recurrent neural networks", ICML 2016,
-    arXiv:1511.06464; equations and the starting values of all parameters are those of the authors'
+    arXiv:1511.06464; equations and initial values of all parameters are those of the authors'
     published manuscript. Departures:
 
-    * `h_0` has the norm of 1 that the paper's has on average, but is the same constant in all
-      components: a learned initial state is added from outside. From `h_0 = 0` the phase of `z`
+    * `h_0` has a norm of 1, the average norm in the paper, but is the same constant in all
+      components: a learned initial state is added from outside. With `h_0 = 0` the phase of `z`
       would be undefined wherever a sequence begins with zeros.
     * `|z|` is `sqrt(z z* + 1e-8)`, for a gradient that stays finite.
-    * The permutation is drawn once for each width, the same for every seed. `Pi R_1 F` is computed
-      as `R_1' (Pi F)`, with the vector of `R_1'` permuted; being trained, it is as good as `v`.
-    * Arithmetic is on real parts and imaginary parts. To a width of 512 the transforms are
-      constant real matrices, which can be compiled; wider ones are fast Fourier transforms, which
-      run in torch only.
-
+    * The permutation is drawn once for each width, and is the same for every seed. `Pi R_1 F` is
+      computed as `R_1' (Pi F)`, with the vector of `R_1'` permuted; as it is trained, it is
+      equivalent to `v`.
+    * Arithmetic is on real parts and imaginary parts. Up to a width of 512 the transforms are
+      constant real matrices, which can be compiled; for larger widths they are fast Fourier
+      transforms, which run only in torch.
     Shapes:
         inputs: `(batch, input_size)`
-        state: one tensor `(batch, 2 hidden_size)`, the real parts of `h` and then the imaginary
+        state: one tensor `(batch, 2 hidden_size)`, the real parts of `h`, then the imaginary parts
         output: the new state
 
     Args:
@@ -62,7 +62,7 @@ class UnitaryCell(RecurrentCell):
         self.phases = nn.Parameter(torch.empty(3, hidden_size).uniform_(-math.pi, math.pi))
         self.reflections = nn.Parameter(torch.empty(2, 2 * hidden_size).uniform_(-1, 1))
         self.bias = nn.Parameter(torch.zeros(hidden_size))
-        # Constants of the width: remade by the constructor, not saved.
+        # Constants that depend only on the width: rebuilt by the constructor, not saved.
         permutation, device = _permutation(hidden_size), self.phases.device
         self.fast = hidden_size > _WIDEST_MATRIX
         if self.fast:
@@ -76,7 +76,7 @@ class UnitaryCell(RecurrentCell):
     @classmethod
     @override
     def parameter_count(cls, input_size: int, hidden_size: int, **structure: Value) -> int:
-        """Three phases and two complex reflections a unit, complex input weights, and a bias."""
+        """Three phases and two complex reflections per unit, complex input weights, and a bias."""
         return hidden_size * (7 + 2 * input_size + 1)
 
     @classmethod
@@ -160,9 +160,9 @@ def _permutation(width: int) -> Tensor:
 
 
 def _fourier_matrix(width: int) -> Tensor:
-    """The unitary discrete Fourier transform of real and imaginary parts one after the other."""
+    """The unitary discrete Fourier transform of real parts followed by imaginary parts."""
     index = torch.arange(width, device="cpu")
-    # Reduced as integers, so that wide transforms lose no digits.
+    # Reduced as integers, so that wide transforms lose no precision.
     angle = (2 * math.pi / width) * torch.outer(index, index).remainder(width).double()
     cosine, sine = torch.cos(angle), torch.sin(angle)
     matrix = torch.cat((torch.cat((cosine, sine), 1), torch.cat((-sine, cosine), 1)))

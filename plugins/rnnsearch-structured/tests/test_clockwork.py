@@ -38,7 +38,7 @@ def _module_of_units(cell: ClockworkCell) -> list[int]:
 
 
 def _dense(cell: ClockworkCell) -> np.ndarray:
-    """The recurrent matrix, filled from what one step hears of each unit vector."""
+    """The recurrent matrix, filled from the response of one step to each unit vector."""
     with torch.no_grad():
         return cell.recurrence(torch.eye(cell.hidden_size, dtype=torch.float64)).T.numpy()
 

@@ -1,4 +1,4 @@
-"""The IndRNN cell: units that do not meet, and a recurrent weight that stays within its bound."""
+"""The IndRNN cell: independent units, and a recurrent weight that stays within its bound."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_state_and_its_gradient_at_most_double_over_the_horizon(horizon: int) 
     largest = float(last.detach().max())
     assert largest <= 2 + 1e-9
     assert float(start.grad.abs().max()) <= 2 + 1e-9
-    # The bound is not merely kept but reached.
+    # The bound is not only respected but reached.
     assert largest == pytest.approx(2)
 
 

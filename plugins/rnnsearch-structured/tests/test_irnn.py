@@ -1,4 +1,4 @@
-"""The IRNN cell against `torch.nn.RNN`, and the integrator that it starts as."""
+"""The IRNN cell against `torch.nn.RNN`, and as the integrator of its initial weights."""
 
 from __future__ import annotations
 

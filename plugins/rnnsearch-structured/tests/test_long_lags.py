@@ -1,7 +1,7 @@
-"""Problems of long lags that these cells are made for, and an Elman net of equal size is not.
+"""Problems with long lags that these cells are made for, and that an Elman net cannot solve.
 
-Slow: they train, for seconds where the steps can be compiled and for minutes where not. Sizes are
-matched in parameters, the Elman net having the larger number.
+Slow: training takes seconds where the steps can be compiled, and minutes elsewhere. Sizes are
+matched in parameters; the Elman net has slightly more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def _adding(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """100 numbers in [0, 1], of which one in each half is marked; wanted is their sum."""
+    """100 numbers in [0, 1], one in each half marked; the target is the sum of the marked ones."""
     inputs = torch.zeros(100, samples, 2)
     inputs[..., 0] = torch.rand(100, samples, generator=generator)
     every, total = torch.arange(samples), torch.zeros(samples)
@@ -42,7 +42,7 @@ def _adding(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _latch(samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """60 steps of noise beside a sign that is shown at the first step only; wanted is the sign."""
+    """60 steps of noise, with a sign at the first step only; the target is the sign."""
     inputs = torch.zeros(60, samples, 2)
     inputs[..., 0] = 0.5 * torch.randn(60, samples, generator=generator)
     positive = torch.randint(2, (samples,), generator=generator).float()
@@ -59,7 +59,7 @@ def _trained(
     learning_rate: float,
     seed: int,
 ) -> tuple[int, Tensor, Tensor]:
-    """Number of parameters, and outputs and targets on 1,000 new samples."""
+    """Number of parameters, and outputs and targets for 1,000 new samples."""
     torch.manual_seed(seed)
     model = build_model(cell_class, spec)
     with contextlib.suppress(Unsupported):
@@ -87,7 +87,7 @@ def test_indrnn_learns_to_add_over_100_steps_and_an_elman_net_of_tanh_does_not()
         sizes.append(size)
         errors.append(float(mse_loss(outputs, targets)))
     assert sizes[0] <= sizes[1]
-    # Saying 1 whatever comes has an error of 1/6.
+    # Always answering 1 has an error of 1/6.
     assert errors[0] < 0.04
     assert errors[1] > 0.14
 

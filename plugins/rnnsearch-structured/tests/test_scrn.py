@@ -95,7 +95,7 @@ def test_learned_weights_of_the_context_start_as_the_fixed_one() -> None:
     fixed, learned = _cell(context_decay=0.8), _cell(alpha="learned", context_decay=0.8)
     learned.load_state_dict(fixed.state_dict(), strict=False)
     with torch.no_grad():
-        # The logit was rounded to float32 where the cell was built.
+        # The logit was rounded to float32 when the cell was built.
         learned.context_logit.fill_(np.log(4))
     torch.testing.assert_close(_run(learned, _inputs()), _run(fixed, _inputs()))
 

@@ -1,4 +1,4 @@
-"""The unitary cell against complex arithmetic of numpy, and what unitarity promises."""
+"""The unitary cell against complex arithmetic in numpy, and the properties of unitarity."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def _reflection(vector: np.ndarray) -> np.ndarray:
 
 
 def _recurrent_matrix(cell: UnitaryCell) -> np.ndarray:
-    """`W` as a product of complex matrices, with the permutation in its place in the paper."""
+    """`W` as a product of complex matrices, with the permutation placed as in the paper."""
     p = cell.hidden_size
     first, second, third = (np.diag(np.exp(1j * w)) for w in cell.phases.detach().numpy())
     fourier = np.fft.fft(np.eye(p), norm="ortho")
     shuffle = np.eye(p)[_permutation(p)]
     r1, r2 = (v[:p] + 1j * v[p:] for v in cell.reflections.detach().numpy())
-    # The cell holds the vector of `R_1` permuted.
+    # The cell stores the vector of `R_1` permuted.
     r1 = shuffle.T @ r1
     inverse = np.linalg.inv(fourier)
     return third @ _reflection(r2) @ inverse @ second @ shuffle @ _reflection(r1) @ fourier @ first
@@ -78,7 +78,7 @@ def test_the_recurrent_map_is_the_papers_product_of_complex_matrices(
     monkeypatch.setattr(urnn, "_WIDEST_MATRIX", widest)
     cell, vectors = _cell(hidden_size), _noise(3, 2 * hidden_size)
     found = _complex(cell.evolved(vectors))
-    # The transforms were rounded to float32 where the cell was built.
+    # The transforms were rounded to float32 when the cell was built.
     np.testing.assert_allclose(
         found, _complex(vectors) @ _recurrent_matrix(cell).T, rtol=0, atol=1e-6
     )
@@ -115,7 +115,7 @@ def test_a_step_computes_the_equation_in_complex_numbers() -> None:
     expected = np.maximum(modulus + np.linspace(-1, 1, 7), 0) * z / modulus
     found = _complex(output)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-    # The biases both silence some units and lift others.
+    # The biases silence some units and raise others.
     assert (found == 0).any()
     assert (np.abs(found) > modulus).any()
 

@@ -18,25 +18,25 @@ from rnnsearch import (
     mean_squared_error,
 )
 
-_ROWS = 1000  # drawn at once: the generator gives float64
+_ROWS = 1000  # rows drawn at once: the generator gives float64
 
 
 class Adding(GeneratedTask):
-    """Add the two numbers of a long sequence that are marked.
+    """Add the two marked numbers of a long sequence.
 
-    A step is a number, uniform in [0, 1], and a mark, which is 1 at two different steps and 0 at
-    the others. The target, at the last step, is the sum of the two numbers.
+    A step is a number, uniform in [0, 1], and a mark, which is 1 at two different steps and 0
+    elsewhere. The target, at the last step, is the sum of the two numbers.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997,
     section 5.4, in the form of Bai, Kolter and Koltun, "An empirical evaluation of generic
     convolutional and recurrent networks for sequence modeling", 2018, arXiv:1803.01271: fixed
     length, numbers from 0 to 1, both marks anywhere; 50,000 sequences to train, 1,000 to test.
     `marks="halves"` is the form of Le, Jaitly and Hinton, 2015, arXiv:1504.00941: one mark in each
-    half. Departure: validation sequences beside them. Some papers say that the last two steps are
+    half. Departure: additional validation sequences. Some papers say that the last two steps are
     marked; their code does not do that, and it would need no memory.
 
-    Always answering 1 has the mean squared error 1/6, the variance of the sum; a published
-    0.1767 for it is wrong.
+    Always answering 1 has a mean squared error of 1/6, the variance of the sum; the published value
+    of 0.1767 is wrong.
 
     Shapes:
         inputs: `(samples, length, 2)` float32
@@ -45,9 +45,9 @@ class Adding(GeneratedTask):
     Args:
         length: steps of a sequence.
         marks: `anywhere`, or `halves` for one mark in each half.
-        seed: of the sequences.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 

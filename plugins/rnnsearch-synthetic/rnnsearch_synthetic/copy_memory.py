@@ -23,47 +23,48 @@ from rnnsearch import (
 from rnnsearch_synthetic.generated import draw_apart
 
 COPIED = 10  # symbols to remember
-SYMBOLS = 8  # they are 1 to 8
+SYMBOLS = 8  # numbered 1 to 8
 _BLANK, _RECALL = 0, 9
 CLASSES = 10
 _DELAY = 100
 
 
 def no_skill_of(delay: int) -> float:
-    """Cross-entropy of the blank where it is due and of equal odds for the symbols."""
+    """Cross-entropy of predicting the blanks correctly, with equal odds for the symbols."""
     return COPIED * math.log(SYMBOLS) / (delay + 2 * COPIED)
 
 
 class CopyMemory(GeneratedTask):
     """Repeat ten symbols after a long delay.
 
-    Ten symbols from 1 to 8, then `delay - 1` zeros, then eleven nines, of which the first says
-    that it is time to recall: `delay + 20` steps. The targets are zeros, and the ten symbols at
-    the last ten steps.
+    Ten symbols from 1 to 8, then `delay - 1` zeros, then eleven nines, the first of which signals
+    the recall: `delay + 20` steps. The targets are zeros, and the ten symbols at the last ten
+    steps.
 
     Source: Hochreiter and Schmidhuber, 1997; Arjovsky, Shah and Bengio, "Unitary evolution
     recurrent neural networks", ICML 2016, arXiv:1511.06464, section 5.1, in the form of Bai,
     Kolter and Koltun, 2018, arXiv:1803.01271: a step is one number, and the loss is the mean
     cross-entropy over all steps, in nats; 10,000 sequences to train, 1,000 to test.
-    Departures: validation sequences beside them, and no sequence in two splits. Published results
-    are for delays up to 1000 and more; the default is the shortest of Arjovsky et al. One reading
-    of the problem in print has `delay` zeros and one step more; here it is the total that is
-    `delay + 20`, as in the code.
+    Departures: additional validation sequences, and no sequence in two splits. Published results
+    are for delays up to 1000 and more; the default is the shortest of Arjovsky et al. One published
+    version of the problem has `delay` zeros and one step more; here the total is `delay + 20`, as
+    in the code.
 
-    Who answers zeros and then guesses among eight symbols has the loss `10 ln 8 / (delay + 20)`;
-    that is the no-skill level, so a loss of 0.021 at delay 1000 has learned nothing. The loss is
-    the metric as well: a task has one, so the accuracy on the last ten steps is not recorded.
+    Predicting zeros and then guessing among eight symbols has the loss `10 ln 8 / (delay + 20)`;
+    that is the no-skill level, so a model with a loss of 0.021 at delay 1000 has learned nothing.
+    The loss is also the metric: a task has only one metric, so the accuracy on the last ten steps
+    is not recorded.
 
     Shapes:
         inputs: `(samples, delay + 20, 1)` uint8, the symbol; `one_hot`: `(samples, delay + 20, 10)`
         targets: `(samples, delay + 20)` uint8, 0 to 8, of ten classes
 
     Args:
-        delay: steps from a symbol to its recall, less ten.
+        delay: steps from a symbol to its recall, minus ten.
         encoding: `scalar`, a symbol is one number from 0 to 9, or `one_hot`.
-        seed: of the sequences.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 

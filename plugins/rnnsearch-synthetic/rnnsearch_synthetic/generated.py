@@ -1,4 +1,4 @@
-"""What the tasks here share: balanced classes, and sequences that no two splits have."""
+"""Shared by the tasks of this plugin: balanced classes, and sequences of disjoint splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_DRAWS = 200
 
 
 def balanced_classes(random: RandomState, count: int, classes: int) -> np.ndarray:
-    """Classes in random order, each as often as every other (or once more): int64 `(count,)`."""
+    """Classes in random order, equally frequent up to a difference of one: int64 `(count,)`."""
     return random.permutation(np.arange(count, dtype=np.int64) % classes)
 
 
@@ -23,13 +23,13 @@ def draw_apart(
     classes: np.ndarray,
     split: Split,
 ) -> np.ndarray:
-    """Draw a sequence of each class, only such as `split_of` gives to a split.
+    """Draw a sequence of each class, keeping only those that `split_of` assigns to a split.
 
-    Where sequences are made of few symbols, chance would put some into two splits.
+    If sequences have few symbols, independent draws would put some into two splits.
 
     Args:
         draw: draws one row of symbols for each class; rows with the same symbols are equal.
-        random: where it draws from.
+        random: random state to draw from.
         classes: `(count,)`.
         split: the split.
 

@@ -9,7 +9,7 @@ from typing_extensions import override
 from rnnsearch import IntRange, SequenceShape, Split, generated_options
 from rnnsearch_synthetic.series import SeriesTask
 
-_SUBSTEPS = 10  # of the integration in a unit of time
+_SUBSTEPS = 10  # integration steps per unit of time
 _TRANSIENT = 500  # units of time before a series is recorded
 
 
@@ -18,30 +18,31 @@ class MackeyGlass(SeriesTask):
 
         dx/dt = 0.2 x(t - tau) / (1 + x(t - tau)^10) - 0.1 x(t)
 
-    integrated by Euler's method in steps of 0.1 and sampled once in a unit of time. The input is
-    x(t), the target x(t + horizon). Every sequence is a trajectory of its own: it starts from a
+    integrated by Euler's method in steps of 0.1 and sampled once per unit of time. The input is
+    x(t), the target x(t + horizon). Every sequence is a separate trajectory: it starts from a
     constant history, uniform from 0.5 to 1.5, and is recorded after 500 units of time.
 
     Source: Mackey and Glass, "Oscillation and chaos in physiological control systems", Science 197,
     1977. The discretisation and the horizon of 84 are those of Jaeger and Haas, "Harnessing
-    nonlinearity", Science 304, 2004 (reconstructed). Departures: many short series where they have
-    one long one; standardised, where they squash by tanh; the metric is the normalised mean squared
-    error over all steps after the washout, where they give the root of the error at one step.
+    nonlinearity", Science 304, 2004 (reconstructed). Departures: many short series, whereas the
+    source has one long one; standardised, whereas the source squashes with tanh; the metric is the
+    normalised mean squared error over all steps after the washout, whereas the source gives the
+    root of the error at one step.
 
-    For tau from 17 on the series is chaotic. A constant has the metric 1.
+    For tau of 17 or more, the series is chaotic. A constant prediction has the metric 1.
 
     Shapes:
         inputs: `(samples, length, 1)` float32, standardised like the targets
-        targets: `(samples, length, 1)` float32, not a number in the washout
+        targets: `(samples, length, 1)` float32, NaN in the washout
 
     Args:
         tau: the delay in the equation.
-        horizon: how far ahead.
+        horizon: steps ahead to predict.
         length: steps of a sequence.
         washout: first steps that do not count.
-        seed: of the sequences.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 
@@ -69,7 +70,7 @@ class MackeyGlass(SeriesTask):
 
     @override
     def scaled(self, inputs: np.ndarray, mean: float, deviation: float) -> np.ndarray:
-        """Standardise inputs as the targets: they are the same series."""
+        """Standardise inputs like the targets: they are the same series."""
         return (inputs - mean) / deviation
 
 
@@ -77,13 +78,13 @@ def integrate(random: RandomState, samples: int, length: int, tau: int) -> np.nd
     """Integrate from constant histories: float64 `(samples, length)`.
 
     Args:
-        random: draws the histories.
+        random: random state to draw the histories from.
         samples: trajectories.
         length: units of time to record.
         tau: the delay.
     """
     now = 0.5 + random.random_sample(samples)
-    block = np.tile(now, (tau * _SUBSTEPS, 1))  # the last tau of time: all that a next block needs
+    block = np.tile(now, (tau * _SUBSTEPS, 1))  # the last tau of time, which the next block needs
     recorded = np.empty((_TRANSIENT + length, samples))
     for unit in range(0, len(recorded), tau):
         # Products only: the last bit of a power may differ between processors, and chaos grows it.

@@ -17,35 +17,35 @@ from rnnsearch import (
     mean_squared_error,
 )
 
-_HIGHEST = 3**0.5  # uniform from minus this has the variance 1
+_HIGHEST = 3**0.5  # the uniform distribution from minus this to this has variance 1
 
 
 class MemoryCapacity(GeneratedTask):
     """Recall the input of each of the last steps, at every step.
 
-    The input u(t) is uniform with mean 0 and variance 1. Output k, from 1 to `delays`, is to be
-    u(t - k).
+    The input u(t) is uniform with mean 0 and variance 1. The target of output k, from 1 to
+    `delays`, is u(t - k).
 
     Source: Jaeger, "Short term memory in echo state networks", GMD report 152, 2001, where the
     capacity is the sum over k of the squared correlation of output k and u(t - k) (reconstructed).
-    The metric here is the mean squared error over all outputs, since it can be averaged over
-    batches, trained on, and be compiled. With targets of variance 1 it gives the capacity as
-    `delays (1 - error)`: exactly where the outputs are least-squares fits, as in an echo state
-    network, and a lower bound elsewhere. Departures: the net is trained by gradient like any other
+    The metric here is the mean squared error over all outputs, because it can be averaged over
+    batches, trained on, and compiled. With targets of variance 1 it gives the capacity as
+    `delays (1 - error)`: exactly if the outputs are least-squares fits, as in an echo state
+    network, and a lower bound otherwise. Departures: the net is trained by gradient like any other
     unless its architecture freezes the rest; many short sequences; the input's scale.
 
-    A constant has the error 1, a capacity of 0.
+    A constant prediction has an error of 1, a capacity of 0.
 
     Shapes:
         inputs: `(samples, length, 1)` float32
-        targets: `(samples, length, delays)` float32, not a number where t < k
+        targets: `(samples, length, delays)` float32, NaN where t < k
 
     Args:
         delays: the longest delay.
-        length: steps of a sequence, more than `delays` for all of them to count.
-        seed: of the sequences.
+        length: steps of a sequence; must exceed `delays` for all of them to count.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 

@@ -11,11 +11,11 @@ from rnnsearch_synthetic.series import SeriesTask
 
 ORDER = 10
 _HIGHEST = 0.5  # of the input
-_BOUND = 1.0  # beyond it, a series runs off to infinity
+_BOUND = 1.0  # a series beyond it diverges
 
 
 class NARMA10(SeriesTask):
-    """Follow a nonlinear system that remembers ten steps, from its random input alone.
+    """Follow a nonlinear system that remembers ten steps, given only its random input.
 
         y(t+1) = 0.3 y(t) + 0.05 y(t) (y(t) + ... + y(t-9)) + 1.5 u(t-9) u(t) + 0.1
 
@@ -25,21 +25,21 @@ class NARMA10(SeriesTask):
     Source: Atiya and Parlos, "New results on recurrent network training", IEEE Transactions on
     Neural Networks 11, 2000, as used for echo state networks since Jaeger, "Adaptive nonlinear
     system identification with echo state networks", NIPS 2002 (reconstructed). Some printings sum
-    nine past values. Departures: many short series where they have one long one. The system has an
-    unstable region: a series that exceeds 1 is drawn again.
+    nine past values. Departures: many short series, whereas the source has one long one. The system
+    has an unstable region: a series that exceeds 1 is redrawn.
 
-    A constant has the metric 1.
+    A constant prediction has the metric 1.
 
     Shapes:
-        inputs: `(samples, length, 1)` float32, u brought to mean 0 and variance 1
-        targets: `(samples, length, 1)` float32, standardised, not a number in the washout
+        inputs: `(samples, length, 1)` float32, u standardised to mean 0 and variance 1
+        targets: `(samples, length, 1)` float32, standardised, NaN in the washout
 
     Args:
         length: steps of a sequence.
         washout: first steps that do not count.
-        seed: of the sequences.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 
@@ -66,7 +66,7 @@ class NARMA10(SeriesTask):
 
     @override
     def scaled(self, inputs: np.ndarray, mean: float, deviation: float) -> np.ndarray:
-        """Standardise inputs by the mean and the deviation of a uniform number."""
+        """Standardise inputs by the mean and standard deviation of a uniform number."""
         return (inputs - _HIGHEST / 2) / (_HIGHEST / 12**0.5)
 
 
@@ -85,7 +85,7 @@ def narma10(inputs: np.ndarray) -> np.ndarray:
         total = y[last].copy()
         for past in range(1, ORDER):
             total += y[last - past]
-        # A series that runs off stops at the bound's double: it will be drawn again.
+        # A diverging series stops at twice the bound: it will be redrawn.
         following = 0.3 * y[last] + 0.05 * y[last] * total + 1.5 * u[t] * u[last] + 0.1
         y[last + 1] = np.minimum(following, 2 * _BOUND)
     return np.ascontiguousarray(y[ORDER:].T)

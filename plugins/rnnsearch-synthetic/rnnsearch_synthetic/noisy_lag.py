@@ -1,4 +1,4 @@
-"""Two classes told apart by the first steps of a noisy sequence."""
+"""Two classes distinguished by the first steps of a noisy sequence."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class NoisyLag(GeneratedTask):
     """Remember a sign through a long noise on the same channel.
 
     The first `informative` steps are +1 in one class and -1 in the other; all later ones are
-    Gaussian noise of mean 0 and variance 0.2. A sequence has `length` to 1.1 `length` steps, and
-    its class is asked for at the last.
+    Gaussian noise with mean 0 and variance 0.2. A sequence has `length` to 1.1 `length` steps, and
+    its class is read at the last step.
 
     Source: the "two-sequence problem" of Bengio, Simard and Frasconi, "Learning long-term
     dependencies with gradient descent is difficult", IEEE Transactions on Neural Networks 5, 1994,
     as in Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997, section
     5.3, experiment 3a; with `noisy_signal` 3b, where the first steps are noisy too. Reconstructed
-    from the descriptions in use. Departures: two logits and their cross-entropy where the paper has
-    one sigmoid and a squared error; fixed numbers of sequences; equally many of both classes. Their
-    experiment 3c, with noise on the targets, is not here.
+    from common descriptions. Departures: two logits and their cross-entropy, whereas the paper has
+    one sigmoid and a squared error; fixed numbers of sequences; equal numbers of both classes.
+    Their experiment 3c, with noise on the targets, is not included.
 
     Shapes:
         inputs: `(samples, length + length // 10, 1)` float32
@@ -44,12 +44,12 @@ class NoisyLag(GeneratedTask):
         lengths: `(samples,)` int64
 
     Args:
-        length: the fewest steps of a sequence.
+        length: minimum number of steps of a sequence.
         informative: steps that carry the class.
-        noisy_signal: whether noise is added to those too.
-        seed: of the sequences.
+        noisy_signal: whether noise is added to the informative steps too.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 

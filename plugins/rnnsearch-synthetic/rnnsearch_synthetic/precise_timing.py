@@ -1,4 +1,4 @@
-"""Telling apart delays that differ by one step."""
+"""Distinguishing delays that differ by one step."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _SHORTEST, _DELAYS, _INTERVALS = 10, 2, 10
 
 
 def no_skill_of(shortest: int, delays: int, intervals: int) -> float:
-    """Accuracy of the delay that is most frequent at each step, without looking at the spikes."""
-    spike = np.full(shortest, 1 / shortest)  # of the last spike so far, by its step
+    """Accuracy of the most frequent delay at each step, without looking at the spikes."""
+    spike = np.full(shortest, 1 / shortest)  # distribution of the last spike so far over its steps
     ending = np.zeros((delays, shortest + intervals * (shortest + delays - 1)))
     for _ in range(intervals):
         following = np.zeros(len(spike) + shortest + delays - 1)
@@ -41,34 +41,34 @@ def no_skill_of(shortest: int, delays: int, intervals: int) -> float:
 
 
 class PreciseTiming(GeneratedTask):
-    """Say at each spike of a train how many steps ago the one before it was.
+    """At each spike of a train, tell how many steps ago the previous spike was.
 
     The input is 1 at a spike and 0 elsewhere. The first spike comes within the first `shortest`
     steps; each later one comes `shortest`, `shortest + 1`, ... or `shortest + delays - 1` steps
-    after the one before, all equally likely. At every spike but the first the class is which of
-    these delays it was; no other step counts.
+    after the previous one, all equally likely. At every spike except the first, the class is the
+    index of the delay; no other step counts.
 
-    A clock alone tells a little: the first spikes that count come early after short delays. The
-    no-skill level is that of the best answer to each step, a little above one in `delays`.
+    The time alone gives some information: early scored spikes come after short delays. The no-skill
+    level is that of the best constant answer for each step, slightly above one in `delays`.
 
     Source: Gers, Schraudolph and Schmidhuber, "Learning precise timing with LSTM recurrent
     networks", Journal of Machine Learning Research 3, 2002, the task of measuring spike delays
-    (reconstructed from the abstract and from descriptions in use). Departures: classes and their
-    cross-entropy where the paper has a number; sequences of a fixed length, each from its own
-    start, where the paper's stream continues until the first error; no sequence in two splits. The
-    paper's other tasks, generating spikes and periodic functions, are not here.
+    (reconstructed from the abstract and from common descriptions). Departures: classes and their
+    cross-entropy, whereas the paper has a number; sequences of a fixed length, each with its own
+    start, whereas the paper's stream continues until the first error; no sequence in two splits.
+    The paper's other tasks, generating spikes and periodic functions, are not included.
 
     Shapes:
         inputs: `(samples, steps, 1)` uint8, `steps = shortest + intervals (shortest + delays - 1)`
-        targets: `(samples, steps)` int8, from 0 to `delays - 1`; -100 where nothing is asked
+        targets: `(samples, steps)` int8, from 0 to `delays - 1`; -100 where no answer is scored
 
     Args:
         shortest: the shortest delay.
-        delays: how many different ones.
+        delays: number of different delays.
         intervals: delays in a sequence.
-        seed: of the sequences.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 
@@ -94,7 +94,7 @@ class PreciseTiming(GeneratedTask):
     @property
     @override
     def shape(self) -> SequenceShape:
-        """Spike or none per step, one of the delays at every step."""
+        """Spike or no spike per step, one of the delays at every step."""
         shortest, delays = self.number("shortest"), self.number("delays")
         steps = shortest + self.number("intervals") * (shortest + delays - 1)
         return SequenceShape(1, delays, steps, "every_step")

@@ -1,4 +1,4 @@
-"""What the time series share: standardised, scored after a washout by the normalised error."""
+"""Common base of the time series: standardised, scored by normalised error after a washout."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from rnnsearch import Examples, GeneratedTask, Split, StudyFileError, Value, mea
 
 
 class SeriesTask(GeneratedTask):
-    """A series to be predicted at every step.
+    """A series to predict at every step.
 
-    Targets are brought to mean 0 and variance 1 by what they have in training, so that the mean
-    squared error is the normalised one (NMSE, whose root is the NRMSE) and a constant has 1. The
-    first `washout` steps do not count: a net that starts from zero cannot know what came before.
+    Targets are standardised with the mean and variance of the training targets, so that the mean
+    squared error is the normalised one (NMSE, whose root is the NRMSE) and a constant prediction
+    has 1. The first `washout` steps do not count: a net that starts from zero cannot know what came
+    before.
 
     A subclass gives `series` and `scaled`, and has the options `length` and `washout`.
 
@@ -42,7 +43,7 @@ class SeriesTask(GeneratedTask):
 
     @abstractmethod
     def series(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Draw inputs and targets as they are, float64 `(samples, length)` each."""
+        """Draw unscaled inputs and targets, float64 `(samples, length)` each."""
 
     @abstractmethod
     def scaled(self, inputs: np.ndarray, mean: float, deviation: float) -> np.ndarray:
@@ -63,7 +64,7 @@ class SeriesTask(GeneratedTask):
 
 
 def _moments(values: np.ndarray) -> tuple[float, float]:
-    # fsum is exact, so that the digests do not depend on the order in which NumPy adds.
+    # fsum is exact, so the digests do not depend on the order in which NumPy adds.
     mean = math.fsum(values.ravel()) / values.size
     centred = values - mean
     return mean, math.sqrt(math.fsum((centred * centred).ravel()) / values.size)

@@ -25,22 +25,22 @@ from rnnsearch_synthetic.generated import balanced_classes, draw_apart
 
 ALPHABET = "abcdXYEB"
 _DISTRACTORS, _MARKER, _START, _END, _PADDING = 4, 4, 6, 7, 8
-# Where each marker may lie, in hundredths of the length.
+# Range of positions of each marker, in hundredths of the length.
 _PLACES = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
 
 
 class TemporalOrder(GeneratedTask):
-    """Tell in which order X and Y came, far apart among distractors.
+    """Tell the order of X and Y, far apart among distractors.
 
-    A sequence starts with E, ends with B and is otherwise made of random symbols from a to d,
-    except for two (or three) steps that hold X or Y. With a length of 100 these are at steps 10 to
-    20 and 50 to 60 (or 10 to 20, 33 to 43 and 66 to 76, counting E as step 0), elsewhere in
+    A sequence starts with E, ends with B and otherwise consists of random symbols from a to d,
+    except for two (or three) steps that hold X or Y. With a length of 100, these are at steps 10 to
+    20 and 50 to 60 (or 10 to 20, 33 to 43 and 66 to 76, counting E as step 0), for other lengths in
     proportion, and a sequence has 100 to 110 symbols. There is a class for each order: XX, XY, YX,
-    YY (or XXX to YYY), asked for at the last step.
+    YY (or XXX to YYY), read at the last step.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", Neural Computation 9, 1997,
-    section 5.6, experiments 6a and 6b. Departures: cross-entropy where the paper has a squared
-    error; fixed numbers of sequences; classes equally frequent, and no sequence in two splits.
+    section 5.6, experiments 6a and 6b. Departures: cross-entropy, whereas the paper has a squared
+    error; fixed numbers of sequences; equally frequent classes, and no sequence in two splits.
 
     Shapes:
         inputs: `(samples, length + length // 10, 8)` uint8, one-hot in the order `abcdXYEB`
@@ -48,11 +48,11 @@ class TemporalOrder(GeneratedTask):
         lengths: `(samples,)` int64
 
     Args:
-        length: the fewest symbols of a sequence.
+        length: minimum number of symbols of a sequence.
         markers: 2 or 3.
-        seed: of the sequences.
+        seed: seed of the sequences.
         train_size: sequences to train on.
-        validation_size: sequences to select on.
+        validation_size: sequences to validate on.
         test_size: sequences to test on.
     """
 
@@ -75,7 +75,7 @@ class TemporalOrder(GeneratedTask):
     @property
     @override
     def shape(self) -> SequenceShape:
-        """A symbol per step, a class for each order of the markers."""
+        """One symbol per step, one class for each order of the markers."""
         return SequenceShape(len(ALPHABET), 2 ** self.number("markers"), None, "masked_step")
 
     @override

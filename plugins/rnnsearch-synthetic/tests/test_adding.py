@@ -8,7 +8,7 @@ import torch
 
 from rnnsearch_synthetic.adding import Adding
 
-# Of the default data, 50,000, 1,000 and 1,000 sequences of 200 steps.
+# Digest of the default data: 50,000, 1,000 and 1,000 sequences of 200 steps.
 SHA256 = "625cd151e880411f0dd736751fcb551cb44311a2e80913286566fe5649323ca8"
 
 
@@ -56,7 +56,7 @@ def test_one_mark_lies_in_each_half_where_that_is_asked_for() -> None:
 def test_the_numbers_are_uniform_from_0_to_1() -> None:
     values = np.sort(drawn(length=20)[0][:, :, 0].ravel())
     expected = (np.arange(len(values)) + 0.5) / len(values)
-    assert np.abs(values - expected).max() < 0.01  # Kolmogorov and Smirnov: 5e-5 % by chance
+    assert np.abs(values - expected).max() < 0.01  # Kolmogorov-Smirnov: 5e-5 % by chance
 
 
 def test_always_answering_1_has_the_level_without_skill() -> None:

@@ -71,6 +71,6 @@ def test_the_loss_is_the_mean_over_all_steps() -> None:
     task = CopyMemory(delay=1, train_size=2, validation_size=2, test_size=2)
     targets = torch.from_numpy(examples_of(task).targets).long()
     outputs = torch.zeros(21, 2, 10)
-    outputs[:11, :, 0] = 5.0  # the blanks, and only they, nearly known
+    outputs[:11, :, 0] = 5.0  # only the blanks are nearly known
     by_hand = (11 * (math.log(math.exp(5) + 9) - 5) + 10 * math.log(10)) / 21
     assert task.loss(outputs, targets).item() == pytest.approx(by_hand, rel=1e-5)

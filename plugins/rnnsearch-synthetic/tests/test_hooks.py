@@ -1,4 +1,4 @@
-"""The plugin as rnnsearch meets it."""
+"""The plugin as registered with rnnsearch."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_inputs_are_uniform_with_variance_1() -> None:
     task = MemoryCapacity(length=100, **SIZES)
     inputs = task.load(task.find(), "test").inputs
     assert inputs.var() == pytest.approx(1, abs=0.02)
-    assert (inputs**4).mean() == pytest.approx(9 / 5, abs=0.05)  # of a uniform number
+    assert (inputs**4).mean() == pytest.approx(9 / 5, abs=0.05)  # kurtosis of a uniform number
 
 
 @pytest.mark.parametrize("taps", [0, 3, 6])

@@ -25,7 +25,7 @@ def test_the_first_steps_and_they_alone_carry_the_class(informative: int) -> Non
     found = examples_of(length=50, informative=informative)
     sign = 2 * found.targets - 1
     assert (found.inputs[:, :informative, 0] == sign[:, None]).all()
-    # 2,000 sequences: a mean of noise is within 0.01 of 0 by one deviation.
+    # 2,000 sequences: the standard deviation of the mean noise is 0.01.
     assert np.abs((found.inputs[:, informative:50, 0] * sign[:, None]).mean(axis=0)).max() < 0.05
 
 

@@ -15,16 +15,16 @@ from rnnsearch import RecurrentCell, State, Value
 
 @dataclass(frozen=True)
 class Size:
-    """What the parameters of a cell of p units on m inputs add up to.
+    """Number of parameters of a cell with p units and m inputs.
 
-    `inputs m p + recurrent p^2 + vectors p + scalars`, of which `redundant p`.
+    `inputs m p + recurrent p^2 + vectors p + scalars`, of which `redundant p` are redundant.
 
     Attributes:
         inputs: matrices that act on the inputs.
         recurrent: matrices that act on p units.
         vectors: biases, and weights that act unit by unit.
-        scalars: weights that the whole cell shares.
-        redundant: those of the biases that add to another one and nothing else.
+        scalars: weights shared by the whole cell.
+        redundant: biases that are only added to another bias.
     """
 
     inputs: int
@@ -35,9 +35,9 @@ class Size:
 
 
 class TorchrecurrentCell(RecurrentCell):
-    """A cell of torchrecurrent 0.2.5, its options at their defaults.
+    """A cell of torchrecurrent 0.2.5 with default options.
 
-    Its equations are in the docstring of the class of the same name in torchrecurrent. Where that
+    Its equations are in the docstring of the class of the same name in torchrecurrent. If that
     class departs from its paper, the docstring here says how.
 
     Shapes:
@@ -51,10 +51,10 @@ class TorchrecurrentCell(RecurrentCell):
 
     Attributes:
         upstream: the class of torchrecurrent.
-        size: what its parameters add up to.
-        state_parts: what each part of the state is as wide as: `hidden` or `inputs`.
-        separate_output: whether it returns an output beside its state; otherwise the output is the
-            first part of the state.
+        size: number of its parameters.
+        state_parts: width of each part of the state: `hidden` or `inputs`.
+        separate_output: whether it returns an output in addition to its state; otherwise the output
+            is the first part of the state.
         memory_part: the part of the state that is its memory.
     """
 
@@ -69,7 +69,7 @@ class TorchrecurrentCell(RecurrentCell):
         self.cell = self._build(input_size)
 
     def _build(self, input_size: int) -> nn.Module:
-        # Its constructors take the CPU unless told, also inside `with torch.device(...)`.
+        # Its constructors use the CPU unless told otherwise, also inside `with torch.device(...)`.
         device = torch.get_default_device()
         cell: nn.Module = self.upstream(input_size, self.hidden_size, device=device)
         return cell
@@ -120,10 +120,10 @@ _TWO_STATES = ("hidden", "hidden")
 class AntisymmetricRNNCell(TorchrecurrentCell):
     """AntisymmetricRNN: Chang et al., ICLR 2019, arXiv:1902.09689.
 
-    By default the step is 1, nothing is damped, and recurrent weights start with variance 1
-    whatever the width, so states of wide cells grow fast at first. In the paper step and damping
-    are hyperparameters. The recurrent matrix is trained whole, p^2 weights, although only the p
-    (p - 1) / 2 differences of `W - W^T` count: under a budget the cell pays for twice what it has.
+    By default, the step is 1, there is no damping, and recurrent weights start with variance 1 for
+    any width, so states of wide cells initially grow fast. In the paper, step and damping are
+    hyperparameters. All p^2 weights of the recurrent matrix are trained, although only the p
+    (p - 1) / 2 differences of `W - W^T` matter: a budget counts twice the effective weights.
     """
 
     upstream = torchrecurrent.AntisymmetricRNNCell
@@ -179,8 +179,8 @@ class coRNNCell(TorchrecurrentCell):
 class FastRNNCell(TorchrecurrentCell):
     """FastRNN: Kusupati et al., NeurIPS 2018, arXiv:1901.02358.
 
-    It starts from the other end: with 0.95 of the candidate and 0.05 of the previous state, where
-    the paper wants a small share of the candidate.
+    It starts the other way round: with 0.95 of the candidate and 0.05 of the previous state,
+    whereas the paper has a small share of the candidate.
     """
 
     upstream = torchrecurrent.FastRNNCell
@@ -190,7 +190,7 @@ class FastRNNCell(TorchrecurrentCell):
 class FastGRNNCell(TorchrecurrentCell):
     """FastGRNN: Kusupati et al., NeurIPS 2018, arXiv:1901.02358.
 
-    Its gate is a tanh, where the paper has a sigmoid.
+    Its gate is a tanh, whereas the paper has a sigmoid.
     """
 
     upstream = torchrecurrent.FastGRNNCell
@@ -200,7 +200,7 @@ class FastGRNNCell(TorchrecurrentCell):
 class IndRNNCell(TorchrecurrentCell):
     """Independently recurrent network: Li et al., CVPR 2018, arXiv:1803.04831.
 
-    With tanh, where the paper has a rectifier.
+    With tanh, whereas the paper has a rectifier.
     """
 
     upstream = torchrecurrent.IndRNNCell
@@ -210,8 +210,8 @@ class IndRNNCell(TorchrecurrentCell):
 class IntersectionRNNCell(TorchrecurrentCell):
     """Intersection network: Collins, Sohl-Dickstein and Sussillo, ICLR 2017, arXiv:1611.09913.
 
-    Its output mixes in its inputs, so they have to be as wide as its units. An affine map in front
-    makes them so, whatever their width.
+    Its output mixes in its inputs, so they must be as wide as its units. An affine map in front
+    gives inputs of any width that width.
     """
 
     upstream = torchrecurrent.IntersectionRNNCell
@@ -234,8 +234,8 @@ class IntersectionRNNCell(TorchrecurrentCell):
 class JANETCell(TorchrecurrentCell):
     """JANET: van der Westhuizen and Lasenby, arXiv:1804.04849.
 
-    The offset of its input gate is trained, where the paper keeps it at 1. Both parts of its state
-    are the same tensor after the first step.
+    The offset of its input gate is trained, whereas the paper keeps it at 1. Both parts of its
+    state are the same tensor after the first step.
     """
 
     upstream = torchrecurrent.JANETCell
@@ -246,7 +246,7 @@ class JANETCell(TorchrecurrentCell):
 class LEMCell(TorchrecurrentCell):
     """Long expressive memory: Rusch et al., ICLR 2022, arXiv:2110.04744.
 
-    The hidden state reads the memory of the previous step, where the paper has the new one.
+    The hidden state reads the memory of the previous step, whereas the paper has the new one.
     """
 
     upstream = torchrecurrent.LEMCell
@@ -311,7 +311,7 @@ class MiRU2Cell(TorchrecurrentCell):
 class MultiplicativeLSTMCell(TorchrecurrentCell):
     """Multiplicative LSTM: Krause et al., 2016, arXiv:1609.07959.
 
-    With a bias in each factor of the multiplicative state, where the paper has none.
+    With a bias in each factor of the multiplicative state, whereas the paper has none.
     """
 
     upstream = torchrecurrent.MultiplicativeLSTMCell
@@ -322,7 +322,7 @@ class MultiplicativeLSTMCell(TorchrecurrentCell):
 class MUT1Cell(TorchrecurrentCell):
     """MUT1: Jozefowicz, Zaremba and Sutskever, ICML 2015.
 
-    Its candidate reads an affine map of the inputs where the paper has the inputs themselves.
+    Its candidate reads an affine map of the inputs, whereas the paper has the inputs themselves.
     """
 
     upstream = torchrecurrent.MUT1Cell
@@ -332,8 +332,8 @@ class MUT1Cell(TorchrecurrentCell):
 class MUT2Cell(TorchrecurrentCell):
     """MUT2: Jozefowicz, Zaremba and Sutskever, ICML 2015.
 
-    Its reset gate reads an affine map of the inputs where the paper has the inputs themselves,
-    which makes it a GRU that resets before the product with the state.
+    Its reset gate reads an affine map of the inputs, whereas the paper has the inputs themselves.
+    This makes it a GRU that resets the state before the product with it.
     """
 
     upstream = torchrecurrent.MUT2Cell
@@ -350,8 +350,8 @@ class MUT3Cell(TorchrecurrentCell):
 class NASCell(TorchrecurrentCell):
     """The cell found by architecture search: Zoph and Le, ICLR 2017, arXiv:1611.01578.
 
-    One of its eight first nodes adds what the inputs and the state send it; in the paper's cell
-    this node multiplies them.
+    One of its eight first nodes adds its contributions from the inputs and the state; in the
+    paper's cell this node multiplies them.
     """
 
     upstream = torchrecurrent.NASCell
@@ -394,7 +394,7 @@ class ResLSTMCell(TorchrecurrentCell):
 class SCRNCell(TorchrecurrentCell):
     """Structurally constrained network: Mikolov et al., 2014, arXiv:1412.7753.
 
-    What it hands to the next step is its output, where the paper has the hidden layer below it, and
+    It passes its output to the next step, whereas the paper passes the hidden layer below it, and
     the leak of the context units is trained.
     """
 

@@ -1,4 +1,4 @@
-"""What this plugin adds to rnnsearch: nothing where torchrecurrent is not installed."""
+"""What this plugin adds to rnnsearch: nothing if torchrecurrent is not installed."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ CELLS = (
 
 @hookimpl
 def rnnsearch_architectures() -> dict[str, str]:
-    """Every cell of torchrecurrent, as `torchrecurrent_` and its name in lower case."""
+    """Every cell of torchrecurrent, named `torchrecurrent_` plus its name in lower case."""
     if find_spec("torchrecurrent") is None:
         return {}
     return {architecture(cell): f"rnnsearch_torchrecurrent.cells:{cell}" for cell in CELLS}
 
 
 def architecture(cell: str) -> str:
-    """Return the name that a cell of torchrecurrent has in a study: `torchrecurrent_mgu`."""
+    """Return the name of a cell of torchrecurrent in a study: `torchrecurrent_mgu`."""
     return f"torchrecurrent_{cell.removesuffix('Cell').lower()}"

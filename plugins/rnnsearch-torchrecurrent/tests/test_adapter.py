@@ -1,4 +1,4 @@
-"""What the adapter says of a cell is what torchrecurrent does."""
+"""The adapter describes cells as torchrecurrent computes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _cell(name: str, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     cell = getattr(cells, name)(M, P).double()
     with torch.no_grad():
-        for parameter in cell.parameters():  # most biases start at zero, where much is the same
+        for parameter in cell.parameters():  # most biases start at zero, which hides differences
             parameter += 0.3 * torch.randn_like(parameter)
     return cell
 
@@ -73,7 +73,7 @@ def test_redundant_biases_are_those_that_move_the_outputs_as_others_do(name: str
 
 
 def _unreached(name: str) -> dict[str, Tensor]:
-    """Where no gradient comes, for any draw; with rectifiers a unit may be off for one."""
+    """Weights that get no gradient in any draw; in one draw, a rectifier may be off."""
     unreached: dict[str, Tensor] = {}
     for seed in range(5):
         cell = _cell(name, seed)

@@ -1,4 +1,4 @@
-"""Every cell of torchrecurrent keeps the promises of a step cell."""
+"""Every cell of torchrecurrent keeps the contract of a step cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest.importorskip("torchrecurrent")
 ARCHITECTURES = hooks.rnnsearch_architectures()
 
 # A build takes seconds. These are the cells to which the adapter adds something; all others are
-# compiled, side by side, in the tests of the engine.
+# compiled together in the tests of the engine.
 COMPILED = {"IntersectionRNNCell", "TGRUCell", "TLSTMCell", "tauGRUCell"}
 
 

@@ -1,4 +1,4 @@
-"""Where a cell of torchrecurrent departs from its paper, it departs as its docstring says."""
+"""If a cell of torchrecurrent departs from its paper, it does so as its docstring says."""
 
 from __future__ import annotations
 

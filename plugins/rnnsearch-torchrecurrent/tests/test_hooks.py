@@ -1,4 +1,4 @@
-"""The plugin of torchrecurrent joins through the hooks, or stays away where that is missing."""
+"""The plugin registers the cells of torchrecurrent, or nothing if it is not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells of torchrecurrent that rnnsearch has too compute the same with the same weights.
+"""Cells that torchrecurrent and rnnsearch share compute the same with the same weights.
 
 Where they differ, the paper decides, and the name of the test says how they differ from it.
 """
@@ -36,7 +36,7 @@ def _seed() -> None:
 
 
 def _theirs(name: str) -> Any:
-    """A cell of torchrecurrent with biases that are not zero."""
+    """A cell of torchrecurrent with nonzero biases."""
     cell = getattr(cells, name)(M, P).double()
     with torch.no_grad():
         for key, parameter in cell.named_parameters():
@@ -71,7 +71,7 @@ def _set(target: Tensor, value: Tensor) -> None:
 
 
 def _affine(cell: Any, rows: list[int], maps: int) -> tuple[Tensor, Tensor]:
-    """Some of a cell's maps of inputs and state, side by side, and their biases, added up."""
+    """Some of a cell's maps of inputs and state, side by side, and the sum of their biases."""
     weight = torch.cat((cell.weight_ih, cell.weight_hh), dim=1).chunk(maps)
     bias = (cell.bias_ih + cell.bias_hh).chunk(maps)
     return torch.cat([weight[i] for i in rows]), torch.cat([bias[i] for i in rows])
@@ -118,7 +118,7 @@ def test_lstm_without_a_forget_gate() -> None:
     _assert_same(theirs, ours)
 
 
-# The same where one of them is restricted
+# Equal when one of them is restricted
 
 
 def _mult_lstm(theirs: Any) -> MultiplicativeLSTMCell:

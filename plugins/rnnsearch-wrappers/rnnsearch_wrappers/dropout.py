@@ -12,24 +12,24 @@ from rnnsearch import CellWrapper, Choice, FloatRange, Parameters, RecurrentCell
 
 
 class Dropout(CellWrapper):
-    """Drops outputs, inputs and what is fed back, at random, while it is trained.
+    """Randomly drops outputs, inputs and feedback in training.
 
         x_t <- x_t * m_t / (1 - input_rate)     before the step
         h_{t-1} <- h_{t-1} * m'_t               the first part of the cell's state, before the step
         y_t <- y_t * m''_t / (1 - rate)         after the step
 
-    with masks `m` that are 0 with the probability of their rate, and 1 otherwise: drawn for each
-    unit of each sample at each step, or once for a sequence (`per: sequence`), which is called
-    variational dropout. In evaluation inputs and outputs pass as they are, and what is fed back
-    counts `1 - recurrent_rate`: the expectation of all three. What is fed back is not scaled up in
-    training, as a cell that adds to it would let it grow by that factor at every step. Where the
-    first part of the state is the cell's memory itself (a GRU), dropping it is forgetting: there
-    zoneout is the usual choice. With all rates 0 the cell is left alone, bit for bit.
+    with masks `m` that are 0 with the probability of their rate, and 1 otherwise. They are drawn
+    for each unit of each sample at each step, or once for a sequence (`per: sequence`), which is
+    called variational dropout. In evaluation, inputs and outputs are unchanged and the feedback is
+    multiplied by `1 - recurrent_rate`: the expectation of all three. The feedback is not scaled up
+    in training, because in a cell that adds to it, it would grow by that factor at every step. If
+    the first part of the state is the cell's memory itself (a GRU), dropping it means forgetting:
+    zoneout is the usual choice there. With all rates 0 the cell is unchanged, bit for bit.
 
     Source: Hinton et al., "Improving neural networks by preventing co-adaptation of feature
     detectors", arXiv:1207.0580; between recurrent layers, by step: Zaremba, Sutskever and Vinyals,
-    "Recurrent neural network regularization", arXiv:1409.2329; by sequence, also of what is fed
-    back: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
+    "Recurrent neural network regularization", arXiv:1409.2329; by sequence, also of the feedback:
+    Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
     networks", NIPS 2016, arXiv:1512.05287, section 4, where inputs are dropped as symbols.
 
     Shapes:
@@ -40,11 +40,11 @@ class Dropout(CellWrapper):
     Args:
         cell: the cell inside.
         output_size: width of its output.
-        layer: which layer of the stack this is, from 0.
-        rate: share of the outputs that are dropped.
-        input_rate: the same of the inputs.
-        recurrent_rate: the same of the first part of the state.
-        per: `step` for new masks at every step, `sequence` for the same ones at all its steps.
+        layer: index of this layer in the stack, from 0.
+        rate: share of the outputs that is dropped.
+        input_rate: share of the inputs that is dropped.
+        recurrent_rate: share of the first part of the state that is dropped.
+        per: `step` for new masks at every step, `sequence` for the same masks at all steps.
     """
 
     hyperparameters: ClassVar[Parameters] = {
@@ -71,7 +71,7 @@ class Dropout(CellWrapper):
         if recurrent_rate and not (fed_back.is_floating_point() or fed_back.is_complex()):
             msg = f"the first part of the state is {fed_back.dtype}: set `recurrent_rate` to 0"
             raise ValueError(msg)
-        # Numbers drawn for inputs, what is fed back, and outputs.
+        # Random numbers for inputs, feedback and outputs.
         self.drawn = [
             cell.input_size if input_rate else 0,
             fed_back.numel() if recurrent_rate else 0,

@@ -9,13 +9,13 @@ from rnnsearch import CellWrapper, State, Value
 
 
 class Residual(CellWrapper):
-    """Adds a layer's inputs to its outputs, where both are equally wide.
+    """Adds a layer's inputs to its outputs if both have the same width.
 
         y_t = cell(x_t, s_{t-1}) + x_t
 
     The state of the cell inside does not pass through the sum. A layer whose output is not as wide
-    as its input (usually the first of a stack) is left as it is: a projection would add parameters
-    that the cell did not ask for.
+    as its input (usually the first of a stack) is left unchanged: a projection would add parameters
+    that are not part of the cell.
 
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, eq. 1;
     between recurrent layers: Wu et al., "Google's neural machine translation system",
@@ -39,7 +39,7 @@ class Residual(CellWrapper):
     @override
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         output, state = self.cell(inputs, state)
-        features = inputs[:, : self.input_size]  # behind them come drawn numbers, if any
+        features = inputs[:, : self.input_size]  # followed by random numbers, if any
         if output.shape[-1] == self.input_size:
             output = output + features
         return output, state

@@ -12,18 +12,18 @@ from rnnsearch import CellWrapper, IntRange, Parameters, RecurrentCell, State, V
 
 
 class SlowLayers(CellWrapper):
-    """Lets layer l of a stack step once in `period`^l steps; in between it holds still.
+    """Lets layer l of a stack step once every `period`^l steps; in between it keeps its state.
 
         s_t, y_t = cell(x_t, s_{t-1})    if t is a multiple of period^l (t = 0, 1, ...)
                  = s_{t-1}, y_{t-1}      otherwise
 
-    The first layer (l = 0) steps always. A higher layer sees the newest output of the layer below
-    at the moments when it steps, so it reads a sequence that is `period` times shorter. With a
-    period of 1 this is the plain stack.
+    The first layer (l = 0) always steps. A higher layer sees the newest output of the layer below
+    when it steps, so it reads a sequence that is `period` times shorter. With a period of 1 this is
+    the plain stack.
 
     Source: El Hihi and Bengio, "Hierarchical recurrent neural networks for long-term dependencies",
-    NIPS 1995, whose levels have time scales of their own. Departure: there the levels are one net
-    with delays of several lengths; here they are a stack.
+    NIPS 1995, whose levels have different time scales. Departure: there the levels are one net with
+    delays of several lengths; here they are a stack.
 
     Shapes:
         inputs: `(batch, input_size)`
@@ -34,7 +34,7 @@ class SlowLayers(CellWrapper):
     Args:
         cell: the cell inside.
         output_size: width of its output.
-        layer: which layer of the stack this is, from 0.
+        layer: index of this layer in the stack, from 0.
         period: how many times less often each layer steps than the one below.
     """
 
@@ -73,7 +73,7 @@ class SlowLayers(CellWrapper):
             return self.cell(inputs, state)  # type: ignore[no-any-return]
         taken, held, *inside = state
         output, after = self.cell(inputs, tuple(inside))
-        # Half a step on, so that no rounding of the count can reach the edge.
+        # Half a step added, so that no rounding of the count can reach the edge.
         steps = torch.fmod(taken + 0.5, self.every) < 1
         output = torch.where(steps, output, held)
         kept = tuple(

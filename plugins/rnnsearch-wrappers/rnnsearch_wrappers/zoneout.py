@@ -12,17 +12,18 @@ from rnnsearch import CellWrapper, FloatRange, Parameters, RecurrentCell, State
 
 
 class Zoneout(CellWrapper):
-    """Lets units of the state keep the value that they had, at random, while it is trained.
+    """Lets units of the state randomly keep their previous value in training.
 
         s_t = d_t * s_{t-1} + (1 - d_t) * s'_t,   d_t = 1 with probability `rate`, else 0
         s_t = rate * s_{t-1} + (1 - rate) * s'_t  in evaluation
 
-    with `s'_t` what the cell inside makes of `s_{t-1}`, and `d_t` drawn for each unit of each
-    sample at each step. `rate` is that of the first part of the state (the hidden state of most
-    cells), `cell_rate` that of the others (the memory of an LSTM). Where the output is the first
-    part of the state, it is what became of it. Integers move on as they are, and so does the state
-    of other wrappers inside; a cell that counts its steps in floating point counts them late. A
-    part with a rate of 0 is left alone, and with both rates 0 so is the whole cell, bit for bit.
+    with `s'_t` the next state of the cell inside given `s_{t-1}`, and `d_t` drawn for each unit of
+    each sample at each step. `rate` is the rate of the first part of the state (the hidden state of
+    most cells), `cell_rate` that of the others (the memory of an LSTM). If the output is the first
+    part of the state, it is that part after zoneout. Integers are unaffected, and so is the state
+    of other wrappers inside; in a cell that counts its steps in floating point, the count falls
+    behind. A part with a rate of 0 is unchanged, and with both rates 0 so is the whole cell, bit
+    for bit.
 
     Source: Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations",
     ICLR 2017, arXiv:1606.01305, eqs. 3 to 5, where LSTMs of language models have 0.05 for `h` and
@@ -36,9 +37,9 @@ class Zoneout(CellWrapper):
     Args:
         cell: the cell inside.
         output_size: width of its output.
-        layer: which layer of the stack this is, from 0.
+        layer: index of this layer in the stack, from 0.
         rate: share of units of the first part of the state that keep their value.
-        cell_rate: the same for the other parts.
+        cell_rate: the same share for the other parts.
     """
 
     hyperparameters: ClassVar[Parameters] = {
@@ -60,7 +61,7 @@ class Zoneout(CellWrapper):
         self.first = len(parts) - units
         rates = [*[0.0] * self.first, rate, *[cell_rate] * (units - 1)]
         self.rates = [r if _has_units(part) else 0.0 for r, part in zip(rates, parts, strict=True)]
-        # Numbers drawn for each part.
+        # Random numbers for each part.
         self.drawn = [part.numel() if r else 0 for r, part in zip(self.rates, parts, strict=True)]
         self.noise_size = cell.noise_size + sum(self.drawn)
 

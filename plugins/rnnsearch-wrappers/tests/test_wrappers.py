@@ -124,11 +124,11 @@ def test_wrappers_stand_around_each_other_the_innermost_first() -> None:
     assert isinstance(outer.cell.cell, ElmanCell)
 
 
-# Wrappers that ask for noise
+# Wrappers that need noise
 
 
 class Still(PlainCell):
-    """Whatever it was, its next state is one everywhere; its output is its inputs."""
+    """Its next state is always one everywhere; its output is its inputs."""
 
     def forward(self, inputs: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         return inputs, tuple(map(torch.ones_like, state))
@@ -246,7 +246,7 @@ def test_the_state_of_a_wrapper_inside_is_left_alone(outer: type[CellWrapper]) -
     state = whole.initial_state(50)
     given = _drawn(whole, 50, 5, torch.randn(3))
     _, after = run_eagerly(whole, given, state)
-    assert torch.equal(after[0], torch.full((50, 1), 5.0))  # steps that were counted
+    assert torch.equal(after[0], torch.full((50, 1), 5.0))  # counted steps
 
 
 def test_noise_of_nested_wrappers_reaches_the_one_that_asked_for_it() -> None:
