@@ -43,7 +43,6 @@ HOMES = {
         "report/canvas.py",
         "report/comparison_plot.py",
         "report/effort_plot.py",
-        "report/plot_points.py",
         "report/curves_plot.py",
         "report/drawable_text.py",
     },
