@@ -10,10 +10,10 @@ best, in more than half of their common seeds, is *as good*; if it also has the 
 it is *best within margin*. A row that alone is left is *best*.
 
 Of the two claims, at most one can be false of a row. All of them together, at all numbers of seeds
-together, hold with 95 %: each needs evidence `rows / 5 %`, where `rows` are those without a verdict
-yet (Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
-Statistics 6, 1979). Nothing is assumed of the distributions, nor that rows are independent of each
-other; only that there is a row which no other one beats more often than not.
+together, hold with 95 %: each needs the evidence of as many claims as there are rows, `rows / 5 %`
+(Bonferroni, over rows and not over pairs of rows). Nothing is assumed of the distributions, nor
+that rows are independent of each other; only that there is a row which no other one beats more
+often than not.
 
 **Against a control**, rows are *better*, *worse* or *as good* by the signs of their differences
 from it, each needing the evidence of two claims a row.
@@ -206,8 +206,8 @@ class _Field:
         lost = {row: self._lost(row, contenders) for row in range(self._rows)}
         verdicts: dict[int, Verdict] = {}
         left, candidates = set(claims), list(contenders)
+        needed = self._needed(sum(claims.values()))
         while True:
-            needed = self._needed(sum(claims[row] for row in left) or 1)
             worse = {row for row in left if _best(lost[row]) >= needed}
             if len(worse.intersection(candidates)) == len(candidates) > 0:
                 worse.discard(max(candidates, key=lambda row: self._median(row)))
@@ -227,9 +227,8 @@ class _Field:
         total = sum(claims.values())
         for row in [row for row, verdict in verdicts.items() if verdict == "worse"]:
             # Worse, and by so little that nobody who stated this margin cares.
-            if all(_best(near) >= self._needed(total) for near in self._near(row, candidates)):
+            if all(_best(near) >= needed for near in self._near(row, candidates)):
                 verdicts[row] = "as good"
-        needed = self._needed(sum(claims[row] for row in left) or 1)
         standings: dict[int, Standing] = {}
         for row in range(self._rows):
             verdict = verdicts.get(row, "undecided")
@@ -249,22 +248,15 @@ class _Field:
         others = [row for row in range(self._rows) if row != control]
         signs = {row: self._signs(row, control) for row in others}
         verdicts: dict[int, Verdict] = {}
-        left, needed = set(others), 0.0
-        while left:
-            needed = self._needed(2 * len(left))
-            new: dict[int, Verdict] = {}
-            for row in left:
-                below, above = signs[row]
-                if min(map(_best, self._within(row, control))) >= needed:
-                    new[row] = "as good"
-                elif _best(below) >= needed:
-                    new[row] = "worse"
-                elif _best(above) >= needed:
-                    new[row] = "better"
-            if not new:
-                break
-            verdicts |= new
-            left -= new.keys()
+        needed = self._needed(2 * len(others) or 1)
+        for row in others:
+            below, above = signs[row]
+            if min(map(_best, self._within(row, control))) >= needed:
+                verdicts[row] = "as good"
+            elif _best(below) >= needed:
+                verdicts[row] = "worse"
+            elif _best(above) >= needed:
+                verdicts[row] = "better"
         standings = {control: Standing("control", self._count(control))}
         for row in others:
             verdict = verdicts.get(row, "undecided")
