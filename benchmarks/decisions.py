@@ -350,7 +350,7 @@ def simulate(scenario: Scenario, rows: int, method: str, seeds: int | None, stud
 
 
 # Numbers of rows, and how many studies of each.
-SIZES = ((2, 1000), (5, 400), (41, 20))
+SIZES = ((2, 1000), (5, 200), (41, 20))
 CASES: Sequence[tuple[str, str, int | None]] = (
     ("ours, until decided", "ours", None),
     ("ours, 6 seeds", "ours", 6),
