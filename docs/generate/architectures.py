@@ -10,7 +10,7 @@ from pathlib import Path
 import mkdocs_gen_files
 
 from rnnsearch.budget.budget import Budget, solve
-from rnnsearch.budget.model import measure_complexity
+from rnnsearch.budget.complexity import measure_complexity
 from rnnsearch.cli.output import describe_option
 from rnnsearch.errors import BudgetError
 from rnnsearch.plugin.architecture import Architecture
