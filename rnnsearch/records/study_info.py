@@ -45,27 +45,27 @@ class Extension(_Part):
 
     Attributes:
         trials: search trials for each row.
-        seeds: seeds for each confirmation; until decided, at most.
+        seeds: seeds for each confirmation.
         until: `decided` for more seeds wherever rows are not told apart yet.
+        most_seeds: seeds after which an undecided row is given up.
     """
 
     trials: int | None = None
     seeds: int | None = None
     until: Literal["decided"] | None = None
+    most_seeds: int | None = None
 
     def applied_to(self, file: StudyFile) -> StudyFile:
         """The study file as if it said so; checking the file then checks this too."""
         data = {**file.data}
-        if self.trials is not None:
-            data["search"] = {**(data.get("search") or {}), "trials": self.trials}
-        confirmation = {**(data.get("confirmation") or {})}
-        if self.until is not None:
-            confirmation["until"] = self.until
-        if self.seeds is not None:
-            grows = "most_seeds" if confirmation.get("until") else "seeds"
-            confirmation[grows] = self.seeds
-        if self.until is not None or self.seeds is not None:
-            data["confirmation"] = confirmation
+        for part, key, value in (
+            ("search", "trials", self.trials),
+            ("confirmation", "seeds", self.seeds),
+            ("confirmation", "until", self.until),
+            ("confirmation", "most_seeds", self.most_seeds),
+        ):
+            if value is not None:
+                data[part] = {**(data.get(part) or {}), key: value}
         return replace(file, data=data)
 
 

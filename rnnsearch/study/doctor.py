@@ -270,9 +270,12 @@ class _Examination:
         )
         seeds = {r.spec.seed for r in records if r.phase == "confirmation" and r.spec}
         trials = max(asked.values(), default=0)
+        more = len(seeds) if len(seeds) > config.confirmation.at_most else None
+        goes_on = config.confirmation.until is not None
         extended = Extension(
             trials=trials if trials > config.search.trials else None,
-            seeds=len(seeds) if len(seeds) > config.confirmation.at_most else None,
+            seeds=None if goes_on else more,
+            most_seeds=more if goes_on else None,
         )
         found = {}
         if records:

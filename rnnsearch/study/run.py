@@ -181,9 +181,10 @@ def _extend(
     """
     config = store.config
     extended = store.info.extended.model_dump()
-    for what, asked, now in (
-        ("trials", trials, config.search.trials),
-        ("seeds", seeds, config.confirmation.at_most),
+    goes_on = until or config.confirmation.until
+    for what, key, asked, now in (
+        ("trials", "trials", trials, config.search.trials),
+        ("seeds", "most_seeds" if goes_on else "seeds", seeds, config.confirmation.at_most),
     ):
         if asked is None:
             continue
@@ -191,7 +192,7 @@ def _extend(
             raise StoreError(
                 f"study `{store.name}` has {now} {what} already; it cannot shrink to {asked}"
             )
-        extended[what] = asked
+        extended[key] = asked
     if until is not None:
         extended["until"] = until
     file = parse_study(store.study_text, f"rnnsearch study extend {store.name}")

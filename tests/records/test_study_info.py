@@ -6,10 +6,15 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
+from rnnsearch.config.check import check_config
+from rnnsearch.config.study_file import parse_study
 from rnnsearch.errors import DataError, StoreError
 from rnnsearch.records.study_info import EngineUsed, Extension, PhaseSpent, StudyInfo
 from rnnsearch.spec.shape import DataSource
+
+from ..command import study_content
 
 # As written by version 0.1.0, before there was a type.
 OLD = {
@@ -123,3 +128,21 @@ def test_other_data_than_a_study_had_is_refused() -> None:
     StudyInfo(data=source).require_data("s", source)
     with pytest.raises(DataError, match="`s` had no data yet, but what is found now is digits"):
         StudyInfo().require_data("s", source)
+
+
+@pytest.mark.parametrize(
+    ("extended", "seeds", "at_most"),
+    [
+        (Extension(seeds=20), 20, 20),
+        (Extension(until="decided"), 3, 200),
+        # Extended by seeds first and until decided afterwards: more than those seeds may follow.
+        (Extension(seeds=20, until="decided"), 20, 200),
+        (Extension(until="decided", most_seeds=50), 3, 50),
+    ],
+)
+def test_what_a_study_was_extended_to_is_read_as_if_its_file_said_so(
+    extended: Extension, seeds: int, at_most: int
+) -> None:
+    text = yaml.safe_dump(study_content(confirmation={"seeds": 3}))
+    confirmation = check_config(extended.applied_to(parse_study(text, "my.yaml"))).confirmation
+    assert (confirmation.seeds, confirmation.at_most) == (seeds, at_most)
