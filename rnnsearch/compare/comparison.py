@@ -15,7 +15,7 @@ from rnnsearch.compare.configurations import (
     superseded_of,
     unconfirmed_best,
 )
-from rnnsearch.compare.leaderboard import Row, Terms, rank_rows, rows_of
+from rnnsearch.compare.leaderboard import Row, Terms, group_by_label, rank_records
 from rnnsearch.compare.ledger import Effort, PhaseTime, add_up, describe_inequality, use_of_time
 from rnnsearch.compare.table import csv_text
 from rnnsearch.compare.wording import (
@@ -120,9 +120,15 @@ class Comparison:
         return tuple(row for row in self.rows if row.place is None)
 
     @property
-    def winner(self) -> Row | None:
+    def compared_with(self) -> Row | None:
         """The row that the others are compared with; None if none is ranked."""
         return next((row for row in self.ranked if row.name == self.reference), None)
+
+    @property
+    def winner(self) -> Row | None:
+        """The best row, or the one that leads; None against a control, and if none is ranked."""
+        row = self.compared_with
+        return None if row is None or row.verdict == "control" else row
 
     def verdict(self, row: Row) -> str:
         """What may be said of a row, in words; why it is not ranked where it is not."""
@@ -131,7 +137,7 @@ class Comparison:
     @property
     def headline(self) -> str:
         """The result in two or three sentences."""
-        first = self.winner
+        first = self.compared_with
         if first is None or first.standing is None:
             return "No configuration is confirmed, so nothing is ranked."
         middle = interval(first.median, first.low, first.high, first.decimals)
@@ -150,7 +156,7 @@ class Comparison:
         within = f", to within {self.margin:.3g}" if first.verdict == "best within margin" else ""
         told = f"{first.name} is the best{place}{within}, with {scored}."
         if first.verdict == "undecided":
-            told = f"{first.name} leads{place}, with {scored}, but is not told apart yet."
+            told = f"{first.name} is not told apart yet, but leads with {scored}."
         return f"{told} The others, {'; '.join(said)}." if said else told
 
     def to_dict(self) -> dict[str, Any]:
@@ -220,14 +226,8 @@ def compare(
     """
     terms = Terms(direction, no_skill, limits, margin, against)
     records = settle(records, direction, best)
-    by_label: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        by_label.setdefault(record.label, []).append(record)
-    rows, decision = rank_rows(
-        [row for label, mine in by_label.items() for row in rows_of(label, mine, terms)],
-        terms,
-        order,
-    )
+    by_label = group_by_label(records)
+    rows, decision = rank_records(by_label, terms, order)
     ledger = tuple(add_up(label, mine) for label, mine in by_label.items())
     comparison = Comparison(
         study=study,
@@ -248,8 +248,10 @@ def compare(
     )
     unconfirmed = unconfirmed_best(records, direction)
     missing = [f"Left out, as it cannot run: {why}" for why in (left_out or {}).values()]
-    noted = (*_caveats(comparison, unconfirmed), *missing)
-    return replace(comparison, caveats=noted)
+    noted = [*_caveats(comparison, unconfirmed), *missing]
+    if against is not None and comparison.winner is not None:
+        noted.insert(0, f"The control {against} is not confirmed: compared with the best instead.")
+    return replace(comparison, caveats=tuple(noted))
 
 
 def _caveats(

@@ -2,12 +2,12 @@
 
 **A contest for the best.** Every seed of a row is a match against the row that led before that seed
 (the one of the highest running median, the row itself apart); of the first seed, only where there
-is one other row. If no other row beats a row in more
-than half of their untied matches, its matches are tosses of a coin that is fair or better, whoever
-led; so the evidence of `evidence.log_evidence` against that says that the row is *worse* than the
-best. A row whose runs are shown to be within the margin of those of every row that may still be the
-best, in more than half of their common seeds, is *as good*; if it also has the best median of them,
-it is *best within margin*. A row that alone is left is *best*.
+is one other row. If no other row beats a row in more than half of their untied matches, its matches
+are tosses of a coin that is fair or better, whoever led; so the evidence of `evidence.log_evidence`
+against that says that the row is *worse* than the best. A row whose runs are shown to be within the
+margin of those of every row that may still be the best, in more than half of their common seeds, is
+*as good*; if it also has the best median of them, it is *best within margin*. A row that alone is
+left is *best*.
 
 Of the two claims, at most one can be false of a row. All of them together, at all numbers of seeds
 together, hold with 95 %: each needs the evidence of as many claims as there are rows, `rows / 5 %`

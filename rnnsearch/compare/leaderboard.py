@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,6 +141,22 @@ class Terms:
     limits: tuple[float, float] = (-math.inf, math.inf)
     margin: Margin = DEFAULT_MARGIN
     against: str | None = None
+
+
+def group_by_label(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Trials by the label of their row, in order of first appearance."""
+    by_label: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        by_label.setdefault(record.label, []).append(record)
+    return by_label
+
+
+def rank_records(
+    by_label: Mapping[str, Sequence[TrialRecord]], terms: Terms, order: Sequence[int] = ()
+) -> tuple[tuple[Row, ...], Decision[str] | None]:
+    """The ranked rows of settled trials, and the decision on them; see `rank_rows`."""
+    rows = [row for label, mine in by_label.items() for row in rows_of(label, mine, terms)]
+    return rank_rows(rows, terms, order)
 
 
 def rank_rows(

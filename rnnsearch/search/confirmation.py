@@ -11,8 +11,8 @@ from typing import ClassVar, TypeAlias
 from typing_extensions import override
 
 from rnnsearch.compare.configurations import best_first, settle
-from rnnsearch.compare.decision import Decision, rounds
-from rnnsearch.compare.leaderboard import Row, Terms, rank_rows, rows_of
+from rnnsearch.compare.decision import rounds
+from rnnsearch.compare.leaderboard import Terms, group_by_label, rank_records
 from rnnsearch.compare.wording import verdict_text
 from rnnsearch.config.schema import StudyConfig
 from rnnsearch.records.open_trial import OpenTrial
@@ -124,25 +124,22 @@ class ConfirmationQueue(TrialQueue):
         order = [
             derive_seed(self._config.seed, "confirmation", number) for number in range(self._seeds)
         ]
-        by_label: dict[str, list[TrialRecord]] = {}
-        for record in records:
-            # What a later round gave to some rows, before the study was resumed, is not known yet.
-            if record.spec and (record.phase == "search" or record.spec.seed in order):
-                by_label.setdefault(record.label, []).append(record)
-        ranked, decision = rank_rows(
-            [row for label, mine in by_label.items() for row in rows_of(label, mine, self._terms)],
-            self._terms,
-            order,
+        # What a later round gave to some rows, before the study was resumed, is not known yet.
+        known = set(order)
+        by_label = group_by_label(
+            r for r in records if r.spec and (r.phase == "search" or r.spec.seed in known)
         )
+        ranked, decision = rank_records(by_label, self._terms, order)
         if decision is None:
             return False
-        useful = {row.name for row in ranked} & set(decision.unsettled)
-        self._in_round = [
-            one
-            for one in self._in_round
-            if one in {(row.label, row.rank) for row in ranked if row.name in useful}
-        ]
-        told = {row.name: _told(row, decision) for row in ranked if row.standing}
+        unsettled = set(decision.unsettled) if time.monotonic() < self._ends_at else set()
+        useful = {(row.label, row.rank) for row in ranked if row.name in unsettled}
+        self._in_round = [one for one in self._in_round if one in useful]
+        told = {
+            row.name: verdict_text(row.standing, decision.margin, row.decimals)
+            for row in ranked
+            if row.standing
+        }
         self._store.write_info(decided=told)
         if self._in_round:
             self._begin_round(seeds)
@@ -201,8 +198,3 @@ class ConfirmationQueue(TrialQueue):
         trial.note(rank=rank)
         spec = row.trial(self._config, values, phase="confirmation", number=number, rank=rank)
         return self._start(trial, spec)
-
-
-def _told(row: Row, decision: Decision[str]) -> str:
-    assert row.standing is not None
-    return verdict_text(row.standing, decision.margin, row.decimals)

@@ -114,6 +114,19 @@ class TestVerdicts:
         )
         assert result.headline.endswith("Against it, better: gru and lstm.")
 
+    def test_against_a_control_nobody_is_said_to_win(self) -> None:
+        records = confirmed("gru", GOOD) + confirmed("elman", POOR)
+        result = comparison(records, against="elman")
+        assert result.winner is None
+        assert (result.to_dict()["winner"], result.to_dict()["reference"]) == (None, "elman")
+
+    def test_a_control_that_is_not_confirmed_is_said_to_be_missing(self) -> None:
+        result = comparison(confirmed("gru", GOOD) + confirmed("elman", POOR), against="lstm")
+        assert result.caveats == (
+            "The control lstm is not confirmed: compared with the best instead.",
+        )
+        assert [row.verdict for row in result.ranked] == ["best", "worse"]
+
     def test_the_margin_is_a_share_of_the_range_or_of_the_best_median(self) -> None:
         records = confirmed("gru", GOOD) + confirmed("elman", POOR)
         percent = Margin(0.01, True)

@@ -137,6 +137,19 @@ def test_no_round_begins_after_its_minutes() -> None:
     assert study.confirm().ask() is None
 
 
+def test_when_time_is_over_what_is_decided_is_told_and_no_more_trials_are_announced() -> None:
+    study, heard = _study(minutes=1.0), Heard()
+    queue = study.confirm(heard)
+    _run(queue, most=17)
+    asked = queue.ask()
+    assert asked is not None
+    queue._ends_at = 0.0
+    _finish(queue, asked[0], 0.5, test_loss=0.5, test_metric=_score(asked[1]))
+    assert queue.ask() is None
+    (decided,) = (event for event in heard.events if event[0] == "decided")
+    assert (set(decided[1]), decided[2]) == (set(ROWS), 0)
+
+
 def test_what_is_decided_so_far_is_kept_for_status() -> None:
     study = _study(most_seeds=9)
     _run(study.confirm())
