@@ -157,7 +157,8 @@ class LiveView:
                 f"{metrics.step_ms:.1f} ms" if metrics else "",
                 Text.assemble((state, _STYLES[state]), " ", _text(note)),
             )
-        return Group(table, _text(self._decided), self._progress)
+        told = [_text(self._decided)] if self._decided else []
+        return Group(table, *told, self._progress)
 
 
 def _decided(verdicts: Mapping[str, str], more: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Dash: TypeAlias = Literal["-", "--", ":"]
-_DASHES: tuple[Dash, ...] = ("-", "--", ":")  # the later ones for rows beyond the colours
+DASHES: tuple[Dash, ...] = ("-", "--", ":")  # the later ones for rows beyond the colours
 _WIDTH_IN, _PANEL_IN = 12.0, 2.9
 # Above this ratio only the logarithm shows where a curve ends.
 _WIDE = 30
@@ -105,9 +105,7 @@ def _are_equal(curves: Sequence[Curve], some: Sequence[str], others: Sequence[st
 def _draw(curves: Sequence[Curve], metric: str, panels: list[list[str]]) -> Figure:
     from matplotlib.lines import Line2D
 
-    looks = [
-        (COLOURS[i % len(COLOURS)], _DASHES[i // len(COLOURS) % 3]) for i in range(len(curves))
-    ]
+    looks = [(COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % 3]) for i in range(len(curves))]
     columns = max(map(len, panels))
     per_line = 7
     legend_in = 0.25 * math.ceil(len(curves) / per_line) + 0.1

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from rnnsearch.compare.effort_curve import EffortCurve
 from rnnsearch.report.canvas import new_figure, style
 from rnnsearch.report.comparison_plot import COLOURS, STYLE
+from rnnsearch.report.curves_plot import DASHES
 from rnnsearch.report.drawable_text import drawable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_DASHES = ("-", "--", ":")  # the later ones for rows beyond the colours
 
 
 def draw_effort(curves: Sequence[EffortCurve], metric: str) -> Figure | None:
@@ -34,7 +33,7 @@ def _draw(curves: Sequence[EffortCurve], metric: str) -> Figure:
             range(1, len(curve.best) + 1),
             curve.best,
             color=COLOURS[i % len(COLOURS)],
-            linestyle=_DASHES[i // len(COLOURS) % len(_DASHES)],
+            linestyle=DASHES[i // len(COLOURS) % len(DASHES)],
             marker="o",
             markersize=3,
             label=shorten(drawable(curve.label)),

@@ -27,7 +27,6 @@ from rnnsearch.report.effort_plot import draw_effort
 from rnnsearch.report.findings import FOLDER, ReportedFinding, read_findings
 from rnnsearch.report.tables import latex_document, make_tables
 
-# Fewer seeds than these give intervals that are mostly chance; papers have five to ten.
 _FEWEST_SEEDS = 6  # of which a median has an interval of 95 %
 _CURVES_SAY = (
     "Learning curves of the confirmed runs. Lines are means over seeds; bands reach from the "
@@ -215,8 +214,9 @@ def _facts(report: Report) -> dict[str, str]:
         + (
             f" ({config.search.sampler}, {config.search.scheduler})" if config.search.trials else ""
         ),
-        "confirmation": f"{count(config.confirmation.seeds, 'seed')}, trained on "
-        f"{config.confirmation.train_on}",
+        "confirmation": f"{count(config.confirmation.seeds, 'seed')}"
+        + (f", {config.confirmation.at_most} until decided" if config.confirmation.until else "")
+        + f", trained on {config.confirmation.train_on}",
         "seed of the study": str(config.seed),
         "code": f"{info.git['commit']}{dirty}" if info.git.get("commit") else "",
         "MLflow": " ".join(filter(None, [info.tracking_uri, info.run_id])),
